@@ -1,0 +1,246 @@
+"""The beta-VAE of the paper at any section size: encode, decode, loss."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from napari_brainvae.model import Header, Latents, Model
+from napari_brainvae.preprocess import Images
+
+CHANNELS = 32
+HIDDEN = 256
+SMALLEST_MAP = 4
+"""Rows or columns, at least, of the last map of the stride-2 layers."""
+
+
+class Network(nn.Module):
+    """Encoder and decoder, mirrored (paper, section 2.1, after DC-GAN).
+
+    At 320 x 448 px: six Conv2d(k4, s2, p1) and one Conv2d(k4, s1, p1) of 32 channels, three
+    linear layers, ReLU between; the decoder returns logits. Other sizes change the number of
+    stride-2 layers; sections are padded to a multiple of their total stride and cropped again.
+
+    Two additions to the paper's network, both neutral until given values:
+
+    - ``mean_image`` is subtracted from the input and its logit, ``mean_logit``, added to the
+      output, so that the network only has to learn how brains differ from it.
+    - ``shortcut`` adds a linear map from pixels to posterior means and one from factors to
+      logits, which PCA can start (see `start_from_pca`).
+
+    Parameters
+    ----------
+    height, width
+        Size of a section, px, each at least 64.
+    latent_dim
+        Number of latent factors L.
+    shortcut
+        Whether to have the linear path.
+    """
+
+    def __init__(self, height: int, width: int, latent_dim: int, *, shortcut: bool = False) -> None:
+        super().__init__()
+        if min(height, width) < 64:
+            raise ValueError(f"sections must be at least 64 x 64 px, not {height} x {width}")
+        self.shape = (height, width)
+        self.latent_dim = latent_dim
+        depth = int(math.log2(min(height, width) / SMALLEST_MAP))
+        stride = 2**depth
+        rows, columns = math.ceil(height / stride), math.ceil(width / stride)
+        self.padding = _centred(columns * stride - width) + _centred(rows * stride - height)
+        flat = (rows - 1) * (columns - 1) * CHANNELS
+
+        self.encoder = nn.Sequential(
+            *_with_relu(
+                nn.Conv2d(1 if i == 0 else CHANNELS, CHANNELS, 4, 2 if i < depth else 1, 1)
+                for i in range(depth + 1)
+            ),
+            nn.Flatten(),
+            *_with_relu([nn.Linear(flat, HIDDEN), nn.Linear(HIDDEN, HIDDEN)]),
+            nn.Linear(HIDDEN, 2 * latent_dim),
+        )
+        self.decoder = nn.Sequential(
+            *_with_relu(
+                [nn.Linear(latent_dim, HIDDEN), nn.Linear(HIDDEN, HIDDEN), nn.Linear(HIDDEN, flat)]
+            ),
+            nn.Unflatten(1, (CHANNELS, rows - 1, columns - 1)),
+            *_with_relu(
+                nn.ConvTranspose2d(CHANNELS, CHANNELS, 4, 1 if i == 0 else 2, 1)
+                for i in range(depth)
+            ),
+            nn.ConvTranspose2d(CHANNELS, 1, 4, 2, 1),
+        )
+        self.register_buffer("mean_image", torch.zeros(1, 1, height, width))
+        self.register_buffer("mean_logit", torch.zeros(1, 1, height, width))
+        self.mean_image: Tensor
+        self.mean_logit: Tensor
+        self.shortcut_in = nn.Linear(height * width, latent_dim, bias=False) if shortcut else None
+        self.shortcut_out = nn.Linear(latent_dim, height * width, bias=False) if shortcut else None
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Kaiming-normal weights and zero biases, but torch's default for transposed convolutions.
+
+        As the authors' code does (facts of nerdslab/brainsynth). The shortcut starts silent.
+        """
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.kaiming_normal_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        if self.shortcut_in is not None and self.shortcut_out is not None:
+            nn.init.zeros_(self.shortcut_in.weight)
+            nn.init.zeros_(self.shortcut_out.weight)
+
+    def set_mean_image(self, mean: Tensor) -> None:
+        """Centre inputs and outputs on the mean section ``(H, W)`` in [0, 1]."""
+        self.mean_image.copy_(mean.view_as(self.mean_image))
+        self.mean_logit.copy_(torch.logit(mean.view_as(self.mean_logit), eps=1e-3))
+
+    @torch.no_grad()
+    def start_from_pca(
+        self, components: Tensor, scales: Tensor, noise_variance: float
+    ) -> None:
+        """Make the shortcut the principal components, and the network silent beside it.
+
+        The model then is probabilistic PCA seen through the first-order logit: its posterior
+        mean is the whitened score, its posterior variance ``v / (scale^2 + v)`` with ``v`` the
+        noise variance (Tipping and Bishop 1999), which is the optimum of the objective.
+
+        Parameters
+        ----------
+        components
+            ``(L, H, W)`` orthonormal principal components.
+        scales
+            ``(L,)`` standard deviations of the scores.
+        noise_variance
+            Variance per pixel under which the objective is the negative ELBO: ``beta / 2``
+            over the weight of the squared error.
+        """
+        if self.shortcut_in is None or self.shortcut_out is None:
+            raise ValueError("this network has no shortcut to start from PCA")
+        flat = components.reshape(self.latent_dim, -1)
+        mean = self.mean_image.flatten().clamp(0.02, 0.98)
+        self.shortcut_in.weight.copy_(flat / scales[:, None])
+        self.shortcut_out.weight.copy_((flat * scales[:, None] / (mean * (1 - mean))).T)
+        head, draw = self.encoder[-1], self.decoder[-1]
+        assert isinstance(head, nn.Linear)
+        assert isinstance(draw, nn.ConvTranspose2d) and draw.bias is not None
+        head.weight.mul_(0.01)
+        head.bias[self.latent_dim :] = torch.log(noise_variance / (scales**2 + noise_variance))
+        draw.weight.mul_(0.01)
+        draw.bias.zero_()
+
+    def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Posterior mean and log-variance, each ``(N, L)``, of sections ``(N, 1, H, W)``."""
+        centred = images - self.mean_image
+        mean, log_variance = self.encoder(F.pad(centred, self.padding)).chunk(2, dim=1)
+        if self.shortcut_in is not None:
+            mean = mean + self.shortcut_in(centred.flatten(1))
+        return mean, log_variance
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Logits ``(N, 1, H, W)`` of the sections drawn from latents ``(N, L)``."""
+        left, _, top, _ = self.padding
+        logits = self.decoder(latents)
+        logits = logits[..., top : top + self.shape[0], left : left + self.shape[1]]
+        if self.shortcut_out is not None:
+            logits = logits + self.shortcut_out(latents).view_as(logits)
+        return logits + self.mean_logit
+
+    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits, posterior mean and log-variance, with ``noise`` ``(N, L)`` from N(0, 1)."""
+        mean, log_variance = self.encode(images)
+        return self.decode(mean + torch.exp(0.5 * log_variance) * noise), mean, log_variance
+
+
+def _centred(excess: int) -> tuple[int, int]:
+    return excess // 2, excess - excess // 2
+
+
+def _with_relu(layers: Any) -> Iterator[nn.Module]:
+    for layer in layers:
+        yield layer
+        yield nn.ReLU()
+
+
+def reconstruction_loss(
+    logits: Tensor, images: Tensor, kind: Literal["gaussian", "bernoulli"]
+) -> Tensor:
+    """Reconstruction term of equation 2, summed over pixels, averaged over the batch.
+
+    'gaussian' is the squared error of ``sigmoid(logits)``: with ``beta`` times the KL divergence
+    it is the negative ELBO of a Gaussian of variance ``beta / 2``. 'bernoulli' is the cross
+    entropy.
+    """
+    if kind == "gaussian":
+        total = F.mse_loss(torch.sigmoid(logits), images, reduction="sum")
+    else:
+        total = F.binary_cross_entropy_with_logits(logits, images, reduction="sum")
+    return total / images.shape[0]
+
+
+def kl_per_factor(mean: Tensor, log_variance: Tensor) -> Tensor:
+    """KL divergence from the prior of each factor, averaged over the batch, ``(L,)``, nats."""
+    return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).mean(dim=0)
+
+
+class BetaVAE(Model):
+    """A fitted (or fresh) beta-VAE with the face that every model has.
+
+    Attributes
+    ----------
+    network
+        The torch module, in evaluation mode.
+    """
+
+    def __init__(self, header: Header, network: Network | None = None) -> None:
+        super().__init__(header)
+        if network is None:
+            network = Network(
+                header.height, header.width, header.latent_dim, shortcut=header.shortcut
+            )
+        self.network = network.eval().to(memory_format=torch.channels_last)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.network.mean_image.device
+
+    @property
+    def _batch(self) -> int:
+        # Small batches stay in a CPU's cache.
+        return 4 if self.device.type == "cpu" else 64
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Every weight and buffer of the network, by its name in the state dict."""
+        state = self.network.state_dict()
+        return {k: v.detach().cpu().contiguous().numpy() for k, v in state.items()}
+
+    @torch.inference_mode()
+    def _encode(self, images: Images) -> tuple[Latents, Latents]:
+        parts = []
+        for start in range(0, len(images), self._batch):
+            part = torch.from_numpy(images[start : start + self._batch, None]).to(self.device)
+            parts.append(torch.stack(self.network.encode(part)).float().cpu())
+        if not parts:
+            empty = np.empty((0, self.latent_dim), dtype=np.float32)
+            return empty, empty
+        mean, log_variance = torch.cat(parts, dim=1).numpy()
+        return mean, log_variance
+
+    @torch.inference_mode()
+    def _decode(self, latents: Latents) -> Images:
+        images = np.empty((len(latents), *self.shape), dtype=np.float32)
+        for start in range(0, len(latents), self._batch):
+            part = torch.from_numpy(latents[start : start + self._batch]).to(self.device)
+            drawn = torch.sigmoid(self.network.decode(part).float())
+            images[start : start + self._batch] = drawn[:, 0].cpu().numpy()
+        return images
