@@ -14,145 +14,31 @@ the Common Coordinate Framework does.
 
 from __future__ import annotations
 
-import difflib
 import gzip
-import json
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import nrrd
 import numpy as np
-import pandas as pd
 import tifffile
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from napari_brainvae.files import replacing
+from napari_brainvae.structures import (
+    Labels,
+    Mask,
+    Structure,
+    StructureTree,
+    read_structures,
+    write_structures,
+)
 
 Side = Literal["both", "left", "right"]
-Labels = NDArray[np.uint32]
-Mask = NDArray[np.bool_]
 _ANNOTATION = Path("annotation") / "ccf_2017"
-
-
-@dataclass(frozen=True)
-class Structure:
-    """One structure of the ontology: ``path`` holds its ancestors' ids from the root, and its own."""
-
-    id: int
-    acronym: str
-    name: str
-    path: tuple[int, ...]
-    color: tuple[int, int, int]
-    graph_order: int
-
-    @property
-    def parent(self) -> int | None:
-        """The id of the structure this one is part of; None for the root."""
-        return self.path[-2] if len(self.path) > 1 else None
-
-
-class StructureTree:
-    """The ontology: which structure is part of which, their names and colours.
-
-    Parameters
-    ----------
-    structures
-        In any order; ids and acronyms may not repeat.
-    """
-
-    def __init__(self, structures: Iterable[Structure]) -> None:
-        ordered = sorted(structures, key=lambda structure: structure.graph_order)
-        self._by_id = {structure.id: structure for structure in ordered}
-        self._by_acronym = {structure.acronym: structure for structure in ordered}
-        if not len(self._by_id) == len(self._by_acronym) == len(ordered) > 0:
-            raise ValueError("a structure tree needs structures whose ids and acronyms are unique")
-
-    def __iter__(self) -> Any:
-        """Iterate over the structures in graph order."""
-        return iter(self._by_id.values())
-
-    @cached_property
-    def structures(self) -> pd.DataFrame:
-        """One row per structure in graph order, indexed by id."""
-        columns = ["acronym", "name", "parent", "path", "color", "graph_order"]
-        rows = [[getattr(structure, column) for column in columns] for structure in self]
-        frame = pd.DataFrame(rows, columns=columns, index=pd.Index(self._by_id, name="id"))
-        return frame.astype({"parent": "Int64"})
-
-    @cached_property
-    def names(self) -> dict[int, str]:
-        """The text to show for every id: ``"SSp: Primary somatosensory area"``."""
-        return {s.id: f"{s.acronym}: {s.name}" for s in self._by_id.values()}
-
-    @property
-    def colors(self) -> dict[int | None, tuple[float, float, float, float]]:
-        """RGBA in [0, 1] for every id, as napari's ``DirectLabelColormap`` takes it.
-
-        Background (0) and ids the ontology does not know (None) are transparent.
-        """
-        clear = (0.0, 0.0, 0.0, 0.0)
-        colors: dict[int | None, tuple[float, float, float, float]] = {None: clear, 0: clear}
-        for structure in self._by_id.values():
-            red, green, blue = structure.color
-            colors[structure.id] = (red / 255, green / 255, blue / 255, 1.0)
-        return colors
-
-    def structure(self, key: str | int) -> Structure:
-        """Find a structure by acronym, full name (in any case) or id.
-
-        Raises
-        ------
-        ValueError
-            If there is none; the message names those that are spelled alike.
-        """
-        found = self._by_acronym.get(str(key)) or self._by_id.get(_as_id(key))
-        if found is None:
-            by_name = {s.name.casefold(): s for s in self._by_id.values()}
-            found = by_name.get(str(key).strip().casefold())
-        if found is None:
-            raise ValueError(f"the atlas has no structure {key!r}{self._alike(str(key))}")
-        return found
-
-    def _alike(self, key: str) -> str:
-        spellings: dict[str, str] = {}
-        for structure in self._by_id.values():
-            spellings.setdefault(structure.acronym.casefold(), structure.acronym)
-            spellings.setdefault(structure.name.casefold(), structure.name)
-        close = difflib.get_close_matches(key.strip().casefold(), spellings, n=4, cutoff=0.6)
-        return f"; did you mean {', '.join(spellings[word] for word in close)}?" if close else ""
-
-    def descendants(self, key: str | int) -> list[int]:
-        """Ids of a structure and of everything that is part of it, in graph order."""
-        top = self.structure(key).id
-        return [structure.id for structure in self._by_id.values() if top in structure.path]
-
-    def children(self, key: str | int) -> list[int]:
-        """Ids of the structures directly below one, in graph order."""
-        top = self.structure(key).id
-        return [structure.id for structure in self._by_id.values() if structure.parent == top]
-
-    def within(self, labels: Labels, key: str | int) -> Mask:
-        """Where ``labels`` show a structure or any part of it; same shape, bool."""
-        return np.isin(labels, self.descendants(key))
-
-    def coarse(self, labels: Labels, keys: Sequence[str | int]) -> Labels:
-        """Redraw ``labels`` with the given structures only.
-
-        Returns
-        -------
-        ndarray
-            Each structure's own id wherever it or a part of it was, else 0. Where the given
-            structures nest, the inner one shows.
-        """
-        coarse = np.zeros_like(labels)
-        for structure in sorted(map(self.structure, keys), key=lambda each: len(each.path)):
-            coarse[self.within(labels, structure.id)] = structure.id
-        return coarse
+_UINT32 = ("uint32", "unsigned int", "uint", "uint32_t")
 
 
 class Atlas(StructureTree):
@@ -202,7 +88,7 @@ class Atlas(StructureTree):
         directory = Path(directory)
         if not directory.is_dir():
             raise FileNotFoundError(f"no atlas directory at {directory}")
-        structures = _read_structures(directory / "structures.json")
+        structures = read_structures(directory / "structures.json")
         file = _choose_annotation(directory / _ANNOTATION, resolution_um)
         annotation, voxel_um = _read_volume(file)
         if annotation.dtype.kind not in "iu" or annotation.min() < 0:
@@ -242,11 +128,10 @@ class Atlas(StructureTree):
             raise FileExistsError(f"{directory} is there already: an atlas needs a new directory")
         if annotation.ndim != 3 or (template is not None and template.shape != annotation.shape):
             raise ValueError("annotation and template must be (AP, DV, ML) and of one shape")
-        records = [_to_record(structure) for structure in StructureTree(structures)]
         name = f"{resolution_um:g}.nrrd"
         with replacing(directory) as folder:
             (folder / _ANNOTATION).mkdir(parents=True)
-            (folder / "structures.json").write_text(json.dumps(records, indent=1), "utf-8")
+            write_structures(folder / "structures.json", structures)
             labels = annotation.astype(np.uint32)
             _write_volume(folder / _ANNOTATION / f"annotation_{name}", labels, resolution_um)
             if template is not None:
@@ -291,7 +176,7 @@ class Atlas(StructureTree):
             position = np.floor(centred(size, available, ratio) + 0.5)
             inside.append((position >= 0) & (position < available))
             nearest.append(np.clip(position, 0, available - 1).astype(int))
-        return np.asarray(labels[np.ix_(*nearest)] * np.ix_(*inside)[0] * np.ix_(*inside)[1])
+        return np.where(np.logical_and.outer(*inside), labels[np.ix_(*nearest)], np.uint32(0))
 
     def mask(
         self,
@@ -367,9 +252,8 @@ class Atlas(StructureTree):
             index = min(files, key=lambda each: abs(each - plane))
             image = tifffile.imread(files[index])
         if image.shape != self.annotation.shape[1:]:
-            raise ValueError(
-                f"the template's plane is {image.shape}, the annotation's {self.annotation.shape[1:]}"
-            )
+            grid = self.annotation.shape[1:]
+            raise ValueError(f"the template's plane is {image.shape}, the annotation's {grid}")
         return np.ascontiguousarray(image, dtype=np.float32), index
 
     def _checked(self, index: int) -> int:
@@ -414,13 +298,6 @@ def centred(size: int, available: int, ratio: float) -> NDArray[np.float64]:
     return np.asarray(offset * (1 - 1e-9) + (available - 1) / 2)
 
 
-def _as_id(key: str | int) -> int:
-    try:
-        return int(key)
-    except ValueError:
-        return -1
-
-
 def _choose_annotation(folder: Path, resolution_um: float | None) -> Path:
     files = sorted(folder.glob("annotation_*.nrrd"))
     if not files:
@@ -444,13 +321,9 @@ def _read_volume(file: Path) -> tuple[NDArray[Any], float]:
             shape = tuple(int(size) for size in header["sizes"])
             if len(shape) != 3:
                 raise ValueError(f"it has {len(shape)} dimensions, not 3")
-            if header["encoding"] in ("gzip", "gz") and not {"data file", "datafile"} & set(header):
-                # pynrrd inflates into a buffer and copies it: 300 MB twice for the 25 um volume.
-                voxels = np.empty(shape, _dtype(header), order="F")
-                with gzip.GzipFile(fileobj=handle) as stream:
-                    filled = stream.readinto(voxels.T.data.cast("B"))
-                if filled != voxels.nbytes:
-                    raise ValueError("it is truncated")
+            lean = header["encoding"] in ("gzip", "gz") and header["type"] in _UINT32
+            if lean and header.get("endian") == "little" and "data file" not in header:
+                voxels = _inflate(handle, shape)
             else:
                 voxels = nrrd.read_data(header, handle, str(file))
         return voxels, _resolution(header, file)
@@ -458,9 +331,16 @@ def _read_volume(file: Path) -> tuple[NDArray[Any], float]:
         raise ValueError(f"{file} is not a readable NRRD volume: {error}") from error
 
 
-def _dtype(header: dict[str, Any]) -> np.dtype[Any]:
-    dtype = np.dtype(nrrd.reader._TYPEMAP_NRRD2NUMPY[header["type"]])
-    return dtype.newbyteorder({"big": ">", "little": "<"}[header.get("endian", "little")])
+def _inflate(handle: BinaryIO, shape: tuple[int, ...]) -> NDArray[Any]:
+    """Unpack an annotation in place: pynrrd would hold its 300 MB twice."""
+    voxels = np.empty(shape, "<u4", order="F")
+    left = voxels.T.data.cast("B")
+    with gzip.GzipFile(fileobj=handle) as stream:
+        while left and (count := stream.readinto(left[: 1 << 22])):
+            left = left[count:]
+    if left:
+        raise ValueError("it is truncated")
+    return voxels
 
 
 def _resolution(header: dict[str, Any], file: Path) -> float:
@@ -486,43 +366,3 @@ def _write_volume(file: Path, volume: NDArray[Any], resolution_um: float) -> Non
         "encoding": "gzip",
     }
     nrrd.write(str(file), volume, header, compression_level=4)
-
-
-def _read_structures(file: Path) -> list[Structure]:
-    if not file.is_file():
-        raise FileNotFoundError(f"no structures.json in {file.parent}")
-    try:
-        records = json.loads(file.read_text("utf-8"))
-        # Id 0 is background in the annotation; the API lists a "universe" under it.
-        return [_from_record(record) for record in records if record["id"] != 0]
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is not a list of structures: {error!r}") from error
-
-
-def _from_record(record: dict[str, Any]) -> Structure:
-    """Read a structure as the Allen API sends it, or as allensdk cleans it for its cache."""
-    path = record["structure_id_path"]
-    color = record.get("rgb_triplet") or tuple(bytes.fromhex(record["color_hex_triplet"]))
-    red, green, blue = map(int, color)
-    ancestors = path.strip("/").split("/") if isinstance(path, str) else path
-    return Structure(
-        id=int(record["id"]),
-        acronym=str(record["acronym"]).strip(),
-        name=str(record["name"]).strip(),
-        path=tuple(int(each) for each in ancestors if int(each) != 0),
-        color=(red, green, blue),
-        graph_order=int(record["graph_order"]),
-    )
-
-
-def _to_record(structure: Structure) -> dict[str, Any]:
-    return {
-        "id": structure.id,
-        "acronym": structure.acronym,
-        "name": structure.name,
-        "color_hex_triplet": bytes(structure.color).hex().upper(),
-        "graph_id": 1,
-        "graph_order": structure.graph_order,
-        "structure_id_path": "/" + "/".join(map(str, structure.path)) + "/",
-        "structure_sets": [],
-    }

@@ -119,6 +119,15 @@ class Population:
             return np.asarray(crop_to(sections, preprocessing.shape), dtype=np.float32)
         return preprocessing.apply(sections, [self.ids[i] for i in np.arange(len(self))[index]])
 
+    def subset(self, index: Sequence[int]) -> Population:
+        """Read some of the sections into a population of their own."""
+        return Population(
+            self.sections(index),
+            [self.ids[i] for i in index],
+            self.covariates.iloc[list(index)],
+            self.description,
+        )
+
     def fingerprint(self) -> str:
         """Hash of ids and pixels: two populations with the same one are the same data."""
         digest = hashlib.blake2b(digest_size=16)
@@ -199,7 +208,7 @@ def creating(
         group = zarr.open_group(beside, mode="w-")
         group.attrs.update(description.model_dump(mode="json"))
         group.create_array("images", shape=(len(ids), *shape), chunks=(1, *shape), dtype=dtype)
-        group.create_array("ids", data=_strings(ids))
+        group.create_array("ids", data=strings(ids))
         yield group
 
 
@@ -209,10 +218,11 @@ def write_covariates(group: zarr.Group, covariates: pd.DataFrame) -> None:
     table.attrs["columns"] = [str(c) for c in covariates.columns]
     for name, column in covariates.items():
         numeric = column.dtype.kind in "biuf"
-        table.create_array(str(name), data=column.to_numpy() if numeric else _strings(column))
+        table.create_array(str(name), data=column.to_numpy() if numeric else strings(column))
 
 
-def _strings(values: Any) -> npt.NDArray[Any]:
+def strings(values: Any) -> npt.NDArray[Any]:
+    """Text as Zarr stores it; None becomes empty."""
     return np.array(["" if v is None else str(v) for v in values], dtype=np.dtypes.StringDType())
 
 

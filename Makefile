@@ -1,0 +1,61 @@
+# Everything starts from a bare checkout and Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+# The libraries that Qt and OpenGL want, and a screen for machines without one (Debian's names).
+SCREEN := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libdbus-1-3 \
+  libfontconfig1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 \
+  libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1 fonts-dejavu-core
+
+.PHONY: help demo test lint bench screen screenshots demo-model clean
+
+help:
+	@echo "make demo         a population, a fit, a report: the whole tour, in demo/"
+	@echo "make test         install what is missing and run the tests"
+	@echo "make lint         ruff, mypy and the manifest"
+	@echo "make bench        the benchmarks, which print ratios"
+	@echo "make screenshots  the pictures of the README, from real windows"
+	@echo "make demo-model   fit the small model that ships with the plugin"
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[qt,allen,test,lint]"
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps allensdk
+	@touch $@
+
+screen:
+	@command -v Xvfb >/dev/null && ldconfig -p | grep -q libxcb-cursor.so.0 \
+	  && ldconfig -p | grep -q libEGL.so.1 || \
+	if ! command -v apt-get >/dev/null; then echo "no apt-get here: if windows fail to open, install Xvfb and Qt's xcb libraries"; \
+	elif [ "$$(id -u)" = 0 ]; then apt-get -qq update && DEBIAN_FRONTEND=noninteractive \
+	  apt-get -qq install -y --no-install-recommends $(SCREEN) >/dev/null; \
+	else echo "Please run this line once, for a screen to test windows on:"; \
+	  echo "  sudo apt-get install -y --no-install-recommends $(SCREEN)"; exit 1; fi
+
+demo: $(INSTALLED)
+	$(BIN)/python -m training.demo demo
+
+test: $(INSTALLED) screen
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/npe2 validate src/napari_brainvae/napari.yaml
+
+bench: $(INSTALLED)
+	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
+
+screenshots: $(INSTALLED) screen
+	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/screenshots.py
+
+demo-model: $(INSTALLED)
+	$(BIN)/python -m training.demo_model
+
+clean:
+	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

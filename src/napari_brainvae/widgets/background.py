@@ -1,0 +1,173 @@
+"""Work in the background: the newest request of a slider, and one long job with a cancel button.
+
+Workers only compute. What they give is put into layers and labels by the GUI thread, and the
+GUI thread asks them how far they are; they never report by themselves.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_brainvae.files import Progress, Stopped
+
+POLL_MS = 100
+
+
+class Latest:
+    """Compute only the newest request; those that came while it was busy are dropped.
+
+    Parameters
+    ----------
+    compute
+        Runs in a background thread; its exceptions go to napari's notifications.
+    show
+        Takes the result, in the GUI thread.
+    failed
+        Called in the GUI thread after an exception, so that nothing stale stays on show.
+    """
+
+    def __init__(
+        self,
+        compute: Callable[..., Any],
+        show: Callable[[Any], None],
+        failed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._compute, self._show, self._failed = compute, show, failed
+        self._wanted: tuple[Any, ...] | None = None
+        self._worker: Any = None
+        self._closed = False
+
+    @property
+    def idle(self) -> bool:
+        """Whether the newest request has been shown."""
+        return self._worker is None
+
+    def request(self, *arguments: Any) -> None:
+        """Ask for ``compute(*arguments)``, instead of whatever was asked before and not begun."""
+        self._wanted = arguments
+        if self._worker is None:
+            self._start()
+
+    def close(self) -> None:
+        """Show nothing any more."""
+        self._closed = True
+        self._wanted = None
+
+    def _start(self) -> None:
+        if self._closed or self._wanted is None:
+            return
+        arguments, self._wanted = self._wanted, None
+        self._worker = create_worker(self._compute, *arguments)
+        self._worker.returned.connect(self._returned)
+        self._worker.errored.connect(self._errored)
+        self._worker.finished.connect(self._finished)
+        self._worker.start()
+
+    def _returned(self, result: Any) -> None:
+        if not self._closed:
+            self._show(result)
+
+    def _errored(self, _: Exception) -> None:
+        if not self._closed:
+            self._failed()
+
+    def _finished(self) -> None:
+        self._worker = None
+        self._start()
+
+
+class JobBar(QWidget):
+    """A progress bar with the time left and a cancel button; hidden while nothing runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar, self._text, self._cancel = QProgressBar(), QLabel(), QPushButton("Cancel")
+        self._cancel.clicked.connect(self.cancel)
+        row = QHBoxLayout()
+        row.addWidget(self._bar)
+        row.addWidget(self._cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self._text)
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
+        self._worker: Any = None
+        self._stop = False
+        self.hide()
+
+    @property
+    def running(self) -> bool:
+        """Whether a job runs."""
+        return self._worker is not None
+
+    def run(
+        self, label: str, job: Callable[[Progress], Any], finished: Callable[[Any], None]
+    ) -> None:
+        """Run ``job(progress)`` in the background; then ``finished(result)`` in the GUI thread.
+
+        A job that is cancelled raises `files.Stopped` at its next step and has no result.
+        """
+        if self.running:
+            raise RuntimeError("a job is running already: cancel it first")
+        self._stop, self._done, self._total = False, 0, 0
+        self._label, self._began = label, time.monotonic()
+        self._worker = create_worker(self._quietly, job)
+        self._worker.returned.connect(lambda outcome: self._conclude(outcome, finished))
+        self._worker.finished.connect(self._reset)
+        self._text.setText(f"{label} …")
+        self._bar.setRange(0, 0)
+        self._cancel.setEnabled(True)
+        self.show()
+        self._timer.start()
+        self._worker.start()
+
+    def cancel(self) -> None:
+        """Ask the job to stop at its next step."""
+        self._stop = True
+        self._cancel.setEnabled(False)
+        if self.running:
+            self._text.setText("Stopping …")
+
+    def _quietly(self, job: Callable[[Progress], Any]) -> tuple[bool, Any]:
+        try:
+            return True, job(self._progress)
+        except Stopped:
+            return False, None
+
+    def _progress(self, done: int, total: int) -> bool:
+        """Note how far the job is; runs in its thread, so it touches nothing of Qt."""
+        self._done, self._total = done, total
+        return not self._stop
+
+    def _conclude(self, outcome: tuple[bool, Any], finished: Callable[[Any], None]) -> None:
+        complete, result = outcome
+        if complete and not self._stop:
+            finished(result)
+
+    def _poll(self) -> None:
+        if self._stop or not self._total:
+            return
+        self._bar.setRange(0, self._total)
+        self._bar.setValue(self._done)
+        spent = time.monotonic() - self._began
+        if 0 < self._done < self._total:
+            left = spent / self._done * (self._total - self._done)
+            self._text.setText(f"{self._label}: about {_duration(left)} left")
+
+    def _reset(self) -> None:
+        self._worker = None
+        self._timer.stop()
+        self.hide()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

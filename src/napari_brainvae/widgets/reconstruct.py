@@ -1,0 +1,208 @@
+"""The widget "Reconstruct and denoise": what the model makes of the brain on show."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from napari.layers import Image
+from napari.utils.colormaps import Colormap
+from napari.viewer import Viewer
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QFileDialog,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_brainvae.reconstruct import (
+    Reconstruction,
+    export_reconstructions,
+    reconstruct_section,
+)
+from napari_brainvae.widgets.background import JobBar, Latest
+from napari_brainvae.widgets.layers import population_of, section_geometry, shown_index
+from napari_brainvae.widgets.source import MADE_HERE, Source, notify
+
+RESIDUAL = Colormap(
+    [[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual (blue, black, orange)"
+)
+
+
+class ReconstructWidget(QWidget):
+    """Original, reconstruction and residual of the brain on show, following the dims slider."""
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.source = Source(viewer)
+        self._side_by_side = QCheckBox("Side by side")
+        self._side_by_side.setToolTip("Original, reconstruction and residual in one row.")
+        self._readout = QLabel()
+        self._readout.setWordWrap(True)
+        self._save_shown = QPushButton("Export shown …")
+        self._save_all = QPushButton("Export all …")
+        self._save_shown.setToolTip("Write the reconstruction on show as OME-TIFF or Zarr.")
+        self._save_all.setToolTip("Write the reconstruction of every brain as OME-TIFF or Zarr.")
+        self.job = JobBar()
+        self._arrange()
+        self._made: dict[str, Image] = {}
+        self._before: dict[str, Any] | None = None
+        self.latest = Latest(self._compute, self._show, self._clear)
+        self.source.changed.connect(self._changed)
+        viewer.dims.events.point.connect(self.refresh)
+        viewer.layers.events.removed.connect(self._removed)
+        self._side_by_side.toggled.connect(self._set_side_by_side)
+        self._save_shown.clicked.connect(lambda: self._ask_export(all_brains=False))
+        self._save_all.clicked.connect(lambda: self._ask_export(all_brains=True))
+        self._changed()
+
+    def _arrange(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.source)
+        layout.addWidget(self._readout)
+        layout.addWidget(self._side_by_side)
+        buttons = QGridLayout()
+        buttons.addWidget(self._save_shown, 0, 0)
+        buttons.addWidget(self._save_all, 0, 1)
+        layout.addLayout(buttons)
+        layout.addWidget(self.job)
+        layout.addStretch()
+
+    def refresh(self, event: Any = None) -> None:
+        """Ask for the reconstruction of the brain on show."""
+        if self.source.ready:
+            layer = self.source.layer
+            self.latest.request(
+                self.source.model, layer, population_of(layer), self._index()
+            )
+
+    def export(self, path: Path, *, all_brains: bool) -> None:
+        """Write the reconstruction on show, or all of them, in the background.
+
+        A file of that name is replaced once the new one is complete: the file dialog has asked.
+        """
+        model, population = self.source.model, population_of(self.source.layer)
+        if not all_brains:
+            population = population.subset([self._index()])
+        self.job.run(
+            f"Writing {path.name}",
+            lambda progress: export_reconstructions(
+                model, population, path, overwrite=True, progress=progress
+            ),
+            lambda _: notify(f"Wrote {path}"),
+        )
+
+    def closeEvent(self, event: Any) -> None:
+        """Stop what runs and leave no callback behind; the layers stay."""
+        self.latest.close()
+        self.job.cancel()
+        self.source.close_source()
+        self.viewer.dims.events.point.disconnect(self.refresh)
+        self.viewer.layers.events.removed.disconnect(self._removed)
+        super().closeEvent(event)
+
+    def _index(self) -> int:
+        return shown_index(self.source.layer, self.viewer.dims.point)
+
+    def _changed(self) -> None:
+        for button in (self._save_shown, self._save_all, self._side_by_side):
+            button.setEnabled(self.source.ready)
+        if not self.source.ready:
+            self._clear()
+        self.refresh()
+
+    @staticmethod
+    def _compute(model: Any, layer: Image, population: Any, index: int) -> Any:
+        return layer, population, index, reconstruct_section(model, population, index)
+
+    def _show(self, result: tuple[Image, Any, int, Reconstruction]) -> None:
+        layer, population, index, shown = result
+        if layer is not self.source.layer or layer not in self.viewer.layers:
+            return  # chosen or removed while this was computed
+        bright = max(float(np.percentile(shown.section, 99.8)), 1e-3)
+        strong = max(float(np.percentile(np.abs(shown.residual), 99.5)), 1e-3)
+        looks = {
+            "reconstruction": {"colormap": "gray", "contrast_limits": (0, bright)},
+            "residual": {"colormap": RESIDUAL, "contrast_limits": (-strong, strong)},
+        }
+        for part, look in looks.items():
+            self._update(part, getattr(shown, part), layer, look)
+        self._tell(population.ids[index], shown)
+        self._set_side_by_side(self._side_by_side.isChecked())
+
+    def _update(self, part: str, image: Any, on: Image, look: dict[str, Any]) -> None:
+        """Put an image into the layer of its part, which is made, with its look, if not there."""
+        if part not in self._made:
+            self._made[part] = self.viewer.add_image(
+                image,
+                name=f"{on.name}: {part}",
+                metadata={MADE_HERE: part},
+                **look,
+                **section_geometry(on, image.shape),
+            )
+            self.viewer.layers.selection.active = on
+        else:
+            made = self._made[part]
+            made.data = image
+            made.name = f"{on.name}: {part}"
+            for name, value in section_geometry(on, image.shape).items():
+                setattr(made, name, value)
+
+    def _tell(self, brain: str, shown: Reconstruction) -> None:
+        reference = self.source.model.header.reference if self.source.model else None
+        typical = f" (typical {reference.error_median:.5f})" if reference else ""
+        typical_kl = f" (typical {reference.kl_median:.1f})" if reference else ""
+        verdict = {None: "", True: "unusual for this model", False: "as usual"}[shown.unusual]
+        colour = "#ff9933" if shown.unusual else "#77cc77"
+        self._readout.setText(
+            f"<b>{brain}</b> &nbsp; <span style='color:{colour}'>{verdict}</span><br>"
+            f"squared error {shown.error:.5f}{typical}<br>"
+            f"KL divergence {shown.kl:.1f} nats{typical_kl}"
+        )
+
+    def _clear(self) -> None:
+        """Show nothing rather than something stale."""
+        self._readout.setText("")
+        for layer in list(self._made.values()):
+            if layer in self.viewer.layers:
+                self.viewer.layers.remove(layer)
+        self._made.clear()
+
+    def _removed(self, event: Any) -> None:
+        self._made = {part: made for part, made in self._made.items() if made is not event.value}
+
+    def _set_side_by_side(self, on: bool) -> None:
+        """Lay the three out in a row, and give the viewer back as it was."""
+        grid = self.viewer.grid
+        if on and self._made:
+            trio = [self.source.layer, *self._made.values()]
+            if self._before is None:
+                self._before = {
+                    "grid": (grid.enabled, grid.shape, grid.stride),
+                    "visible": {layer: layer.visible for layer in self.viewer.layers},
+                }
+                for layer in self.viewer.layers:
+                    layer.visible = layer in trio
+                # A negative stride puts the bottom layer, the original, first.
+                grid.shape, grid.stride, grid.enabled = (1, -1), -1, True
+        elif not on and self._before is not None:
+            grid.enabled, grid.shape, grid.stride = self._before["grid"]
+            for layer, visible in self._before["visible"].items():
+                layer.visible = visible
+            self._before = None
+        for layer in [self.source.layer, *self._made.values()]:
+            # napari before 0.6.3 has no names on the canvas.
+            if layer is not None and hasattr(layer, "name_overlay"):
+                layer.name_overlay.visible = on
+
+    def _ask_export(self, *, all_brains: bool) -> None:
+        name, _ = QFileDialog.getSaveFileName(
+            self, "Export reconstructions", "", "OME-TIFF (*.tif);;Zarr population (*.zarr)"
+        )
+        if name:
+            self.export(Path(name), all_brains=all_brains)

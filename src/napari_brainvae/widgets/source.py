@@ -1,0 +1,173 @@
+"""The top of every widget: which sections, which model."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import napari
+from magicgui.widgets import ComboBox, FileEdit
+from napari.layers import Image
+from napari.viewer import Viewer
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+
+from napari_brainvae.model import Model
+from napari_brainvae.widgets.background import Latest
+from napari_brainvae.widgets.layers import CHECKPOINT
+
+MADE_HERE = "brainvae_made_here"
+"""Metadata key of layers that the widgets make; they are not offered as sections."""
+
+
+class Source(QWidget):
+    """Choose an image layer with sections and a checkpoint.
+
+    Signals
+    -------
+    changed
+        Another layer or another model was chosen, or the model was loaded.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.model: Model | None = None
+        self._layers = ComboBox(
+            label="Sections",
+            choices=self._choices,
+            nullable=True,
+            tooltip="Image layer with one section per brain, (N, H, W), or a single section.",
+        )
+        self._file = FileEdit(
+            label="Model",
+            filter="Checkpoints (*.safetensors *.pth *.pt);;All files (*)",
+            nullable=True,
+            tooltip="Checkpoint written by training.fit, or the published one.",
+        )
+        self._about = QLabel("Open a checkpoint to begin.")
+        self._about.setWordWrap(True)
+        form = QFormLayout(self)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.addRow("Sections", self._layers.native)
+        form.addRow("Model", self._file.native)
+        form.addRow(self._about)
+        self._load = Latest(_load, self._loaded, self._failed)
+        self._layers.changed.connect(self._layer_changed)
+        self._file.changed.connect(self._open)
+        events = viewer.layers.events
+        events.inserted.connect(self._inserted)
+        events.removed.connect(self._reset_choices)
+        self._named: list[Any] = []
+        for layer in viewer.layers:
+            self._follow(layer)
+        self._reset_choices()
+
+    @property
+    def layer(self) -> Image | None:
+        """The chosen layer, None if there is none."""
+        chosen: Image | None = self._layers.value
+        return chosen
+
+    @layer.setter
+    def layer(self, layer: Image) -> None:
+        self._layers.value = layer
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The chosen file."""
+        return self._file.value
+
+    @checkpoint.setter
+    def checkpoint(self, path: str | Path) -> None:
+        self._file.value = path
+
+    @property
+    def ready(self) -> bool:
+        """Whether both are chosen and the model is loaded."""
+        return self.layer is not None and self.model is not None
+
+    def close_source(self) -> None:
+        """Leave no callback behind."""
+        self._load.close()
+        self.viewer.layers.events.inserted.disconnect(self._inserted)
+        self.viewer.layers.events.removed.disconnect(self._reset_choices)
+        for layer in self._named:
+            layer.events.name.disconnect(self._reset_choices)
+        self._named.clear()
+
+    def _choices(self, _: Any = None) -> list[Image]:
+        return [
+            layer
+            for layer in self.viewer.layers
+            if isinstance(layer, Image)
+            and not layer.rgb
+            and layer.ndim in (2, 3)
+            and MADE_HERE not in layer.metadata
+            and CHECKPOINT not in layer.metadata
+        ]
+
+    def _inserted(self, event: Any) -> None:
+        self._follow(event.value)
+        self._reset_choices()
+
+    def _follow(self, layer: Any) -> None:
+        layer.events.name.connect(self._reset_choices)
+        self._named.append(layer)
+        if CHECKPOINT in layer.metadata and self._file.value is None:
+            self.checkpoint = layer.metadata[CHECKPOINT]
+
+    def _reset_choices(self, event: Any = None) -> None:
+        before = self.layer
+        with self._layers.changed.blocked():
+            self._layers.reset_choices()
+            if self._layers.value is None and (choices := self._choices()):
+                self._layers.value = choices[-1]
+        if self.layer is not before:
+            self._layer_changed()
+
+    def _layer_changed(self) -> None:
+        self.changed.emit()
+
+    def _open(self, path: Path | None) -> None:
+        self.model = None
+        if path is None:
+            return
+        self._about.setText(f"Loading {path.name} …")
+        self._load.request(path, path.stat().st_mtime_ns if path.is_file() else 0)
+        self.changed.emit()
+
+    def _loaded(self, model: Model) -> None:
+        self.model = model
+        self._about.setText(about(model))
+        self.changed.emit()
+
+    def _failed(self) -> None:
+        self._about.setText("This file is no model; see the notification.")
+
+
+@lru_cache(maxsize=2)
+def _load(path: Path, modified: int) -> Model:
+    """Load a checkpoint once for all widgets; a newer file of the same name is loaded again."""
+    from napari_brainvae.checkpoint import load_checkpoint
+
+    return load_checkpoint(path)
+
+
+def about(model: Model) -> str:
+    """What a person wants to know of a model, in two lines."""
+    header, training = model.header, model.header.training
+    kind = "PCA" if header.kind == "pca" else "beta-VAE"
+    beta = training.get("options", {}).get("beta")
+    first = f"{kind}, {header.latent_dim} factors" + (f", beta {beta:g}" if beta else "")
+    plane = f", plane {header.plane}" if header.plane is not None else ""
+    size = f", {header.pixel_size_um:g} µm" if header.pixel_size_um else ""
+    return f"{first}\n{header.height} x {header.width} px{size}{plane}"
+
+
+def notify(message: str) -> None:
+    """Tell the user something that is not an error."""
+    napari.utils.notifications.show_info(message)

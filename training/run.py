@@ -1,0 +1,257 @@
+"""One training run from sections to checkpoint: split, set up, train, log, save."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from lightning_fabric import Fabric
+from tqdm import tqdm
+
+from napari_brainvae.checkpoint import save_checkpoint
+from napari_brainvae.model import Header, Reference, kl_divergence, squared_error
+from napari_brainvae.pca import principal_components
+from napari_brainvae.population import Population
+from napari_brainvae.preprocess import Images, Preprocessing
+from napari_brainvae.vae import BetaVAE, Network
+from training.optimise import FULL_SIZE, Logged, Plan, training_steps
+from training.run_directory import RunDirectory
+
+if TYPE_CHECKING:
+    from training.fit import FitOptions
+
+SAMPLE = 256
+"""Sections, at most, that are looked at to say how training goes."""
+
+ACTIVE = 0.01
+"""A factor is active if its posterior mean varies more than this over brains (Burda et al. 2016)."""
+
+
+def split(population: Population, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Divide the positions of a population into training and held-out ones.
+
+    Raises
+    ------
+    ValueError
+        If fewer than two brains would be left to fit.
+    """
+    count = round(share * len(population))
+    order = np.random.default_rng(seed).permutation(len(population))
+    train, held_out = sorted(order[count:].tolist()), sorted(order[:count].tolist())
+    if len(train) < 2:
+        raise ValueError(
+            f"{len(population)} section(s), {count} held out, leave {len(train)} to fit; "
+            "at least 2 are needed"
+        )
+    return train, held_out
+
+
+def run_training(
+    options: FitOptions, population: Population, directory: RunDirectory, record: dict[str, Any]
+) -> None:
+    """Fit, or go on fitting, with resolved options; see `training.fit.FitOptions`."""
+    train, held_out = split(population, options.held_out, options.seed)
+    preprocessing = population.description.preprocessing or Preprocessing.fit(
+        population.sections(train)
+    )
+    images = population.prepared(preprocessing, train)
+    sample = population.prepared(preprocessing, held_out[:SAMPLE]) if held_out else None
+    plan = make_plan(options, images)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    fabric = Fabric(
+        accelerator=options.device,
+        devices=options.devices,
+        precision=_precision(options.precision, options.device),
+    )
+    fabric.launch()
+    model = start(options, plan, preprocessing, population, images)
+    model.header.training = record | {"held_out": [population.ids[i] for i in held_out]}
+    network = model.network.train()
+    optimizer = torch.optim.Adam(
+        [p for p in network.parameters() if p.requires_grad], plan.learning_rate, fused=True
+    )
+    wrapped, optimizer = fabric.setup(network, optimizer)
+    saved = directory.load_state() if options.resume else None
+    if saved is not None:
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+    first = saved["step"] if saved else 0
+    resident = torch.from_numpy(images[:, None]).to(fabric.device)
+
+    log = Log(options, plan, directory, first)
+    steps = training_steps(fabric, wrapped, optimizer, resident, plan, first)
+    if fabric.global_rank > 0:
+        for _ in steps:
+            pass
+        return
+    directory.write_record(record | {"status": "running"})
+    for step in log.follow(steps):
+        if step % options.checkpoint_every == 0 or step == plan.steps:
+            directory.save_state(
+                {
+                    "network": network.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "step": step,
+                }
+            )
+            findings = measure(model, images, sample)
+            model.header.training |= {"step": step} | findings
+            save_checkpoint(model, directory.model)
+            network.train()
+            log.write(step, findings)
+    directory.write_record(record | {"status": "complete"} | findings)
+    print(summary(findings, directory))
+
+
+def make_plan(options: FitOptions, images: Images) -> Plan:
+    """Turn resolved options into a plan for sections ``(N, H, W)``."""
+    assert options.batch_size and options.learning_rate and options.steps  # by `resolved`
+    fast = options.recipe == "fast"
+    return Plan(
+        beta=options.beta,
+        loss=options.loss,
+        batch_size=min(options.batch_size, len(images)),
+        learning_rate=options.learning_rate,
+        steps=options.steps,
+        seed=options.seed,
+        schedule="cosine" if fast else "constant",
+        pixel_weight=FULL_SIZE / images[0].size if fast else 1.0,
+    )
+
+
+def start(
+    options: FitOptions,
+    plan: Plan,
+    preprocessing: Preprocessing,
+    population: Population,
+    images: Images,
+) -> BetaVAE:
+    """Make the model of a recipe at its starting point."""
+    height, width = images.shape[1:]
+    header = Header(
+        kind="vae",
+        height=height,
+        width=width,
+        latent_dim=options.latent_dim,
+        shortcut=options.recipe == "fast",
+        preprocessing=preprocessing,
+        pixel_size_um=population.description.pixel_size_um,
+        plane=population.description.plane,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        network = Network(height, width, options.latent_dim, shortcut=header.shortcut)
+    if options.recipe == "fast":
+        mean, components, eigenvalues = principal_components(images, options.latent_dim)
+        network.set_mean_image(torch.from_numpy(mean))
+        network.start_from_pca(
+            torch.from_numpy(components),
+            torch.from_numpy(np.sqrt(eigenvalues).astype(np.float32)),
+            noise_variance=max(plan.beta, 1e-3) / 2 / plan.pixel_weight,
+        )
+    return BetaVAE(header, network)
+
+
+def measure(model: BetaVAE, images: Images, held_out: Images | None) -> dict[str, Any]:
+    """How the model stands: errors, KL divergence per factor, active factors.
+
+    Also puts into the model's header the reference against which new sections are judged.
+    """
+    model.network.eval()
+    some = images[np.linspace(0, len(images) - 1, min(SAMPLE, len(images))).astype(int)]
+    mean, log_variance = model.encode(some)
+    error = squared_error(some, model.decode(mean))
+    model.header.reference = Reference.measure(error, mean, log_variance)
+    findings = {
+        "training_error": float(error.mean()),
+        "kl_per_factor": kl_divergence(mean, log_variance).mean(axis=0).tolist(),
+        "active_factors": int((mean.var(axis=0) > ACTIVE).sum()),
+        "latent_dim": model.latent_dim,
+    }
+    if held_out is not None:
+        error = squared_error(held_out, model.reconstruct(held_out))
+        findings["held_out_error"] = float(error.mean())
+    return findings
+
+
+def summary(findings: dict[str, Any], directory: RunDirectory) -> str:
+    """What the run came to, in a few lines."""
+    active, total = findings["active_factors"], findings["latent_dim"]
+    lines = [
+        f"squared error per pixel: {findings['training_error']:.6f} training"
+        + (f", {findings['held_out_error']:.6f} held out" if "held_out_error" in findings else ""),
+        "KL divergence per factor, nats: "
+        + " ".join(f"{kl:.2f}" for kl in findings["kl_per_factor"]),
+        f"active factors: {active} of {total}",
+    ]
+    if active < total:
+        lines.append(
+            f"warning: {total - active} of {total} factors have collapsed (they do not vary over "
+            "brains): try --recipe fast, a smaller --beta, or fewer latent factors"
+        )
+    return "\n".join([*lines, f"model: {directory.model}"])
+
+
+class Log:
+    """What is shown while a run goes on, and the rows of ``history.csv``."""
+
+    def __init__(self, options: FitOptions, plan: Plan, directory: RunDirectory, first: int) -> None:
+        self.options, self.plan, self.directory, self.first = options, plan, directory, first
+        self.rows = directory.read_history(first)
+
+    def follow(self, steps: Iterator[Logged]) -> Iterator[int]:
+        """Pass on the number of each step done, with a progress bar and a row now and then."""
+        began, images = time.monotonic(), 0
+        with tqdm(total=self.plan.steps, initial=self.first, unit="step", mininterval=0.5) as bar:
+            for done in steps:
+                images += self.plan.batch_size
+                bar.update()
+                if done.step % self.options.log_every == 0 or done.step == self.plan.steps:
+                    now = time.monotonic()
+                    self._add_row(done, images / (now - began))
+                    began, images = now, 0
+                    last = self.rows[-1]
+                    bar.set_postfix_str(
+                        f"reconstruction {last['reconstruction']:.1f}, KL {last['rate']:.1f}"
+                    )
+                yield done.step
+
+    def _add_row(self, done: Logged, images_per_second: float) -> None:
+        kl = done.kl.tolist()
+        self.rows.append(
+            {
+                "step": done.step,
+                "reconstruction": float(done.reconstruction),
+                **{f"kl_{i + 1}": value for i, value in enumerate(kl)},
+                "rate": sum(kl),
+                "images_per_second": images_per_second,
+                "held_out_error": None,
+            }
+        )
+
+    def write(self, step: int, findings: dict[str, Any]) -> None:
+        """Write the history so far, with the held-out error at the row of this step."""
+        if self.rows and self.rows[-1]["step"] == step:
+            self.rows[-1]["held_out_error"] = findings.get("held_out_error")
+        self.directory.write_history(self.rows)
+
+
+def _precision(asked: str, device: str) -> str:
+    """Name a precision for Fabric: bf16 only where the hardware is fast at it, unless asked for."""
+    if asked == "32":
+        return "32-true"
+    if asked == "bf16":
+        return "bf16-mixed"
+    if device in ("auto", "cuda") and torch.cuda.is_available():
+        fast = torch.cuda.is_bf16_supported(including_emulation=False)
+    else:
+        # Private names of torch, and the only ones that tell; without them, float32 it is.
+        fast = any(
+            getattr(torch.cpu, name, bool)()
+            for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        )
+    return "bf16-mixed" if fast else "32-true"
