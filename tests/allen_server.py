@@ -5,14 +5,13 @@ from __future__ import annotations
 import gzip
 import io
 import json
-import os
 import re
 import socket
 import struct
 import threading
 import time
 import zipfile
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from training.volumes import CCF, Grid
+from training.volumes import Grid
 
 SMALL = Grid(ap=12, dv=64, ml=72, columns=(4, 68))
 """True layout at a size that takes no time."""
@@ -43,7 +42,7 @@ def volume_zip(
 ) -> bytes:
     """Zip of an (AP, DV, ML) volume as the Allen Institute serves it: mhd and raw, AP fastest."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
+    with zipfile.ZipFile(buffer, "w", compresslevel=level) as archive:
         for channel in channels:
             lines = {
                 "ObjectType": "Image",
@@ -58,8 +57,11 @@ def volume_zip(
                 "ElementDataFile": f"resampled_{channel}.raw",
             } | (header or {})
             text = "".join(f"{key} = {value}\n" for key, value in lines.items())
-            archive.writestr(f"resampled_{channel}.mhd", text)
-            with archive.open(f"resampled_{channel}.raw", "w") as raw:
+            archive.writestr(zipfile.ZipInfo(f"resampled_{channel}.mhd"), text)
+            member = zipfile.ZipInfo(f"resampled_{channel}.raw")  # without the time of day
+            member.compress_type = zipfile.ZIP_DEFLATED if level else zipfile.ZIP_STORED
+            member.file_size = 2 * volume.size
+            with archive.open(member, "w") as raw:
                 other = 1 if channel == "red" else 0
                 for slab in np.moveaxis(volume, 2, 0):
                     raw.write((np.ascontiguousarray(slab.T) * other).astype("<u2").tobytes())
@@ -146,10 +148,7 @@ class AllenServer:
 
     def fetched(self) -> dict[int, int]:
         """How often the file of each experiment was asked for."""
-        count: dict[int, int] = defaultdict(int)
-        for what, experiment, _ in self.log:
-            count[experiment] += what == "file"
-        return dict(count)
+        return dict(Counter(experiment for what, experiment, _ in self.log if what == "file"))
 
     def fault(self, experiment: int, what: str) -> Fault | None:
         with self.lock:
@@ -257,7 +256,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             raise AssertionError(fault.how)
 
-    def _start(self, status: int, length: int, headers: dict[str, str] | None, kind: str = "") -> None:
+    def _start(
+        self, status: int, length: int, headers: dict[str, str] | None, kind: str = ""
+    ) -> None:
         self.send_response(status)
         self.send_header("Content-Type", kind or "application/octet-stream")
         self.send_header("Content-Length", str(length))
@@ -306,4 +307,5 @@ def fetch_small(arguments: list[str]) -> None:
 
     options = parse(acquire.Acquire, "acquire", ["sections", *arguments]).sections
     connection, service = acquire.connect(options)
-    sections.fetch_sections(options, connection, service, SMALL)
+    with connection:
+        sections.fetch_sections(options, connection, service, SMALL)

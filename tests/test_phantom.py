@@ -188,9 +188,12 @@ def warped(labels: np.ndarray, field: np.ndarray) -> np.ndarray:
 def test_cortex_thickens_inwards(section: Section, deviations: int) -> None:
     cortex = planted_mask(section, "cortical thickness")
     grown = warped(cortex, deviations * thickness_field(section))
-    change = grown.sum() / cortex.sum() - 1
-    # A bent sheet that grows inwards gains a little less area than thickness.
-    assert change == pytest.approx(THICKNESS_PER_SD * deviations, rel=0.3)
+    # Rows at the height of the auditory areas cross the sheet at a right angle.
+    rows = np.flatnonzero(section.tree.within(section.annotation, "AUD").any(axis=1))[8:-8]
+    change = grown[rows].sum() / cortex[rows].sum() - 1
+    # The field is smoothed where the cortex ends, which takes a little off what was planted.
+    assert change == pytest.approx(THICKNESS_PER_SD * deviations, rel=0.2)
+    assert np.sign(grown.sum() - cortex.sum()) == np.sign(deviations)
     # The outline of the brain stays.
     brain = warped(section.tissue, deviations * thickness_field(section))
     assert np.abs(brain - section.tissue).sum() < 0.01 * section.tissue.sum()
@@ -286,7 +289,8 @@ def test_images_are_raw_and_not_negative(brains: list[Brain], drawn: Section) ->
 def test_the_mask_holds_all_that_differs_but_noise(brains: list[Brain]) -> None:
     for brain in brains[:200]:
         away = np.abs(brain.image - brain.clean)[~brain.mask]
-        assert away.max() < 0.02 * 6
+        # Seven SD: of the 7 million values here none should ever be beyond.
+        assert away.max() < 0.02 * 7
         if brain.artifact == "none":
             assert not brain.mask.any()
         else:
@@ -359,7 +363,7 @@ def test_the_grid_is_regular() -> None:
     assert periods[0] == pytest.approx(periods[1], abs=0.5)
 
 
-@pytest.mark.parametrize("corrupt", CORRUPTIONS.values())
+@pytest.mark.parametrize("corrupt", [add_leakage, remove_tissue])
 def test_artifacts_need_tissue(corrupt) -> None:
     with pytest.raises(ValueError, match="no tissue"):
         corrupt(np.ones((64, 64), np.float32), np.zeros((64, 64), bool), np.random.default_rng(0))

@@ -53,7 +53,8 @@ class SectionsOptions(ServiceOptions):
         description="Population to write (.zarr); with several planes OUT_p280.zarr and so on."
     )
     plane: str = Field(
-        "286", description="Coronal plane (AP index, 0 to 527), list or range: 286,290 or 280:290:5."
+        "286",
+        description="Coronal plane (AP index, 0 to 527), list or range: 286,290 or 280:290:5.",
     )
     experiments: Path | None = Field(
         None, description="CSV with a column 'id', or one id a line; all experiments by default."
@@ -117,7 +118,9 @@ def planes_of(text: str) -> list[int]:
             last, step = [*rest, *[first, 1][len(rest) :]]
             chosen = range(first, last + 1, step)
         except ValueError:
-            raise ValueError(f"a plane is 286, or a range such as 280:290:5, not {part!r}") from None
+            raise ValueError(
+                f"a plane is 286, or a range such as 280:290:5, not {part!r}"
+            ) from None
         if first < 0 or not chosen:
             raise ValueError(f"there are no planes {part!r}")
         planes.update(chosen)
@@ -136,7 +139,8 @@ def connect(options: AtlasOptions | SectionsOptions) -> tuple[Connection, AllenS
         from training.allen import AllenService
         from training.download import Connection
     except ImportError as error:
-        raise ValueError(f"acquisition needs {error.name}: {INSTALL}") from error
+        missing = str(error.name).partition(".")[0]
+        raise ValueError(f"acquisition needs {missing}: {INSTALL}") from error
     connection = Connection(
         connections=getattr(options, "connections", 1),
         timeout=options.timeout,
@@ -152,14 +156,15 @@ def run(options: Acquire) -> None:
     # Imported here: --help must not wait for arrays, tables and the SDK.
     command = get_subcommand(options, cli_exit_on_error=False)
     connection, service = connect(command)
-    if isinstance(command, AtlasOptions):
-        from training.atlas import fetch_atlas
+    with connection:
+        if isinstance(command, AtlasOptions):
+            from training.atlas import fetch_atlas
 
-        fetch_atlas(command.folder, connection, service)
-    elif isinstance(command, SectionsOptions):
-        from training.sections import fetch_sections
+            fetch_atlas(command.folder, connection, service)
+        elif isinstance(command, SectionsOptions):
+            from training.sections import fetch_sections
 
-        fetch_sections(command, connection, service)
+            fetch_sections(command, connection, service)
 
 
 if __name__ == "__main__":

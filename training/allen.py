@@ -136,9 +136,7 @@ class AllenService:
             raise ValueError(f"the service lists no experiment{where}")
         return pd.DataFrame(records).set_index("id")
 
-    def _structure_ids(
-        self, cache: _Connectivity, acronyms: Sequence[str]
-    ) -> list[int] | None:
+    def _structure_ids(self, cache: _Connectivity, acronyms: Sequence[str]) -> list[int] | None:
         if not acronyms:
             return None
         ids = self._connection.persistently(cache.get_structure_tree).get_id_acronym_map()

@@ -54,9 +54,7 @@ def main(
         _stop(INTERRUPTED, "interrupted")
 
 
-def parse(
-    schema: type[Options], program: str, arguments: Sequence[str] | None = None
-) -> Options:
+def parse(schema: type[Options], program: str, arguments: Sequence[str] | None = None) -> Options:
     """Read command line arguments into ``schema``; what it does not name keeps its default."""
 
     class Cli(BaseSettings, schema):  # type: ignore[valid-type,misc]

@@ -17,7 +17,8 @@ from tenacity import (
     retry_if_exception,
     sleep_using_event,
     stop_after_attempt,
-    wait_exponential_jitter,
+    wait_exponential,
+    wait_random,
 )
 from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader, ReadTimeoutError
@@ -69,6 +70,12 @@ class Connection:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(pool_maxsize=self.connections, pool_block=True))
         return session
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._session.close()
 
     def _get(self, url: str, **headers: str) -> requests.Response:
         if self.stop.is_set():
@@ -146,8 +153,8 @@ class Connection:
             asked = Retry().parse_retry_after(headers.get("Retry-After", "0"))
         except InvalidHeader:
             asked = 0.0
-        wait = wait_exponential_jitter(self.backoff, LONGEST_WAIT_SECONDS, jitter=self.backoff)
-        return max(min(asked, 6 * LONGEST_WAIT_SECONDS), wait(state))
+        longer = wait_exponential(self.backoff, max=LONGEST_WAIT_SECONDS)
+        return max(asked, longer(state) + wait_random(0, self.backoff)(state))
 
 
 def may_pass(error: BaseException) -> bool:

@@ -6,8 +6,9 @@ moments to restore, and several processes agree on every batch without talking.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -53,6 +54,7 @@ def training_steps(
     images: Tensor,
     plan: Plan,
     start: int = 0,
+    corrupt: Callable[[Tensor, int], Tensor] | None = None,
 ) -> Iterator[Logged]:
     """Optimise equation 2 of the paper from step ``start`` to the plan's last.
 
@@ -68,6 +70,9 @@ def training_steps(
         What to do.
     start
         Steps already done.
+    corrupt
+        Makes of a step's sections ``(n, 1, H, W)`` the inputs to encode; the sections as they
+        are stay the target. Must follow from the step alone.
 
     Yields
     ------
@@ -82,7 +87,8 @@ def training_steps(
         noise = torch.randn(len(batch), network.latent_dim, generator=_random(plan.seed, step, 1))
         mine = slice(fabric.global_rank, None, fabric.world_size)
         sections = images[batch[mine].to(images.device)]
-        logits, mean, log_variance = network(sections, noise[mine].to(images.device))
+        inputs = sections if corrupt is None else corrupt(sections, step)
+        logits, mean, log_variance = network(inputs, noise[mine].to(images.device))
         reconstruction = reconstruction_loss(logits.float(), sections, plan.loss)
         kl = kl_per_factor(mean.float(), log_variance.float())
         optimizer.zero_grad(set_to_none=True)
@@ -112,11 +118,5 @@ def batch_indices(plan: Plan, count: int, step: int) -> Tensor:
 
 def _random(seed: int, index: int, stream: int) -> torch.Generator:
     """Give a generator of its own to each (seed, index, stream)."""
-    key = torch.tensor([seed, index, stream], dtype=torch.int64).numpy().tobytes()
-    return torch.Generator().manual_seed(int.from_bytes(_hash(key), "little") >> 1)
-
-
-def _hash(key: bytes) -> bytes:
-    import hashlib
-
-    return hashlib.blake2b(key, digest_size=8).digest()
+    key = hashlib.blake2b(f"{seed} {index} {stream}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(key, "little", signed=True))

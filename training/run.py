@@ -17,7 +17,7 @@ from napari_brainvae.pca import principal_components
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images, Preprocessing
 from napari_brainvae.vae import BetaVAE, Network
-from training.optimise import FULL_SIZE, Logged, Plan, training_steps
+from training.optimise import FULL_SIZE, Logged, Plan, learning_rate, training_steps
 from training.run_directory import RunDirectory
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SAMPLE = 256
 """Sections, at most, that are looked at to say how training goes."""
+
+TRIMMING_ROUNDS = 3
 
 ACTIVE = 0.01
 """A factor is active if its posterior mean varies more than this over brains (Burda et al. 2016)."""
@@ -71,9 +73,7 @@ def run_training(
     model = start(options, plan, preprocessing, population, images)
     model.header.training = record | {"held_out": [population.ids[i] for i in held_out]}
     network = model.network.train()
-    optimizer = torch.optim.Adam(
-        [p for p in network.parameters() if p.requires_grad], plan.learning_rate, fused=True
-    )
+    optimizer = torch.optim.Adam(network.parameters(), plan.learning_rate, fused=True)
     wrapped, optimizer = fabric.setup(network, optimizer)
     saved = directory.load_state() if options.resume else None
     if saved is not None:
@@ -109,7 +109,7 @@ def run_training(
 
 def make_plan(options: FitOptions, images: Images) -> Plan:
     """Turn resolved options into a plan for sections ``(N, H, W)``."""
-    assert options.batch_size and options.learning_rate and options.steps  # by `resolved`
+    assert options.batch_size and options.steps  # by `resolved`
     fast = options.recipe == "fast"
     return Plan(
         beta=options.beta,
@@ -146,7 +146,7 @@ def start(
         torch.manual_seed(options.seed)
         network = Network(height, width, options.latent_dim, shortcut=header.shortcut)
     if options.recipe == "fast":
-        mean, components, eigenvalues = principal_components(images, options.latent_dim)
+        mean, components, eigenvalues = trimmed_components(images, options.latent_dim)
         network.set_mean_image(torch.from_numpy(mean))
         network.start_from_pca(
             torch.from_numpy(components),
@@ -154,6 +154,31 @@ def start(
             noise_variance=max(plan.beta, 1e-3) / 2 / plan.pixel_weight,
         )
     return BetaVAE(header, network)
+
+
+def trimmed_components(images: Images, count: int) -> tuple[Any, Any, Any]:
+    """Principal components that sections unlike the rest (artifacts) have no say in.
+
+    Sections whose residual is more than three spreads above the median are left out and the
+    components fitted again, a few times over. The sections stay in the training set.
+
+    Returns
+    -------
+    mean, components, eigenvalues
+        As `pca.principal_components` gives them.
+    """
+    kept = np.ones(len(images), dtype=bool)
+    for _ in range(TRIMMING_ROUNDS):
+        mean, components, eigenvalues = principal_components(images[kept], count)
+        flat = components.reshape(count, -1)
+        centred = (images - mean).reshape(len(images), -1)
+        # Components are orthonormal: what is left is the total less what they explain.
+        left = np.square(centred).sum(axis=1) - np.square(centred @ flat.T).sum(axis=1)
+        spread = 1.4826 * np.median(np.abs(left - np.median(left)))
+        kept = left <= np.median(left) + 3 * spread
+        if kept.sum() <= count:
+            break
+    return mean, components, eigenvalues
 
 
 def measure(model: BetaVAE, images: Images, held_out: Images | None) -> dict[str, Any]:
@@ -199,7 +224,9 @@ def summary(findings: dict[str, Any], directory: RunDirectory) -> str:
 class Log:
     """What is shown while a run goes on, and the rows of ``history.csv``."""
 
-    def __init__(self, options: FitOptions, plan: Plan, directory: RunDirectory, first: int) -> None:
+    def __init__(
+        self, options: FitOptions, plan: Plan, directory: RunDirectory, first: int
+    ) -> None:
         self.options, self.plan, self.directory, self.first = options, plan, directory, first
         self.rows = directory.read_history(first)
 
@@ -228,6 +255,7 @@ class Log:
                 "reconstruction": float(done.reconstruction),
                 **{f"kl_{i + 1}": value for i, value in enumerate(kl)},
                 "rate": sum(kl),
+                "learning_rate": learning_rate(self.plan, done.step - 1),
                 "images_per_second": images_per_second,
                 "held_out_error": None,
             }

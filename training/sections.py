@@ -143,12 +143,12 @@ def _remove_leftovers(manifest: Manifest, work: Work) -> None:
             path.unlink()
 
 
-def _fetch(
-    manifest: Manifest, work: Work, connection: Connection, service: AllenService
-) -> None:
+def _fetch(manifest: Manifest, work: Work, connection: Connection, service: AllenService) -> None:
     """Fetch the brains that wait."""
     within = [int(i) for i in manifest.table.index[: work.options.limit]]
     waiting = [i for i in manifest.ids(WAITING) if i in set(within)]
+    if not waiting:
+        return
     unreachable = 0
     with (
         _Progress(len(within), len(within) - len(waiting)) as progress,
@@ -275,7 +275,9 @@ def _contents(path: Path) -> str:
     """One line about a population."""
     population = Population.open(path)
     table = population.covariates
-    parts = ", ".join(f"{int((table[name] > limit).sum())} {name}" for name, limit in LIMITS.items())
+    parts = ", ".join(
+        f"{int((table[name] > limit).sum())} {name}" for name, limit in LIMITS.items()
+    )
     return f"{len(population)} sections, {int(population.flagged.sum())} flagged: {parts}"
 
 

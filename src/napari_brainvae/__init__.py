@@ -20,7 +20,7 @@ _HOME = {
     "PCA": "pca",
 }
 
-__all__ = ["BetaVAE", "PCA", "Population", "load_checkpoint", "save_checkpoint"]
+__all__ = ["PCA", "BetaVAE", "Population", "load_checkpoint", "save_checkpoint"]
 
 if TYPE_CHECKING:
     from napari_brainvae.checkpoint import load_checkpoint, save_checkpoint

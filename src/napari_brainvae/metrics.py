@@ -102,29 +102,28 @@ def pca_frechet_distance(real: Images, generated: Images, *, components: int = 1
 def split_half_floor(real: Images, *, components: int = 100, seed: int = 0) -> float:
     """Give the PCA-Frechet distance between two random halves of the real images.
 
-    It is the floor of `pca_frechet_distance`: what sampling alone makes, on the same components
-    (those of all real images). Halves are smaller than the whole, so it errs on the high side.
+    It is the floor of `pca_frechet_distance`: what sampling alone makes between two sets of one
+    population. Halves are smaller than the whole, so it errs on the high side. Reconstructions of
+    the real images themselves share their sampling and can lie below it.
 
     Parameters
     ----------
     real : array or tensor, shape (N, H, W)
         At least 4 images.
     components : int
-        Capped by the rank of ``real``.
+        Capped by the rank of a half.
     seed : int
         Of the split.
 
     Raises
     ------
     ValueError
-        For fewer than 4 images, all equal, or values not finite.
+        For fewer than 4 images, a half that is all equal, or values not finite.
     """
     if len(real) < 4:
         raise ValueError(f"two halves need at least 4 images, not {len(real)}")
-    scores, _ = _principal_scores(real, real[:0], components)
-    order = torch.as_tensor(np.random.default_rng(seed).permutation(len(scores)))
-    half = len(scores) // 2
-    return _frechet(scores[order[:half]], scores[order[half:]])
+    order, half = np.random.default_rng(seed).permutation(len(real)), len(real) // 2
+    return pca_frechet_distance(real[order[:half]], real[order[half:]], components=components)
 
 
 @torch.no_grad()

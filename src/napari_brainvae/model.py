@@ -77,7 +77,8 @@ class Header(BaseModel):
     plane: int | None = None
     reference: Reference | None = None
     training: dict[str, Any] = Field(
-        default_factory=dict, description="Options, seeds, versions, data fingerprint, held-out ids."
+        default_factory=dict,
+        description="Options, seeds, versions, data fingerprint, held-out ids.",
     )
 
 
@@ -188,5 +189,3 @@ def kl_divergence(
 def squared_error(images: Images, reconstructions: Images) -> npt.NDArray[np.float64]:
     """Squared error of each section, averaged over its pixels, ``(N,)``."""
     return np.asarray(np.square(images - reconstructions).mean(axis=(1, 2), dtype=np.float64))
-
-

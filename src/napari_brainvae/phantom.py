@@ -40,7 +40,7 @@ FACTORS = (*BRIGHTNESS_FACTORS, *SHAPE_FACTORS)
 
 BRIGHTNESS_PER_SD = 0.12
 THICKNESS_PER_SD = 0.08
-VENTRICLE_MM_PER_SD = 0.02
+VENTRICLE_MM_PER_SD = 0.018
 _GAIN_SD = 0.15
 _ILLUMINATION_SD = 0.04
 _NOISE_SD = 0.02
@@ -304,7 +304,7 @@ class Phantom:
 
 def thickness_field(section: Section) -> FloatImage:
     """Isocortex grows inwards, away from the pia, and what lies deep to it gives way."""
-    reach = 0.5 * 1000 / section.pixel_size_um
+    pixels_per_mm = 1000 / section.pixel_size_um
     cortex = planted_mask(section, "cortical thickness")
     field = np.zeros((2, *section.shape))
     columns = np.arange(section.shape[1])
@@ -313,10 +313,10 @@ def thickness_field(section: Section) -> FloatImage:
     for half in (section.tissue & is_left, section.tissue & ~is_left):
         depth = ndimage.distance_transform_edt(half)
         beyond, nearest = ndimage.distance_transform_edt(~(cortex & half), return_indices=True)
-        inwards = _unit_gradient(np.where(cortex, depth, depth[tuple(nearest)] + beyond))
-        local = np.where(cortex, depth, depth[tuple(nearest)] * np.exp(-beyond / reach))
-        field -= np.where(half, THICKNESS_PER_SD * local * inwards, 0)
-    return _smoothed(field, section)
+        # Flat where the white matter begins, so that the planted growth is had there in full.
+        stretch = depth[tuple(nearest)] * np.exp(-((beyond / pixels_per_mm) ** 2))
+        field -= THICKNESS_PER_SD * half * stretch * _slope(depth, 0.15 * pixels_per_mm)
+    return _smoothed(field, 0.1 * pixels_per_mm)
 
 
 def ventricle_field(section: Section) -> FloatImage:
@@ -325,20 +325,17 @@ def ventricle_field(section: Section) -> FloatImage:
     ventricles = planted_mask(section, "ventricle size")
     outside = ndimage.distance_transform_edt(~ventricles)
     inside = ndimage.distance_transform_edt(ventricles)
-    signed = ndimage.gaussian_filter(outside - inside, 0.03 * pixels_per_mm)
-    # Not made unit length: on the middle line of a ventricle the slope vanishes, and so it should.
-    slope = np.stack(np.gradient(signed))
-    size = VENTRICLE_MM_PER_SD * pixels_per_mm * np.exp(-outside / (0.4 * pixels_per_mm))
-    return _smoothed(-size * slope * section.tissue, section)
+    push = VENTRICLE_MM_PER_SD * pixels_per_mm * np.exp(-outside / (0.4 * pixels_per_mm))
+    field = -push * section.tissue * _slope(outside - inside, 0.03 * pixels_per_mm)
+    return _smoothed(field, 0.05 * pixels_per_mm)
 
 
-def _unit_gradient(potential: NDArray[np.float64]) -> NDArray[np.float64]:
-    slope = np.stack(np.gradient(ndimage.gaussian_filter(potential, 1.0)))
-    return np.asarray(slope / np.maximum(np.linalg.norm(slope, axis=0), 1e-6))
+def _slope(distance: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
+    """Which way a distance grows: length 1, but 0 where two sides meet and the way is open."""
+    return np.stack(np.gradient(ndimage.gaussian_filter(distance, sigma)))
 
 
-def _smoothed(field: NDArray[np.float64], section: Section) -> FloatImage:
-    sigma = 0.04 * 1000 / section.pixel_size_um
+def _smoothed(field: NDArray[np.float64], sigma: float) -> FloatImage:
     return np.asarray(ndimage.gaussian_filter(field, (0, sigma, sigma)), np.float32)
 
 

@@ -241,7 +241,8 @@ def _from_zarr(path: Path) -> Population:
 
 
 def _from_npz(path: Path) -> Population:
-    with np.load(path, allow_pickle=False) as archive:
+    # Opened here because np.load leaves a truncated file open.
+    with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
         if "images" not in archive:
             raise ValueError(f"no array 'images' among {', '.join(archive.files) or 'nothing'}")
         images = archive["images"]

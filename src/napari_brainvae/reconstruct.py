@@ -13,7 +13,7 @@ from napari_brainvae.checkpoint import fingerprint
 from napari_brainvae.files import Progress, replacing, report
 from napari_brainvae.model import Latents, Model, kl_divergence, squared_error
 from napari_brainvae.population import Population, creating, write_covariates
-from napari_brainvae.preprocess import Images
+from napari_brainvae.preprocess import Images, crop_to
 
 BATCH = 16
 
@@ -32,6 +32,8 @@ class Reconstruction:
         Squared error averaged over pixels.
     kl
         KL divergence of the posterior from the prior, nats.
+    gain
+        What the stored section was multiplied by to become ``section``, where it was not clipped.
     unusual
         Whether `model.Reference.unusual` says so; None if the checkpoint has no reference.
     """
@@ -42,6 +44,7 @@ class Reconstruction:
     mean: Latents
     error: float
     kl: float
+    gain: float
     unusual: bool | None
 
 
@@ -66,7 +69,16 @@ def reconstruct_section(model: Model, population: Population, index: int) -> Rec
         mean=mean[0],
         error=error,
         kl=kl,
+        gain=_gain(population.sections([index]), section),
         unusual=None if reference is None else bool(reference.unusual(error, kl)),
+    )
+
+
+def _gain(stored: Images, prepared: Images) -> float:
+    stored = crop_to(stored, prepared.shape[1:])
+    kept = prepared < 1
+    return float(
+        prepared[kept].sum(dtype=np.float64) / max(stored[kept].sum(dtype=np.float64), 1e-12)
     )
 
 
@@ -101,9 +113,7 @@ def export_reconstructions(
     write(model, population, path, progress)
 
 
-def _to_zarr(
-    model: Model, population: Population, path: Path, progress: Progress | None
-) -> None:
+def _to_zarr(model: Model, population: Population, path: Path, progress: Progress | None) -> None:
     description = population.description.model_copy(
         update={
             "preprocessing": model.header.preprocessing,
@@ -124,13 +134,16 @@ def _to_zarr(
         write_covariates(group, table)
 
 
-def _to_tiff(
-    model: Model, population: Population, path: Path, progress: Progress | None
-) -> None:
+def _to_tiff(model: Model, population: Population, path: Path, progress: Progress | None) -> None:
     with replacing(path) as beside, tifffile.TiffWriter(beside, bigtiff=True, ome=True) as tif:
         tif.write(
-            (image for _, images, _, _ in _batches(model, population, progress) for image in images),
+            (
+                image
+                for _, images, _, _ in _batches(model, population, progress)
+                for image in images
+            ),
             shape=(len(population), *model.shape),
+            photometric="minisblack",
             dtype=np.float32,
             metadata=ome_metadata(
                 population.description.pixel_size_um or model.header.pixel_size_um,

@@ -32,8 +32,8 @@ class Network(nn.Module):
 
     - ``mean_image`` is subtracted from the input and its logit, ``mean_logit``, added to the
       output, so that the network only has to learn how brains differ from it.
-    - ``shortcut`` adds a linear map from pixels to posterior means and one from factors to
-      logits, which PCA can start (see `start_from_pca`).
+    - ``shortcut`` adds a fixed linear map from pixels to posterior means and one from factors to
+      logits, which PCA provides (see `start_from_pca`): the network learns what PCA leaves.
 
     Parameters
     ----------
@@ -81,23 +81,23 @@ class Network(nn.Module):
         self.register_buffer("mean_logit", torch.zeros(1, 1, height, width))
         self.mean_image: Tensor
         self.mean_logit: Tensor
-        self.shortcut_in = nn.Linear(height * width, latent_dim, bias=False) if shortcut else None
-        self.shortcut_out = nn.Linear(latent_dim, height * width, bias=False) if shortcut else None
+        self.shortcut_in: Tensor | None = None
+        self.shortcut_out: Tensor | None = None
+        if shortcut:
+            self.register_buffer("shortcut_in", torch.zeros(latent_dim, height * width))
+            self.register_buffer("shortcut_out", torch.zeros(height * width, latent_dim))
         self._initialise()
 
     def _initialise(self) -> None:
         """Kaiming-normal weights and zero biases, but torch's default for transposed convolutions.
 
-        As the authors' code does (facts of nerdslab/brainsynth). The shortcut starts silent.
+        As the authors' code does.
         """
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
-        if self.shortcut_in is not None and self.shortcut_out is not None:
-            nn.init.zeros_(self.shortcut_in.weight)
-            nn.init.zeros_(self.shortcut_out.weight)
+                assert module.bias is not None
+                nn.init.zeros_(module.bias)
 
     def set_mean_image(self, mean: Tensor) -> None:
         """Centre inputs and outputs on the mean section ``(H, W)`` in [0, 1]."""
@@ -105,9 +105,7 @@ class Network(nn.Module):
         self.mean_logit.copy_(torch.logit(mean.view_as(self.mean_logit), eps=1e-3))
 
     @torch.no_grad()
-    def start_from_pca(
-        self, components: Tensor, scales: Tensor, noise_variance: float
-    ) -> None:
+    def start_from_pca(self, components: Tensor, scales: Tensor, noise_variance: float) -> None:
         """Make the shortcut the principal components, and the network silent beside it.
 
         The model then is probabilistic PCA seen through the first-order logit: its posterior
@@ -128,8 +126,8 @@ class Network(nn.Module):
             raise ValueError("this network has no shortcut to start from PCA")
         flat = components.reshape(self.latent_dim, -1)
         mean = self.mean_image.flatten().clamp(0.02, 0.98)
-        self.shortcut_in.weight.copy_(flat / scales[:, None])
-        self.shortcut_out.weight.copy_((flat * scales[:, None] / (mean * (1 - mean))).T)
+        self.shortcut_in.copy_(flat / scales[:, None])
+        self.shortcut_out.copy_((flat * scales[:, None] / (mean * (1 - mean))).T)
         head, draw = self.encoder[-1], self.decoder[-1]
         assert isinstance(head, nn.Linear)
         assert isinstance(draw, nn.ConvTranspose2d) and draw.bias is not None
@@ -143,7 +141,7 @@ class Network(nn.Module):
         centred = images - self.mean_image
         mean, log_variance = self.encoder(F.pad(centred, self.padding)).chunk(2, dim=1)
         if self.shortcut_in is not None:
-            mean = mean + self.shortcut_in(centred.flatten(1))
+            mean = mean + F.linear(centred.flatten(1), self.shortcut_in)
         return mean, log_variance
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -152,7 +150,7 @@ class Network(nn.Module):
         logits = self.decoder(latents)
         logits = logits[..., top : top + self.shape[0], left : left + self.shape[1]]
         if self.shortcut_out is not None:
-            logits = logits + self.shortcut_out(latents).view_as(logits)
+            logits = logits + F.linear(latents, self.shortcut_out).view_as(logits)
         return logits + self.mean_logit
 
     def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:

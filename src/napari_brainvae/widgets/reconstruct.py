@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import napari.viewer
 import numpy as np
 from napari.layers import Image
 from napari.utils.colormaps import Colormap
-from napari.viewer import Viewer
 from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
@@ -36,7 +36,7 @@ RESIDUAL = Colormap(
 class ReconstructWidget(QWidget):
     """Original, reconstruction and residual of the brain on show, following the dims slider."""
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
         self.source = Source(viewer)
@@ -77,9 +77,7 @@ class ReconstructWidget(QWidget):
         """Ask for the reconstruction of the brain on show."""
         if self.source.ready:
             layer = self.source.layer
-            self.latest.request(
-                self.source.model, layer, population_of(layer), self._index()
-            )
+            self.latest.request(self.source.model, layer, population_of(layer), self._index())
 
     def export(self, path: Path, *, all_brains: bool) -> None:
         """Write the reconstruction on show, or all of them, in the background.
@@ -124,7 +122,8 @@ class ReconstructWidget(QWidget):
         layer, population, index, shown = result
         if layer is not self.source.layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed
-        bright = max(float(np.percentile(shown.section, 99.8)), 1e-3)
+        # As bright as the original is shown.
+        bright = max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
         strong = max(float(np.percentile(np.abs(shown.residual), 99.5)), 1e-3)
         looks = {
             "reconstruction": {"colormap": "gray", "contrast_limits": (0, bright)},
@@ -140,7 +139,7 @@ class ReconstructWidget(QWidget):
         if part not in self._made:
             self._made[part] = self.viewer.add_image(
                 image,
-                name=f"{on.name}: {part}",
+                name=_name(part, on),
                 metadata={MADE_HERE: part},
                 **look,
                 **section_geometry(on, image.shape),
@@ -149,7 +148,7 @@ class ReconstructWidget(QWidget):
         else:
             made = self._made[part]
             made.data = image
-            made.name = f"{on.name}: {part}"
+            made.name = _name(part, on)
             for name, value in section_geometry(on, image.shape).items():
                 setattr(made, name, value)
 
@@ -188,8 +187,7 @@ class ReconstructWidget(QWidget):
                 }
                 for layer in self.viewer.layers:
                     layer.visible = layer in trio
-                # A negative stride puts the bottom layer, the original, first.
-                grid.shape, grid.stride, grid.enabled = (1, -1), -1, True
+                grid.shape, grid.stride, grid.enabled = (1, -1), 1, True
         elif not on and self._before is not None:
             grid.enabled, grid.shape, grid.stride = self._before["grid"]
             for layer, visible in self._before["visible"].items():
@@ -206,3 +204,7 @@ class ReconstructWidget(QWidget):
         )
         if name:
             self.export(Path(name), all_brains=all_brains)
+
+
+def _name(part: str, on: Image) -> str:
+    return f"{part}: {on.name}"

@@ -6,10 +6,10 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import napari
+import napari.viewer
 from magicgui.widgets import ComboBox, FileEdit
 from napari.layers import Image
-from napari.viewer import Viewer
+from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
@@ -32,7 +32,7 @@ class Source(QWidget):
 
     changed = Signal()
 
-    def __init__(self, viewer: Viewer) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
         self.model: Model | None = None
@@ -170,4 +170,4 @@ def about(model: Model) -> str:
 
 def notify(message: str) -> None:
     """Tell the user something that is not an error."""
-    napari.utils.notifications.show_info(message)
+    show_info(message)

@@ -1,0 +1,55 @@
+"""What many tests share: real data where it is, a small phantom, a small fitted run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from napari_brainvae.phantom import Phantom, PhantomOptions, draw_section, write_phantom
+from napari_brainvae.population import Population
+from training.fit import FitOptions, fit
+
+
+@pytest.fixture(scope="session", autouse=True)
+def two_threads():
+    """Timing of threads must not decide anything: the same number everywhere."""
+    torch.set_num_threads(2)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of the real data beside the repository; tests that need it are skipped without."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("the real data are not beside this checkout")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def phantom_file(tmp_path_factory) -> Path:
+    """24 phantom brains of 64 x 80 px with their truth; read only."""
+    path = tmp_path_factory.mktemp("population") / "phantom.zarr"
+    options = PhantomOptions(count=24, seed=5, height=64, width=80)
+    write_phantom(Phantom(draw_section(64, 80), options), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def population(phantom_file) -> Population:
+    return Population.open(phantom_file)
+
+
+@pytest.fixture(scope="session")
+def run_folder(phantom_file, tmp_path_factory) -> Path:
+    """A finished run of 20 steps on the small phantom; read only."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    fit(FitOptions(population=phantom_file, out=folder, latent_dim=4, batch_size=8, steps=20))
+    return folder
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)
