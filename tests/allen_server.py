@@ -213,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _file(self, what: str, experiment: int, body: bytes) -> None:
         play = self.server.play
         asked = self.headers.get("Range", "") if play.ranges else ""
-        play.log.append((what, experiment, asked))
+        play.log.append((what, experiment, self.headers.get("Range", "")))
         time.sleep(play.pause)
         fault = play.fault(experiment, "file")
         if fault and fault.how == "replace":
@@ -238,7 +238,8 @@ class _Handler(BaseHTTPRequestHandler):
     ) -> None:
         half = body[: len(body) // 2]
         if fault.how in ("500", "404", "429"):
-            self._send(int(fault.how), b"sorry", headers={"Retry-After": "1"})
+            later = {"Retry-After": "1"} if fault.how == "429" else {}
+            self._send(int(fault.how), b"sorry", headers=later)
         elif fault.how == "short":  # a truncated file whose length is stated as if it were whole
             self._send(status, half, headers=headers)
         elif fault.how == "reset":

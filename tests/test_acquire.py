@@ -432,7 +432,7 @@ def test_a_broken_transfer_goes_on_where_it_stopped(fetch, server, ranges, monke
     np.testing.assert_array_equal(Population.open(out).images[1], expected(12))
     asked = [about for what, experiment, about in server.log if (what, experiment) == ("file", 12)]
     half = len(server.volume(12)) // 2 // 1024 * 1024
-    assert asked == ["", f"bytes={half}-"]
+    assert asked == ["", f"bytes={half}-"]  # without ranges the whole file comes again
     row = table(out).loc[12]
     assert row["bytes"] == len(server.volume(12))
     assert row["sha256"] == hashlib.sha256(server.volume(12)).hexdigest()
@@ -448,14 +448,14 @@ def test_an_answer_with_wrong_types_in_the_list_of_experiments(fetch, server):
 
 
 def test_when_the_service_is_down_the_run_stops_asking(fetch, server):
-    server.records = [record(i) for i in range(100, 140)]
-    server.faults = {i: Fault("500") for i in range(100, 140)}
+    server.records = [record(i) for i in range(100, 118)]
+    server.faults = {i: Fault("500") for i in range(100, 118)}
     with pytest.raises(OSError, match=r"the last 10 brains .* answered 500.*--retry-failed"):
         fetch()
     assert 10 <= len(server.fetched()) <= 14
     server.faults.clear()
     out = fetch("--retry-failed")
-    assert len(Population.open(out)) == 40
+    assert len(Population.open(out)) == 18
 
 
 def test_a_full_disk_stops_the_run_and_leaves_the_brain_waiting(server, tmp_path):
@@ -600,7 +600,7 @@ def test_killed_at_twenty_random_moments(tmp_path):
             return child.exitcode or 0
 
         for _ in range(20):
-            code = run(moments.uniform(0, 0.06), moments.randrange(4))
+            code = run(moments.uniform(0, 0.02), moments.randrange(7))
             assert code == -signal.SIGKILL, "the run was over before it could be killed"
         assert 0 < len(done_at) < 30
         assert run(60, 10**6) == 0
@@ -636,42 +636,49 @@ def test_interrupting_is_no_error_of_the_program(server, tmp_path):
     assert "Traceback" not in error
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc to read memory from")
 def test_true_size_volumes_in_little_memory_and_on_little_disk(tmp_path):
-    """The real command, on 528 x 320 x 456 voxels, killed twice in between."""
-    volume = coordinate_volume(CCF)
-    zipped = volume_zip(volume, channels=("green", "red"))
+    """The real command, on 528 x 320 x 456 voxels at full traffic, killed twice in between."""
+    volume = np.empty((CCF.ap, CCF.dv, CCF.ml), np.uint16)
+    volume[:] = np.arange(CCF.ap, dtype=np.uint16)[:, None, None]
+    volume[286] += np.arange(CCF.dv * CCF.ml, dtype=np.uint32).reshape(CCF.dv, CCF.ml)
     section = volume[286, :, 4:452].copy()
+    zipped = volume_zip(volume, channels=("red",), level=0)
     del volume
     out = tmp_path / "mice.zarr"
-    most_volumes, over = 0, threading.Event()
+    most_volumes = most_memory = 0
 
-    def watch() -> None:
-        nonlocal most_volumes
-        while not over.wait(0.01):
-            files = [p for p in tmp_path.rglob("*") if p.suffix in (".zip", ".raw", ".part")]
+    def watch(child: subprocess.Popen) -> None:
+        """Note files and peak memory until the process ends."""
+        nonlocal most_volumes, most_memory
+        while child.poll() is None:
+            files = [p for p in tmp_path.rglob("*") if p.suffix in (".zip", ".raw")]
             most_volumes = max(most_volumes, len(files))
+            # The peak of this program alone: ru_maxrss would count the test that started it.
+            status = Path(f"/proc/{child.pid}/status").read_text()
+            peak = re.search(r"VmHWM:\s+(\d+) kB", status)
+            most_memory = max(most_memory, int(peak[1]) if peak else 0)
+            time.sleep(0.01)
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
     moments = random.Random(1)
-    with serving(AllenServer([record(i) for i in (21, 22, 23)], lambda _: zipped)) as server:
-        command = [sys.executable, "-m", "training.acquire", "sections", str(out)]
+    records = [record(i) for i in (21, 22, 23)]
+    command = [sys.executable, "-m", "training.acquire", "sections", str(out)]
+    with serving(AllenServer(records, lambda _: zipped)) as server:
         for kill in (True, True, False):
-            start = len(server.fetched())
+            before = len(server.log)
             child = subprocess.Popen([*command, "--server", server.url], env=_environment())
-            while kill and child.poll() is None and len(server.fetched()) == start == 0:
-                time.sleep(0.01)
+            watcher = threading.Thread(target=watch, args=(child,))
+            watcher.start()
             if kill:
-                time.sleep(moments.uniform(0, 1))
+                while child.poll() is None and len(server.log) < before + 3:
+                    time.sleep(0.01)
+                time.sleep(moments.uniform(0, 0.3))
                 child.kill()
-            _, status, used = os.wait4(child.pid, 0)
-            child.returncode = status
-        assert status == 0
+            watcher.join()
+            assert child.returncode == (-signal.SIGKILL if kill else 0)
         assert server.most_at_once <= 2
-    over.set()
-    watcher.join()
     assert 1 <= most_volumes <= 2
-    assert used.ru_maxrss < 1e6 if sys.platform == "linux" else 1e9  # KiB here, bytes elsewhere
+    assert 0 < most_memory < 1e6  # kB
     population = Population.open(out)
     assert population.shape == (320, 448)
     assert population.description.plane == 286
@@ -709,7 +716,7 @@ def atlas(server, tmp_path):
 
 
 def test_the_atlas_is_fetched_once(atlas, server):
-    folder = atlas()
+    atlas()
     assert len(server.log) == 3
     atlas()
     assert len(server.log) == 3

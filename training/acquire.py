@@ -155,13 +155,14 @@ def run(options: Acquire) -> None:
     """Do what the sub-command says."""
     # Imported here: --help must not wait for arrays, tables and the SDK.
     command = get_subcommand(options, cli_exit_on_error=False)
+    assert isinstance(command, AtlasOptions | SectionsOptions)
     connection, service = connect(command)
     with connection:
         if isinstance(command, AtlasOptions):
             from training.atlas import fetch_atlas
 
             fetch_atlas(command.folder, connection, service)
-        elif isinstance(command, SectionsOptions):
+        else:
             from training.sections import fetch_sections
 
             fetch_sections(command, connection, service)

@@ -32,7 +32,7 @@ class FitOptions(BaseModel):
     out: Path = Field(description="Folder of the run; new, or an interrupted run with --resume.")
     recipe: Literal["paper", "fast"] = Field(
         "fast",
-        description="'paper' to the letter, or 'fast': the network learns what PCA leaves, in few steps.",
+        description="'paper' to the letter; 'fast': few steps, in which it learns what PCA leaves.",
     )
     latent_dim: int = Field(8, ge=1, le=512, description="Number of latent factors L.")
     beta: float = Field(3.0, ge=0, description="Weight of the KL divergence.")

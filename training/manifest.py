@@ -99,9 +99,9 @@ class Manifest:
 
     def record(self, experiment: int, outcome: Outcome) -> None:
         """Note what became of a brain; on disk when this returns."""
-        tries = int(self.table.at[experiment, "tries"]) + outcome.tries
+        before = self.table["tries"].to_dict()[experiment]
         self.table.loc[experiment, STATE] = list(vars(outcome).values())
-        self.table.loc[experiment, "tries"] = tries
+        self.table.loc[experiment, "tries"] = before + outcome.tries
         self._write()
 
     def wait_again(self, ids: Sequence[int]) -> None:

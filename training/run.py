@@ -29,7 +29,7 @@ SAMPLE = 256
 TRIMMING_ROUNDS = 3
 
 ACTIVE = 0.01
-"""A factor is active if its posterior mean varies more than this over brains (Burda et al. 2016)."""
+"""Variance of the posterior mean over brains above which a factor is active (Burda et al. 2016)."""
 
 
 def split(population: Population, share: float, seed: int) -> tuple[list[int], list[int]]:

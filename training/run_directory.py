@@ -40,7 +40,7 @@ class RunDirectory:
             raise FileNotFoundError(f"{self.folder} holds no run to resume")
         if not resume and self.folder.exists() and any(self.folder.iterdir()):
             raise FileExistsError(
-                f"{self.folder} is not empty: give another folder, or --resume to go on with its run"
+                f"{self.folder} is not empty: give another folder, or --resume its run"
             )
 
     def write_record(self, record: dict[str, Any]) -> None:

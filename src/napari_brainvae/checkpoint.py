@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,10 @@ def import_published(path: str | Path) -> Model:
 
     path = Path(path)
     try:
-        theirs = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            # An unexpected pickle protocol ends in our own message, if it does not open.
+            warnings.simplefilter("ignore", UserWarning)
+            theirs = torch.load(path, map_location="cpu", weights_only=True)
         states = theirs["model_states"]["net"]
         latent_dim = states["encoder.19.weight"].shape[0] // 2
     except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as e:

@@ -34,7 +34,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     """Give a path beside ``path`` to write a file or folder to; it takes the final name at the end.
 
     Whatever stood at ``path`` stays until the new content is complete and on disk. If the block
-    raises, or the process is killed, nothing is left under the final name that was not there before.
+    raises, or the process is killed, the final name holds just what it held before.
 
     Yields
     ------

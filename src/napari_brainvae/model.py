@@ -15,7 +15,7 @@ Latents = npt.NDArray[np.float32]
 
 
 class Reference(BaseModel):
-    """How the sections that the model was fitted on look through the model; the yardstick for new ones.
+    """How the sections that a model was fitted on look through it: the yardstick for new ones.
 
     Errors are squared errors averaged over pixels; spreads are median absolute deviations
     times 1.4826, which is the standard deviation of a Gaussian.

@@ -81,11 +81,11 @@ class Network(nn.Module):
         self.register_buffer("mean_logit", torch.zeros(1, 1, height, width))
         self.mean_image: Tensor
         self.mean_logit: Tensor
-        self.shortcut_in: Tensor | None = None
-        self.shortcut_out: Tensor | None = None
-        if shortcut:
-            self.register_buffer("shortcut_in", torch.zeros(latent_dim, height * width))
-            self.register_buffer("shortcut_out", torch.zeros(height * width, latent_dim))
+        pixels = height * width
+        self.register_buffer("shortcut_in", torch.zeros(latent_dim, pixels) if shortcut else None)
+        self.register_buffer("shortcut_out", torch.zeros(pixels, latent_dim) if shortcut else None)
+        self.shortcut_in: Tensor | None
+        self.shortcut_out: Tensor | None
         self._initialise()
 
     def _initialise(self) -> None:

@@ -46,7 +46,7 @@ def _read_checkpoint(path: str) -> list[LayerData]:
 
 
 def model_layer(model: Model, file: Path, name: str) -> LayerData:
-    """Show a model as the section it draws at the population's mean; widgets find the file by it."""
+    """Show a model by the section that it draws at the population's mean; it carries the path."""
     reference = model.header.reference
     centre = reference.code_mean if reference else np.zeros(model.latent_dim)
     section = model.decode(np.asarray(centre, dtype=np.float32)[None])[0]
