@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field, field_validator
-from pydantic_settings import CliPositionalArg, CliSubCommand, get_subcommand
+from pydantic_settings import CliPositionalArg, CliSubCommand
 
 from training.cli import main
 
@@ -154,8 +154,9 @@ def connect(options: AtlasOptions | SectionsOptions) -> tuple[Connection, AllenS
 def run(options: Acquire) -> None:
     """Do what the sub-command says."""
     # Imported here: --help must not wait for arrays, tables and the SDK.
-    command = get_subcommand(options, cli_exit_on_error=False)
-    assert isinstance(command, AtlasOptions | SectionsOptions)
+    command = options.atlas or options.sections
+    if command is None:
+        raise ValueError("say what to fetch: atlas or sections")
     connection, service = connect(command)
     with connection:
         if isinstance(command, AtlasOptions):

@@ -16,8 +16,9 @@ from urllib.parse import quote
 
 import numpy as np
 import pandas as pd
+from requests import RequestException
 
-from training.download import Connection
+from training.download import Connection, Damaged, reason
 from training.volumes import Unusable
 
 # allensdk 2.16.2 uses two names that numpy 2 dropped.
@@ -118,15 +119,21 @@ class AllenService:
         ------
         ValueError
             If there is no such structure, or the list is not as documented.
+        OSError
+            If the list cannot be fetched.
         """
         # A fresh folder each time: the SDK would take a half-written file of its own for whole.
         with TemporaryDirectory() as folder:
             cache = _Connectivity(Path(folder), self._api, self._ontologies)
-            chosen = self._structure_ids(cache, injection_structures)
             try:
+                chosen = self._structure_ids(cache, injection_structures)
                 records = self._connection.persistently(
                     lambda: cache.get_experiments(injection_structure_ids=chosen)
                 )
+            except (RequestException, Damaged) as error:
+                raise OSError(
+                    f"the list of experiments could not be fetched: {reason(error)}"
+                ) from error
             except (KeyError, AttributeError, TypeError) as error:
                 raise ValueError(
                     f"the list of experiments is not as documented: {error!r}"

@@ -84,7 +84,7 @@ def training_steps(
             group["lr"] = learning_rate(plan, step)
         batch = batch_indices(plan, len(images), step)
         # Every process draws the whole batch's noise and keeps its own rows.
-        noise = torch.randn(len(batch), network.latent_dim, generator=_random(plan.seed, step, 1))
+        noise = batch_noise(plan, len(batch), network.latent_dim, step)
         mine = slice(fabric.global_rank, None, fabric.world_size)
         sections = images[batch[mine].to(images.device)]
         inputs = sections if corrupt is None else corrupt(sections, step)
@@ -114,6 +114,11 @@ def batch_indices(plan: Plan, count: int, step: int) -> Tensor:
     order = torch.randperm(count, generator=_random(plan.seed, step // per_epoch, 0))
     first = (step % per_epoch) * size
     return order[first : first + size]
+
+
+def batch_noise(plan: Plan, size: int, latent_dim: int, step: int) -> Tensor:
+    """Noise of a step's posterior samples, ``(size, L)`` from N(0, 1)."""
+    return torch.randn(size, latent_dim, generator=_random(plan.seed, step, 1))
 
 
 def _random(seed: int, index: int, stream: int) -> torch.Generator:

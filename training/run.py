@@ -132,20 +132,21 @@ def start(
 ) -> BetaVAE:
     """Make the model of a recipe at its starting point."""
     height, width = images.shape[1:]
+    fast = options.recipe == "fast"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        network = Network(height, width, options.latent_dim, shortcut=fast)
     header = Header(
         kind="vae",
         height=height,
         width=width,
         latent_dim=options.latent_dim,
-        shortcut=options.recipe == "fast",
+        shortcut=fast,
         preprocessing=preprocessing,
         pixel_size_um=population.description.pixel_size_um,
         plane=population.description.plane,
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        network = Network(height, width, options.latent_dim, shortcut=header.shortcut)
-    if options.recipe == "fast":
+    if fast:
         mean, components, eigenvalues = trimmed_components(images, options.latent_dim)
         network.set_mean_image(torch.from_numpy(mean))
         network.start_from_pca(

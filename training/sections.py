@@ -257,7 +257,9 @@ def _write_population(
     if not kept:
         raise ValueError(f"plane {plane} holds nothing of any brain")
     source = SOURCE.format(work.grid.columns[0], work.grid.columns[1] - 1)
-    description = Description(pixel_size_um=RESOLUTION_UM, plane=plane, source=source)
+    description = Description(
+        pixel_size_um=RESOLUTION_UM, plane=plane, preprocessing=None, source=source
+    )
     ids = [str(i) for i in kept]
     if path.exists() and Population.open(path).ids == ids:
         return

@@ -1,7 +1,7 @@
 """How latent factors and regions, or latent factors and known causes, go together.
 
-Impact scores of perturbed regions and what they say of disentanglement (paper, section 3.3), and the
-measures that need the true factors (a phantom): MIG, SAP, DCI. Codes are ``(N, L)``.
+Impact scores of regions on factors and what they say of disentanglement (paper, section 3.3), and
+the measures that need the true causes, which a phantom has: MIG, SAP, DCI.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ def checked_values(data: ArrayLike, rank: int, name: str) -> Array:
     if not np.isfinite(array).all():
         raise ValueError(f"{name} contain NaN or infinite values")
     return array
-
-
-# Impact scores
 
 
 def gaussian_kl(mean_a: ArrayLike, std_a: ArrayLike, mean_b: ArrayLike, std_b: ArrayLike) -> Array:
@@ -100,27 +97,51 @@ def disentanglement_score(impact: ArrayLike) -> Disentanglement:
         raise ValueError(f"at least 2 regions and 2 factors are needed, not {matrix.shape}")
     if (matrix < 0).any():
         raise ValueError("impact scores must not be negative")
-    varying = np.ptp(matrix, axis=0) > 0
-    if not varying.any():
+    if not np.ptp(matrix, axis=0).any():
         raise ValueError("all regions have the same impact: there is nothing to compare")
-    covariance = np.cov(matrix, rowvar=False)
-    correlation = np.atleast_2d(np.corrcoef(np.log1p(matrix[:, varying]), rowvar=False))
-    trace = np.trace(covariance)
-    return Disentanglement(
-        paper=_ratio(trace, covariance.sum() - trace),
-        trace_over_absolute=_trace_over_absolute(covariance),
-        log_correlation=_trace_over_absolute(correlation),
-        covariance=covariance,
-    )
+    scores = {name: float(value) for name, value in disentanglement_scores(matrix).items()}
+    return Disentanglement(covariance=np.cov(matrix, rowvar=False), **scores)
 
 
-def _trace_over_absolute(matrix: Array) -> float:
-    trace = np.trace(matrix)
-    return _ratio(trace, np.abs(matrix).sum() - trace)
+def disentanglement_scores(impact: Array) -> dict[str, Array]:
+    """Give the scores of `Disentanglement` by name for many impact matrices, unchecked.
+
+    Parameters
+    ----------
+    impact : array, shape (..., R, L)
+
+    Returns
+    -------
+    dict of numpy.ndarray, shape (...)
+    """
+    covariance = _covariance(impact)
+    trace = np.trace(covariance, axis1=-2, axis2=-1)
+    logarithm = np.log1p(impact)
+    spread = logarithm.std(axis=-2, ddof=1, keepdims=True)
+    varies = np.ptp(impact, axis=-2, keepdims=True) > 0
+    # A factor that does not vary becomes a column of zeros, which adds nothing to any sum.
+    standard = np.where(varies, logarithm, 0) / np.where(varies, spread, 1)
+    return {
+        "paper": _ratio(trace, covariance.sum((-2, -1)) - trace),
+        "trace_over_absolute": _trace_over_absolute(covariance),
+        "log_correlation": _trace_over_absolute(_covariance(standard)),
+    }
 
 
-def _ratio(trace: float, rest: float) -> float:
-    return float(trace / rest) if rest != 0 else math.inf
+def _covariance(rows: Array) -> Array:
+    """Covariance (..., L, L) of the columns of (..., R, L)."""
+    centred = rows - rows.mean(axis=-2, keepdims=True)
+    return np.asarray(centred.swapaxes(-1, -2) @ centred / (rows.shape[-2] - 1))
+
+
+def _trace_over_absolute(matrix: Array) -> Array:
+    trace = np.trace(matrix, axis1=-2, axis2=-1)
+    return _ratio(trace, np.abs(matrix).sum((-2, -1)) - trace)
+
+
+def _ratio(trace: Array, rest: Array) -> Array:
+    apart = rest == 0
+    return np.asarray(np.where(apart, math.inf, trace / np.where(apart, 1, rest)))
 
 
 # Codes against known factors

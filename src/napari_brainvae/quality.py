@@ -86,11 +86,12 @@ def saturated(section: Images) -> float:
 
 
 def grid_strength(section: Images) -> float:
-    """Amplitude of the strongest periodic pattern along rows or columns, relative to brightness.
+    """Strength of the best comb of periodic lines along both axes, relative to the brightness.
 
-    The tissue is divided by its local mean and averaged along each axis; of the spectrum of that
-    profile the highest peak above its surroundings counts, at periods of 3 to 20 px: the seams
-    between tiles are sharp, so wider tiles show by their harmonics.
+    The tissue is divided by its local mean and averaged along each axis. In the spectrum of such a
+    profile the sharp seams between tiles stand out as a peak at each harmonic of the tile's size:
+    peaks above their surroundings are summed for every size from 6 to 64 px, the best size counts,
+    and the two axes are added.
     """
     inner = ndimage.binary_erosion(_tissue(section), iterations=3)
     if not inner.any():
@@ -99,22 +100,35 @@ def grid_strength(section: Images) -> float:
     local = gaussian(np.where(inner, section, 0).astype(np.float64), 6)
     # Clipped: cell bodies and vessels are no grid, however bright.
     relative = np.clip(section * weight / np.maximum(local, 1e-9) - 1, -0.5, 0.5)
-    return max(_periodic(np.where(inner, relative, 0), inner, axis) for axis in (0, 1))
+    profiles = []
+    for axis in (0, 1):
+        count = inner.sum(axis)
+        long = np.flatnonzero(count > 0.3 * count.max())
+        lines = slice(long[0], long[-1] + 1)
+        profiles.append(np.where(inner, relative, 0).sum(axis)[lines] / np.maximum(count[lines], 1))
+    return sum(_comb(profile) for profile in profiles)
 
 
-def _periodic(relative: npt.NDArray[np.float64], inner: npt.NDArray[np.bool_], axis: int) -> float:
-    count = inner.sum(axis)
-    long = np.flatnonzero(count > 0.3 * count.max())
-    lines = slice(long[0], long[-1] + 1)
-    profile = relative.sum(axis)[lines] / np.maximum(count[lines], 1)
+def _comb(profile: npt.NDArray[np.float64]) -> float:
+    """Sum of a profile's peaks at the harmonics of the best period, over the root of their number.
+
+    Only periods of 2.2 to 26 px are looked at: slower changes are anatomy.
+    """
+    if profile.size < 32:
+        return 0.0
     window = np.hanning(profile.size)
     padded = 4 * profile.size
-    spectrum = np.abs(np.fft.rfft((profile - profile.mean()) * window, padded))
     frequency = np.fft.rfftfreq(padded)
-    amplitude = 2 * spectrum[(frequency > 1 / 20) & (frequency < 1 / 3)] / max(window.sum(), 1e-9)
-    if amplitude.size == 0:
-        return 0.0
-    return float((amplitude - ndimage.median_filter(amplitude, 61)).max())
+    band = (frequency > 1 / 26) & (frequency < 1 / 2.2)
+    amplitude = 2 * np.abs(np.fft.rfft((profile - profile.mean()) * window, padded)) / window.sum()
+    peaks = amplitude[band] - ndimage.median_filter(amplitude[band], 61)
+    best = 0.0
+    for period in np.arange(6, 64, 0.25):
+        harmonics = np.arange(1, period) / period
+        harmonics = harmonics[(harmonics > 1 / 26) & (harmonics < 1 / 2.2)]
+        found = np.interp(harmonics, frequency[band], peaks)
+        best = max(best, float(found.sum()) / np.sqrt(found.size))
+    return best
 
 
 def _tissue(section: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
