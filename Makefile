@@ -54,8 +54,8 @@ bench: $(INSTALLED)
 screenshots: $(INSTALLED) screen
 	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/screenshots.py
 
-demo-model: $(INSTALLED)
-	$(BIN)/python -m training.demo_model
+demo-model: demo
+	$(BIN)/python -m training.demo_model demo
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -234,7 +235,11 @@ class Log:
     def follow(self, steps: Iterator[Logged]) -> Iterator[int]:
         """Pass on the number of each step done, with a progress bar and a row now and then."""
         began, images = time.monotonic(), 0
-        with tqdm(total=self.plan.steps, initial=self.first, unit="step", mininterval=0.5) as bar:
+        # In a log file, a line now and then is enough.
+        pause = 0.5 if sys.stderr.isatty() else 10
+        with tqdm(
+            total=self.plan.steps, initial=self.first, unit="step", mininterval=pause, smoothing=0.1
+        ) as bar:
             for done in steps:
                 images += self.plan.batch_size
                 bar.update()
@@ -244,7 +249,8 @@ class Log:
                     began, images = now, 0
                     last = self.rows[-1]
                     bar.set_postfix_str(
-                        f"reconstruction {last['reconstruction']:.1f}, KL {last['rate']:.1f}"
+                        f"reconstruction {last['reconstruction']:.1f}, KL {last['rate']:.1f}",
+                        refresh=False,
                     )
                 yield done.step
 

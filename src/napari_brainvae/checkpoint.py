@@ -20,6 +20,8 @@ from napari_brainvae.model import Header, Model
 from napari_brainvae.preprocess import Preprocessing
 
 HEADER_KEY = "napari_brainvae"
+DEMO_MODEL = Path(__file__).with_name("demo_model.safetensors")
+"""A small model fitted on phantom brains, which ships with the plugin."""
 PUBLISHED_SUFFIXES = (".pth", ".pt", "")
 PUBLISHED_SHAPE = (320, 448)
 

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from napari_brainvae.checkpoint import load_checkpoint
+from napari_brainvae.checkpoint import DEMO_MODEL, load_checkpoint
 from napari_brainvae.model import Model
 from napari_brainvae.population import Population
 from napari_brainvae.widgets.layers import AXES, CHECKPOINT, population_layer
 
 LayerData = tuple[Any, dict[str, Any], str]
-DEMO_MODEL = Path(__file__).parents[1] / "demo_model.safetensors"
 
 
 def population_reader(path: str | list[str]) -> Callable[[Any], list[LayerData]] | None:

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import zarr
 
 from napari_brainvae.population import Population
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Layer
+    from napari.layers import Image, Layer, Shapes
 
 POPULATION = "brainvae_population"
 CHECKPOINT = "brainvae_checkpoint"
@@ -102,3 +103,71 @@ def section_geometry(layer: Layer, shape: tuple[int, int]) -> dict[str, Any]:
         "units": layer.units[last],
         "axis_labels": layer.axis_labels[last],
     }
+
+
+def shapes_in_pixels(
+    shapes: Shapes, sections: Layer, shape: tuple[int, int]
+) -> list[npt.NDArray[np.float64]]:
+    """Outlines of a Shapes layer's shapes, in pixels of the sections that they lie over.
+
+    Scale, translation, rotation and affine transform of both layers are respected; all shapes
+    count, on whichever brain they were drawn. A path is closed; a line has no inside.
+
+    Parameters
+    ----------
+    shapes
+        With two or more axes; the last two are those of the section.
+    sections
+        The image layer that the region is meant for.
+    shape
+        ``(H, W)`` of the model, which may have cropped the sections about their centre.
+
+    Returns
+    -------
+    list of numpy.ndarray
+        ``(n, 2)`` rows and columns; pixel centres are at whole numbers.
+    """
+    offset = (np.asarray(sections.data.shape[-2:]) - np.asarray(shape)) // 2
+    to_world, from_world = _affine(shapes.data_to_world, shapes.ndim), _inverse(sections)
+    outlines = []
+    for kind, vertices in zip(shapes.shape_type, shapes.data, strict=True):
+        corners = _apply(from_world, _apply(to_world, np.asarray(vertices))[:, -2:]) - offset
+        if kind == "ellipse":
+            corners = _ellipse(corners)
+        if len(corners) > 2:
+            outlines.append(corners)
+    return outlines
+
+
+def _ellipse(corners: npt.NDArray[np.float64], count: int = 96) -> npt.NDArray[np.float64]:
+    """Outline of the ellipse that touches the sides of a parallelogram ``(4, 2)``."""
+    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)[:, None]
+    first, second = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
+    ellipse = corners.mean(axis=0) + np.cos(angle) * first + np.sin(angle) * second
+    return np.asarray(ellipse)
+
+
+def _affine(transform: Any, size: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """Matrix and offset of an affine function of points, from what it does to the unit vectors."""
+    offset = np.asarray(transform(np.zeros(size)))
+    columns = [np.asarray(transform(unit)) - offset for unit in np.eye(size)]
+    return np.stack(columns, axis=1), offset
+
+
+def _inverse(layer: Layer) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+    """World to pixels, of a layer's last two axes."""
+    matrix, offset = _affine(layer.data_to_world, layer.ndim)
+    inverse = np.linalg.inv(matrix[-2:, -2:])
+    return inverse, -inverse @ offset[-2:]
+
+
+def _apply(
+    affine: tuple[npt.NDArray[Any], npt.NDArray[Any]], points: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    matrix, offset = affine
+    return np.asarray(points @ matrix.T + offset, dtype=np.float64)
+
+
+def canvas_grid(viewer: Any) -> Any:
+    """The viewer's grid mode, which napari 0.9 moved to its canvas."""
+    return viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid

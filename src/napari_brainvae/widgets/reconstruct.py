@@ -25,7 +25,12 @@ from napari_brainvae.reconstruct import (
     reconstruct_section,
 )
 from napari_brainvae.widgets.background import JobBar, Latest
-from napari_brainvae.widgets.layers import population_of, section_geometry, shown_index
+from napari_brainvae.widgets.layers import (
+    canvas_grid,
+    population_of,
+    section_geometry,
+    shown_index,
+)
 from napari_brainvae.widgets.source import MADE_HERE, Source, notify
 
 RESIDUAL = Colormap(
@@ -177,7 +182,7 @@ class ReconstructWidget(QWidget):
 
     def _set_side_by_side(self, on: bool) -> None:
         """Lay the three out in a row, and give the viewer back as it was."""
-        grid = self.viewer.grid
+        grid = canvas_grid(self.viewer)
         if on and self._made:
             trio = [self.source.layer, *self._made.values()]
             if self._before is None:

@@ -1,0 +1,223 @@
+"""The panels of the paper's Fig. 3 as matplotlib figures, for the windows and for the commands.
+
+Every function returns a `Figure` of its own; none touches pyplot, so that any thread may draw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.colors import FuncNorm
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from scipy.stats import norm
+
+from napari_brainvae.files import replacing
+from napari_brainvae.impact import Impact
+from napari_brainvae.perturbation import Direction
+from napari_brainvae.projective_field import HUES, LIMIT, compose_rgb
+
+DIVERGENCES: dict[Direction, str] = {
+    "forward": "KL(low || high)",
+    "backward": "KL(high || low)",
+    "symmetric": "symmetric KL",
+}
+SCORES = {
+    "paper": "s = Tr A / Σ off-diagonal\n(paper)",
+    "trace_over_absolute": "Tr A / Σ |off-diagonal|",
+    "log_correlation": "the same of correlations\nof log(1 + impact)",
+}
+LOW, HIGH = "#2b5c8a", "#d9820f"
+WEAKEST = 1e-3
+"""A factor whose variance stays below this share of the strongest factor's is drawn black."""
+
+
+def impact_heatmap(impact: Impact) -> Figure:
+    """Draw the impact of each region on each factor (Fig. 3B): blue is low, yellow is high."""
+    matrix = impact.matrix()
+    regions, factors = matrix.shape
+    figure = Figure(figsize=(2.6 + 0.62 * factors, 1.5 + 0.45 * regions), layout="constrained")
+    axes = figure.subplots()
+    # Impacts span orders of magnitude; log(1 + x) shows the weak ones and keeps zero at zero.
+    scale = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=max(matrix.max(), 1e-6))
+    image = axes.imshow(matrix, cmap="cividis", norm=scale, aspect="auto")
+    _name_ticks(axes, _factor_names(factors), impact.regions)
+    for (row, column), value in np.ndenumerate(matrix):
+        dark = scale(value) < 0.55
+        axes.text(
+            column, row, _short(value), ha="center", va="center", fontsize=8,
+            color="white" if dark else "black",
+        )  # fmt: skip
+    bar = figure.colorbar(image, label=f"impact, {DIVERGENCES[impact.options.direction]} (nats)")
+    bar.ax.minorticks_off()
+    axes.set_title(_how(impact), fontsize=9)
+    return figure
+
+
+def impact_distributions(impact: Impact, region: str, factor: int) -> Figure:
+    """Draw one cell of the matrix (Fig. 3C): a factor's codes at both weights, with Gaussians.
+
+    Parameters
+    ----------
+    region
+        Name.
+    factor
+        Index from 0.
+    """
+    r = impact.regions.index(region)
+    means, stds = (value[r, :, factor] for value in impact.gaussians)
+    codes = impact.mean[r, :, :, factor]
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    low = min(codes.min(), (means - 3.5 * stds).min())
+    high = max(codes.max(), (means + 3.5 * stds).max())
+    x, bins = np.linspace(low, high, 400), np.linspace(low, high, 60).tolist()
+    weights = impact.options.low, impact.options.high
+    for code, mean, std, weight, color in zip(
+        codes, means, stds, weights, (LOW, HIGH), strict=True
+    ):
+        label = f"weight {weight:+g}"
+        axes.hist(code, bins, density=True, color=color, alpha=0.35, label=label)
+        axes.plot(x, norm.pdf(x, mean, std), color=color)
+    axes.set(xlabel=f"F{factor + 1}", ylabel="density", yticks=[])
+    axes.legend(fontsize=8, frameon=False)
+    score = _short(impact.matrix()[r, factor])
+    divergence = DIVERGENCES[impact.options.direction]
+    axes.set_title(f"{region} on F{factor + 1}: {divergence} = {score} nats", fontsize=9)
+    return figure
+
+
+def factor_covariance(impact: Impact) -> Figure:
+    """Draw how alike factors are in what impacts them (Fig. 3D): covariance over regions."""
+    covariance = impact.disentanglement.covariance
+    factors = len(covariance)
+    figure = Figure(figsize=(2.4 + 0.42 * factors, 1.6 + 0.42 * factors), layout="constrained")
+    axes = figure.subplots()
+    largest = np.abs(covariance).max()
+    image = axes.imshow(covariance, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    _name_ticks(axes, _factor_names(factors), _factor_names(factors))
+    figure.colorbar(image, label="covariance of impact over regions (nats²)", shrink=0.85)
+    axes.set_title(f"s = {impact.disentanglement.paper:.2f}", fontsize=9)
+    return figure
+
+
+def disentanglement_bars(impacts: Mapping[str, Impact]) -> Figure:
+    """Compare models by their disentanglement (Fig. 3E), with bootstrap intervals over brains.
+
+    Parameters
+    ----------
+    impacts
+        By the name of the model; measured with the same options.
+    """
+    first = next(iter(impacts.values()))
+    figure = Figure(figsize=(3.2 * len(SCORES), 1.8 + 0.36 * len(impacts)), layout="constrained")
+    for axes, (score, title) in zip(figure.subplots(1, len(SCORES)), SCORES.items(), strict=True):
+        for row, impact in enumerate(impacts.values()):
+            value = getattr(impact.disentanglement, score)
+            low, high = impact.intervals.scores[impact.options.direction][score]
+            axes.barh(row, value, color=f"C{row}", alpha=0.8)
+            axes.plot([low, high], [row, row], color="black", linewidth=1.5)
+        axes.axvline(0, color="black", linewidth=0.8)
+        axes.set_yticks(range(len(impacts)), list(impacts) if axes.get_subplotspec().is_first_col()
+                        else [""] * len(impacts))  # fmt: skip
+        axes.invert_yaxis()
+        axes.set_xlabel(title, fontsize=8)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    level = f"{first.options.confidence:.0%} intervals over brains"
+    figure.suptitle(f"Disentanglement, {_how(first)}; {level}", fontsize=9)
+    return figure
+
+
+def projective_fields(
+    maps: npt.NDArray[Any],
+    *,
+    factors: Sequence[int] | None = None,
+    outlines: npt.NDArray[np.bool_] | None = None,
+    limit: float = LIMIT,
+) -> Figure:
+    """Draw where each factor acts (Fig. 3A), each in its own brightness, with the legend.
+
+    Parameters
+    ----------
+    maps
+        ``(F, 3, H, W)`` from `projective_field.projective_field`.
+    factors
+        Indices of the F factors, from 0.
+    outlines
+        ``(H, W)``, borders of structures to draw over the fields.
+    limit
+        Range of c that the maps were made with.
+    """
+    numbers = list(range(len(maps)) if factors is None else factors)
+    columns = min(4, len(maps))
+    rows = -(-len(maps) // columns)
+    height, width = maps.shape[2:]
+    size = 2.6 * columns, (2.6 * height / width + 0.3) * rows + 0.5
+    figure = Figure(figsize=size, layout="constrained")
+    peak = maps.max(axis=(2, 3))
+    full = np.maximum(peak, WEAKEST * peak.max(axis=0))
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, factor, field, scale in zip(panels, numbers, maps, full, strict=False):
+        rgb = compose_rgb(field, scale)
+        if outlines is not None:
+            rgb[outlines] = 0.55 * rgb[outlines] + 0.25
+        axes.imshow(rgb)
+        deviation = np.sqrt(field[:2].max())
+        axes.set_title(f"F{factor + 1}   (SD up to {deviation:.2g})", fontsize=8)
+    for axes in panels:
+        axes.set_axis_off()
+    parts = (f"0 < c ≤ {limit / 2:g}", f"-{limit / 2:g} ≤ c < 0", f"|c| > {limit / 2:g}")
+    handles = [
+        Patch(facecolor=hue, edgecolor="0.5", label=f"variance for {part}")
+        for hue, part in zip(HUES.values(), parts, strict=True)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    return figure
+
+
+def save_figure(figure: Figure, stem: str | Path, about: Mapping[str, Any] | None = None) -> None:
+    """Write ``stem.png`` and ``stem.svg``, each in one step.
+
+    Parameters
+    ----------
+    about
+        What the figure was made from and how (fingerprint, options): written into both files as
+        JSON, in the metadata field "Description".
+    """
+    description = json.dumps(about or {}, sort_keys=True)
+    for suffix, more in ((".png", {}), (".svg", {"Date": None})):
+        path = Path(stem).with_name(Path(stem).name + suffix)
+        metadata = {"Title": Path(stem).name, "Description": description, **more}
+        # Text stays text, and equal figures give equal files.
+        with (
+            matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "napari-brainvae"}),
+            replacing(path) as beside,
+        ):
+            figure.savefig(beside, dpi=200, metadata=metadata)
+
+
+def _factor_names(count: int) -> list[str]:
+    return [f"F{i + 1}" for i in range(count)]
+
+
+def _name_ticks(axes: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
+    axes.set_xticks(range(len(columns)), columns)
+    axes.set_yticks(range(len(rows)), rows)
+    axes.tick_params(length=0)
+
+
+def _how(impact: Impact) -> str:
+    options = impact.options
+    brains = impact.mean.shape[2]
+    return f"{options.mode}, weights {options.low:+g} and {options.high:+g}, {brains} brains"
+
+
+def _short(value: float) -> str:
+    return f"{value:.2f}" if value < 10 else f"{value:.0f}"

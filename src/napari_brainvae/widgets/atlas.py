@@ -1,0 +1,318 @@
+"""The widget "Atlas": the population's plane in the atlas's colours, and its structures."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import napari.viewer
+import numpy as np
+from magicgui.widgets import FileEdit
+from napari.layers import Layer, Shapes
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QGridLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_brainvae.atlas import Atlas
+from napari_brainvae.regions import Mask, mask_to_polygons
+from napari_brainvae.widgets.atlas_plane import (
+    ATLAS,
+    AtlasPlane,
+    AtlasRegion,
+    DrawnPlane,
+    add_plane,
+    draw_plane,
+    update_plane,
+)
+from napari_brainvae.widgets.background import Latest
+from napari_brainvae.widgets.choice import LayerChoice, has_sections
+from napari_brainvae.widgets.layers import AXES, population_of, section_geometry
+from napari_brainvae.widgets.source import MADE_HERE, notify
+from napari_brainvae.widgets.tree import StructureView
+
+TOLERANCE = 1.0
+"""How far the outlines to edit may be off the atlas's, px: few vertices are easier to move."""
+
+
+class AtlasWidget(QWidget):
+    """Open an atlas, lay its plane over the sections, find structures and make regions of them."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self._directory = FileEdit(mode="d", nullable=True, tooltip="Atlas, as allensdk caches it.")
+        self.sections = LayerChoice(viewer, has_sections, "Sections that the plane is laid over.")
+        self._plane = QSpinBox(toolTip="Coronal plane of the atlas (AP index).", enabled=False)
+        self._about = QLabel("Open an atlas directory to begin.", wordWrap=True)
+        self._cursor = QLabel(wordWrap=True)
+        self._cursor.setMinimumHeight(2 * self._cursor.fontMetrics().lineSpacing())
+        self.tree = StructureView()
+        self._side = QComboBox(toolTip="Of the animal; left is shown on the left.")
+        self._side.addItems(["both", "left", "right"])
+        self._add = QPushButton("Add to regions", enabled=False)
+        self._add.setToolTip("Offer the structure in the widgets Receptive and Projective field.")
+        self._edit = QPushButton("Edit as shapes", enabled=False)
+        self._edit.setToolTip("Draw the structure's outline into a Shapes layer.")
+        self._arrange()
+        self._atlas: Atlas | None = None
+        self._drawn: DrawnPlane | None = None
+        self._structure: int | None = None
+        self._made: dict[str, Layer] = {}
+        self.latest = Latest(_draw, self._show, self._failed)
+        self._directory.changed.connect(self._open)
+        self._plane.valueChanged.connect(self.refresh)
+        self.sections.changed.connect(self._sections_changed)
+        self.tree.chosen.connect(self._choose)
+        self._side.currentIndexChanged.connect(self._outline_structure)
+        self._add.clicked.connect(self.add_region)
+        self._edit.clicked.connect(self.edit_as_shapes)
+        viewer.cursor.events.position.connect(self._hover)
+        viewer.layers.events.removed.connect(self._removed)
+        self._sections_changed()
+
+    def _arrange(self) -> None:
+        layout = QVBoxLayout(self)
+        form = QFormLayout()
+        form.addRow("Atlas", self._directory.native)
+        form.addRow("Sections", self.sections.native)
+        form.addRow("Plane", self._plane)
+        layout.addLayout(form)
+        layout.addWidget(self._about)
+        layout.addWidget(self.tree, 1)
+        layout.addWidget(self._cursor)
+        row = QGridLayout()
+        row.addWidget(QLabel("Side"), 0, 0)
+        row.addWidget(self._side, 0, 1, 1, 3)
+        row.addWidget(self._add, 1, 0, 1, 2)
+        row.addWidget(self._edit, 1, 2, 1, 2)
+        layout.addLayout(row)
+        for label in (self._about, self._cursor):
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+
+    def open_atlas(self, directory: str | Path) -> None:
+        """Open an atlas directory."""
+        self._directory.value = directory
+
+    @property
+    def plane(self) -> int:
+        """Coronal plane on show."""
+        return self._plane.value()
+
+    @plane.setter
+    def plane(self, plane: int) -> None:
+        self._plane.setValue(plane)
+
+    @property
+    def side(self) -> str:
+        """Side of the animal that regions are taken from."""
+        return str(self._side.currentText())
+
+    @side.setter
+    def side(self, side: str) -> None:
+        self._side.setCurrentText(side)
+
+    def refresh(self, event: Any = None) -> None:
+        """Ask for the plane."""
+        if self._directory.value is None:
+            return
+        plane = self._plane.value() if self._plane.isEnabled() else self._known_plane()
+        self.latest.request(self._directory.value, plane, *self._size())
+
+    def add_region(self) -> AtlasRegion | None:
+        """Offer the selected structure to the other widgets; give what was added."""
+        region, shown = self._region(), self._shown()
+        if region is None or shown is None:
+            return None
+        shown.mask(region, self._drawn_shape())
+        shown.add(region)
+        notify(f"{region.name} is now among the regions.")
+        return region
+
+    def edit_as_shapes(self) -> Shapes | None:
+        """Draw the selected structure's outline into a new Shapes layer."""
+        region, shown = self._region(), self._shown()
+        if region is None or shown is None or self._drawn is None:
+            return None
+        polygons = mask_to_polygons(shown.mask(region, self._drawn_shape()), TOLERANCE)
+        color = self._drawn.atlas.colors[self._structure]
+        layer = self.viewer.add_shapes(
+            polygons,
+            shape_type="polygon",
+            name=region.name,
+            edge_color=[color],
+            face_color=[(*color[:3], 0.3)],
+            **self._geometry(),
+        )
+        layer.mode = "direct"
+        return layer
+
+    def closeEvent(self, event: Any) -> None:
+        """Stop what runs and leave no callback behind; the layers stay."""
+        self.latest.close()
+        self.sections.close()
+        self.viewer.cursor.events.position.disconnect(self._hover)
+        self.viewer.layers.events.removed.disconnect(self._removed)
+        super().closeEvent(event)
+
+    def _open(self, directory: Path | None) -> None:
+        if directory is not None:
+            self._about.setText(f"Opening {directory} …")
+            self._plane.setEnabled(False)
+            self.refresh()
+
+    def _known_plane(self) -> int | None:
+        if self.sections.layer is None:
+            return None
+        known: int | None = population_of(self.sections.layer).description.plane
+        return known
+
+    def _size(self) -> tuple[tuple[int, int] | None, float | None]:
+        """Shape and pixel size of the sections; the size is None where nobody knows it."""
+        layer = self.sections.layer
+        if layer is None:
+            return None, None
+        return layer.data.shape[-2:], population_of(layer).description.pixel_size_um
+
+    def _sections_changed(self) -> None:
+        if self._plane.isEnabled() and (known := self._known_plane()) is not None:
+            self._plane.blockSignals(True)
+            self._plane.setValue(known)
+            self._plane.blockSignals(False)
+        self.refresh()
+
+    def _show(self, drawn: DrawnPlane) -> None:
+        self._drawn = drawn
+        self._plane.blockSignals(True)
+        self._plane.setRange(0, len(drawn.atlas.annotation) - 1)
+        self._plane.setValue(drawn.plane)
+        self._plane.setEnabled(True)
+        self._plane.blockSignals(False)
+        name = f"{drawn.atlas.directory.name}, plane {drawn.plane}"
+        if not self._made.keys() & {"atlas", "outlines"}:
+            active = self.viewer.layers.selection.active
+            self._made |= add_plane(self.viewer, drawn, self._geometry(), name)
+            self.viewer.layers.selection.active = active or self._made["atlas"]
+        else:
+            update_plane(self._made, drawn, self._geometry())
+        for part, layer in self._made.items():
+            if part in ("atlas", "outlines"):
+                layer.name = f"{part}: {name}"
+        self.tree.show_tree(drawn.atlas, drawn.present())
+        self._tell(drawn)
+        self._outline_structure()
+
+    def _tell(self, drawn: DrawnPlane) -> None:
+        atlas = drawn.atlas
+        text = (
+            f"{len(atlas.names)} structures, {len(drawn.ids)} of them in this plane; "
+            f"voxels of {atlas.resolution_um:g} µm"
+        )
+        if self.sections.layer is not None and self._size()[1] is None:
+            text += (
+                f".<br><span style='color:#ff9933'>The sections do not say their pixel size: "
+                f"{atlas.resolution_um:g} µm is assumed.</span>"
+            )
+        self._about.setText(text)
+
+    def _failed(self) -> None:
+        """Show nothing rather than the plane before."""
+        self._about.setText("This cannot be shown as an atlas plane; see the notification.")
+        for layer in list(self._made.values()):
+            self.viewer.layers.remove(layer)
+        self._drawn = None
+
+    def _geometry(self) -> dict[str, Any]:
+        if self.sections.layer is not None:
+            return section_geometry(self.sections.layer, self._drawn_shape())
+        size = self._drawn.pixel_size_um if self._drawn else 1.0
+        return {"scale": (size, size), "units": ("um", "um"), "axis_labels": AXES[1:]}
+
+    def _drawn_shape(self) -> tuple[int, int]:
+        assert self._drawn is not None
+        height, width = self._drawn.labels.shape
+        return height, width
+
+    def _shown(self) -> AtlasPlane | None:
+        layer = self._made.get("atlas")
+        return None if layer is None else layer.metadata[ATLAS]
+
+    def _region(self) -> AtlasRegion | None:
+        if self._structure is None or self._drawn is None:
+            return None
+        acronym = self._drawn.atlas.structure(self._structure).acronym
+        return AtlasRegion(acronym, self.side)  # type: ignore[arg-type]
+
+    def _choose(self, key: int) -> None:
+        self._structure = key
+        self._outline_structure()
+
+    def _outline_structure(self, event: Any = None) -> None:
+        """Show where the selected structure lies."""
+        mask = self._structure_mask()
+        for button in (self._add, self._edit):
+            button.setEnabled(mask is not None and bool(mask.any()))
+        if mask is None or self._drawn is None:
+            return
+        structure = self._drawn.atlas.structure(self._structure or 0)
+        area = mask.sum() * (self._drawn.pixel_size_um / 1000) ** 2
+        self._about.setText(f"<b>{structure.name}</b><br>{mask.sum():,} px, {area:.2f} mm²")
+        image = mask.astype(np.uint8)
+        if "structure" not in self._made:
+            active = self.viewer.layers.selection.active
+            self._made["structure"] = self.viewer.add_labels(
+                image, metadata={MADE_HERE: "structure"}, opacity=1, **self._geometry()
+            )
+            self._made["structure"].contour = 2
+            self.viewer.layers.selection.active = active
+        layer = self._made["structure"]
+        layer.data, layer.name = image, f"structure: {structure.acronym}"
+        layer.colormap = {0: (0, 0, 0, 0), 1: (1, 1, 1, 1), None: (0, 0, 0, 0)}
+        for name, value in self._geometry().items():
+            setattr(layer, name, value)
+
+    def _structure_mask(self) -> Mask | None:
+        region = self._region()
+        if region is None or self._drawn is None:
+            return None
+        key, side, size = region.acronym, region.side, self._drawn.pixel_size_um
+        shape = self._drawn_shape()
+        return self._drawn.atlas.mask(
+            key, self._drawn.plane, side, shape=shape, pixel_size_um=size
+        )
+
+    def _hover(self, event: Any) -> None:
+        """Name what is under the cursor, whichever layer is active."""
+        layer = self._made.get("atlas")
+        if layer is None or self._drawn is None:
+            return
+        position = np.asarray(self.viewer.cursor.position)
+        value = layer.get_value(position, world=True)
+        self._cursor.setText(self._drawn.name(self._drawn.ids[value - 1]) if value else "")
+
+    def _removed(self, event: Any) -> None:
+        self._made = {part: made for part, made in self._made.items() if made is not event.value}
+
+
+@lru_cache(maxsize=1)
+def _open(directory: Path) -> Atlas:
+    return Atlas.open(directory)
+
+
+def _draw(
+    directory: Path, plane: int | None, shape: tuple[int, int] | None, pixel_size_um: float | None
+) -> DrawnPlane:
+    """Open and cut; without a plane the middle one."""
+    atlas = _open(directory)
+    middle = len(atlas.annotation) // 2
+    return draw_plane(
+        atlas, middle if plane is None else plane, shape, pixel_size_um or atlas.resolution_um
+    )

@@ -1,0 +1,134 @@
+"""Figures in a panel, drawn in the background: matplotlib never holds the GUI thread up."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from qtpy.QtCore import QSize, Qt, QTimer, Signal
+from qtpy.QtGui import QImage, QPainter
+from qtpy.QtWidgets import QSizePolicy, QWidget
+
+from napari_brainvae.widgets.background import Latest
+
+Draw = Callable[[], Figure]
+DPI = 100
+_matplotlib = threading.Lock()  # its text layout is not made for several threads
+
+
+class FigureView(QWidget):
+    """Shows a figure at the size of the panel; a function gives it, in a background thread.
+
+    Signals
+    -------
+    clicked
+        The axes' index and the position in its data coordinates.
+    """
+
+    clicked = Signal(int, float, float)
+
+    def __init__(self, height: int) -> None:
+        super().__init__()
+        self._height = height
+        self._draw: Draw | None = None
+        self._image: QImage | None = None
+        self._figure: Figure | None = None
+        self.latest = Latest(_render, self._show, self.clear)
+        self._resized = QTimer(self, singleShot=True, interval=100)
+        self._resized.timeout.connect(self._request)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setMinimumSize(200, 120)
+
+    @property
+    def figure(self) -> Figure | None:
+        """The figure on show."""
+        return self._figure
+
+    def show_figure(self, draw: Draw) -> None:
+        """Show what ``draw`` gives, which runs in a background thread at every new size."""
+        self._draw = draw
+        self._request()
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._draw = self._image = self._figure = None
+        self.update()
+
+    def close_view(self) -> None:
+        """Show nothing any more."""
+        self._resized.stop()
+        self.latest.close()
+
+    def sizeHint(self) -> QSize:
+        """Ask for the height that was given."""
+        return QSize(340, self._height)
+
+    def resizeEvent(self, event: Any) -> None:
+        """Draw again once the size has settled."""
+        self._resized.start()
+        super().resizeEvent(event)
+
+    def showEvent(self, event: Any) -> None:
+        """Draw what was asked for while the panel was hidden."""
+        if self._image is None:
+            self._request()
+        super().showEvent(event)
+
+    def paintEvent(self, event: Any) -> None:
+        """Paint the picture."""
+        if self._image is not None:
+            painter = QPainter(self)
+            painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+            painter.drawImage(self.rect(), self._image)
+            painter.end()
+
+    def mousePressEvent(self, event: Any) -> None:
+        """Say which point of which axes was clicked."""
+        if self._figure is None or event.button() != Qt.MouseButton.LeftButton:
+            return
+        width, height = self._figure.bbox.size
+        x = event.pos().x() / self.width() * width
+        y = (1 - event.pos().y() / self.height()) * height
+        for index, axes in enumerate(self._figure.axes):
+            if axes.bbox.contains(x, y):
+                self.clicked.emit(index, *axes.transData.inverted().transform((x, y)))
+                return
+
+    def _request(self) -> None:
+        if self._draw is not None and self.isVisible():
+            ratio = self.devicePixelRatioF()
+            self.latest.request(self._draw, self.width(), self.height(), ratio)
+
+    def _show(self, result: tuple[Draw, Figure, npt.NDArray[np.uint8]]) -> None:
+        draw, figure, pixels = result
+        if draw is not self._draw:
+            return
+        self._figure = figure
+        height, width = pixels.shape[:2]
+        image = QImage(pixels.tobytes(), width, height, 4 * width, QImage.Format.Format_RGBA8888)
+        self._image = image.copy()  # owns its pixels
+        self.update()
+
+
+def _render(
+    draw: Draw, width: int, height: int, ratio: float
+) -> tuple[Draw, Figure, npt.NDArray[np.uint8]]:
+    with _matplotlib:
+        figure = draw()
+        figure.set_dpi(DPI * ratio)
+        figure.set_size_inches(max(width, 50) / DPI, max(height, 50) / DPI)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return draw, figure, np.asarray(canvas.buffer_rgba()).copy()
+
+
+def save(draw: Draw, path: Path, write: Callable[[Figure, Path], Any]) -> None:
+    """Write a figure at its own size; for a background thread."""
+    with _matplotlib:
+        write(draw(), path)

@@ -1,0 +1,300 @@
+"""Readers, sample data and the widget "Reconstruct and denoise", in a real napari."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+from napari.components import ViewerModel
+from napari.layers import Image
+from napari.utils.notifications import notification_manager
+
+from napari_brainvae.checkpoint import DEMO_MODEL, load_checkpoint
+from napari_brainvae.population import Population
+from napari_brainvae.reconstruct import reconstruct_section
+from napari_brainvae.widgets import contributions
+from napari_brainvae.widgets.layers import (
+    CHECKPOINT,
+    canvas_grid,
+    population_layer,
+    population_of,
+    section_geometry,
+    shown_index,
+)
+
+PLUGIN = "napari-brainvae"
+WIDGET = "Reconstruct and denoise"
+
+
+def reconstruction_of(viewer) -> Image | None:
+    named = [layer for layer in viewer.layers if layer.name.startswith("reconstruction: ")]
+    return named[0] if named else None
+
+
+@pytest.fixture
+def viewer(make_napari_viewer):
+    return make_napari_viewer()
+
+
+@pytest.fixture
+def opened(viewer, phantom_file, run_folder, qtbot):
+    """Open population, checkpoint and widget, as drag and drop and the menu do."""
+    viewer.open(phantom_file, plugin=PLUGIN)
+    viewer.open(run_folder / "model.safetensors", plugin=PLUGIN)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    qtbot.waitUntil(lambda: reconstruction_of(viewer) is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.latest.idle)
+    return viewer, widget
+
+
+def show(viewer, widget, qtbot, brain):
+    viewer.dims.set_point(0, brain)
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+
+
+def test_the_tour_through_the_menus(viewer, qtbot):
+    """Sample data and widget by their menu entries; the layer holds what the core computes."""
+    from napari._app_model import get_app_model
+
+    commands = get_app_model().commands
+    for entry in ("demo_population", "demo_model"):
+        commands.execute_command(f"{PLUGIN}.{entry}").result()
+    widget_command = next(c for c, _ in commands if c.startswith(f"{PLUGIN}:") and WIDGET in c)
+    commands.execute_command(widget_command).result()
+    widget = viewer.window.dock_widgets[f"{WIDGET} ({PLUGIN})"]
+    qtbot.waitUntil(lambda: reconstruction_of(viewer) is not None, timeout=20_000)
+    population = population_of(viewer.layers["Demo population"])
+    model = load_checkpoint(DEMO_MODEL)
+    for brain in (7, 30, 0):
+        show(viewer, widget, qtbot, brain)
+        look = reconstruct_section(model, population, brain)
+        assert np.array_equal(reconstruction_of(viewer).data, look.reconstruction)
+        assert population.ids[brain] in widget._readout.text()
+    assert look.error < 2 * model.header.reference.error_median
+
+
+def test_layers_follow_the_slider_with_scale_units_and_names(opened, qtbot, phantom_file):
+    viewer, widget = opened
+    stack = viewer.layers["phantom"]
+    population = Population.open(phantom_file)
+    show(viewer, widget, qtbot, 9)
+    look = reconstruct_section(widget.source.model, population, 9)
+    for part in ("reconstruction", "residual"):
+        layer = viewer.layers[f"{part}: phantom"]
+        assert np.array_equal(layer.data, getattr(look, part))
+        assert np.array_equal(layer.scale, stack.scale[1:])
+        assert layer.units == stack.units[1:]
+        assert layer.axis_labels == ("DV", "ML")
+    low, high = viewer.layers["residual: phantom"].contrast_limits
+    assert low == -high
+
+
+def test_only_the_newest_position_is_computed(opened, qtbot, monkeypatch):
+    viewer, widget = opened
+    asked = []
+    compute = widget.latest._compute
+    monkeypatch.setattr(
+        widget.latest, "_compute", lambda *a: asked.append(a[-1]) or compute(*a), raising=True
+    )
+    for brain in range(1, 20):
+        viewer.dims.set_point(0, brain)
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+    assert asked == [1, 19]
+
+
+def test_side_by_side_and_back(opened):
+    viewer, widget = opened
+    before = {layer: layer.visible for layer in viewer.layers}
+    widget._side_by_side.setChecked(True)
+    assert canvas_grid(viewer).enabled
+    assert canvas_grid(viewer).actual_shape(viewer.layers) == (1, 3)
+    widget._side_by_side.setChecked(False)
+    assert not canvas_grid(viewer).enabled
+    assert {layer: layer.visible for layer in viewer.layers} == before
+
+
+@pytest.mark.parametrize("all_brains", [True, False])
+@pytest.mark.parametrize("name", ["r.zarr", "r.tif"])
+def test_export(opened, qtbot, tmp_path, all_brains, name):
+    viewer, widget = opened
+    show(viewer, widget, qtbot, 4)
+    widget.export(tmp_path / name, all_brains=all_brains)
+    qtbot.waitUntil(lambda: not widget.job.running, timeout=20_000)
+    images = (
+        Population.open(tmp_path / name).sections()
+        if name.endswith("zarr")
+        else np.atleast_3d(tifffile.imread(tmp_path / name)).reshape(-1, 64, 80)
+    )
+    assert len(images) == (24 if all_brains else 1)
+    shown = viewer.layers["reconstruction: phantom"].data
+    assert np.allclose(images[4 if all_brains else 0], shown, atol=1e-6)
+
+
+def test_cancel_leaves_nothing(opened, qtbot, tmp_path, monkeypatch):
+    _, widget = opened
+    widget.job.run("Endless", lambda progress: endless(progress), lambda _: pytest.fail("done"))
+    qtbot.waitUntil(lambda: widget.job._done > 3)
+    widget.job.cancel()
+    qtbot.waitUntil(lambda: not widget.job.running)
+    assert widget.job.isHidden()
+
+
+def endless(progress):
+    from itertools import count
+
+    from napari_brainvae.files import report
+
+    for i in count():
+        report(progress, i, 1_000_000)
+
+
+def test_layers_may_be_renamed_removed_and_replaced(opened, qtbot, phantom_file):
+    viewer, widget = opened
+    viewer.layers["phantom"].name = "mice"
+    show(viewer, widget, qtbot, 2)
+    assert "reconstruction: mice" in viewer.layers
+    viewer.layers.remove("reconstruction: mice")
+    show(viewer, widget, qtbot, 3)
+    assert "reconstruction: mice" in viewer.layers
+    viewer.layers.remove("mice")
+    assert widget.source.layer is None
+    assert "reconstruction: mice" not in viewer.layers, "nothing stale stays"
+    viewer.open(phantom_file, plugin=PLUGIN)
+    qtbot.waitUntil(lambda: reconstruction_of(viewer) is not None, timeout=20_000)
+
+
+def test_closing_leaves_no_callback_and_stops_the_job(opened, qtbot):
+    viewer, widget = opened
+    emitters = [
+        viewer.dims.events.point,
+        viewer.layers.events.inserted,
+        viewer.layers.events.removed,
+        viewer.layers["phantom"].events.name,
+    ]
+    widget.job.run("Endless", endless, lambda _: pytest.fail("done"))
+    ours = [c for e in emitters for c in e.callbacks if _is_ours(c, widget)]
+    assert ours
+    viewer.window.remove_dock_widget(widget)
+    widget.close()
+    qtbot.waitUntil(lambda: not widget.job.running, timeout=5_000)
+    left = [c for e in emitters for c in e.callbacks if _is_ours(c, widget)]
+    assert left == []
+
+
+def _is_ours(callback, widget) -> bool:
+    owner = callback[0]() if isinstance(callback, tuple) else getattr(callback, "__self__", None)
+    return owner in (widget, widget.source)
+
+
+BAD = {
+    "a truncated checkpoint": "not a whole safetensors file",
+    "a pickle": "not a whole safetensors file",
+    "another size": "do not fit a model",
+    "a NaN": "NaN",
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_notified_and_nothing_stale_is_shown(
+    case, opened, qtbot, tmp_path, run_folder, capsys
+):
+    viewer, widget = opened
+    file = tmp_path / "m.safetensors"
+    notes = []
+    notification_manager.notification_ready.connect(lambda n: notes.append(n.message))
+    with qtbot.captureExceptions():
+        if case == "a truncated checkpoint":
+            file.write_bytes((run_folder / "model.safetensors").read_bytes()[:-500])
+            widget.source.checkpoint = file
+        elif case == "a pickle":
+            file.write_bytes(b"\x80\x04K\x01.")
+            widget.source.checkpoint = file
+        else:
+            size = (70, 100) if case == "another size" else (64, 80)
+            images = np.random.default_rng(1).uniform(1, 2, (2, *size))
+            if case == "a NaN":
+                images[0, 0, 0] = np.nan
+            viewer.dims.set_point(0, 0)
+            layer = viewer.add_image(images, name="bad", contrast_limits=(0, 2))
+            widget.source.layer = layer
+        qtbot.waitUntil(lambda: any(BAD[case] in n for n in notes), timeout=20_000)
+        qtbot.waitUntil(lambda: reconstruction_of(viewer) is None, timeout=5_000)
+    assert widget._readout.text() == ""
+
+
+def test_a_run_that_is_fitted_again_is_loaded_again(opened, qtbot, run_folder, tmp_path):
+    _, widget = opened
+    file = tmp_path / "model.safetensors"
+    shutil.copy(run_folder / "model.safetensors", file)
+    widget.source.checkpoint = file
+    qtbot.waitUntil(lambda: widget.source.ready, timeout=20_000)
+    assert "beta 3" in widget.source._about.text()
+    assert "64 x 80 px" in widget.source._about.text()
+
+
+# Without Qt: layers and readers.
+
+
+@pytest.mark.parametrize(
+    ("index", "scale", "translate"), [(0, 1, 0), (5, 1, 0), (23, 1, 0), (5, 2.0, 100.0)]
+)
+def test_the_brain_on_show(population, index, scale, translate):
+    viewer = ViewerModel()
+    layer = viewer.add_image(
+        np.zeros((24, 64, 80)), scale=(scale, 1, 1), translate=(translate, 0, 0)
+    )
+    viewer.dims.set_point(0, index * scale + translate)
+    assert shown_index(layer, viewer.dims.point) == index
+
+
+def test_a_section_lies_exactly_on_its_stack():
+    layer = Image(
+        np.zeros((2, 100, 104)),
+        scale=(1, 25, 25),
+        translate=(0, 50, -75),
+        units=("pixel", "um", "um"),
+        axis_labels=("brain", "DV", "ML"),
+    )
+    part = Image(np.zeros((100, 100)), **section_geometry(layer, (100, 100)))
+    # The model crops two columns on either side.
+    assert np.allclose(part.data_to_world((7, 3)), layer.data_to_world((0, 7, 3 + 2))[1:])
+    turned = Image(np.zeros((100, 104)), scale=(25, 25), rotate=30, translate=(5, 6))
+    part = Image(np.zeros((100, 100)), **section_geometry(turned, (100, 100)))
+    assert np.allclose(part.data_to_world((7, 3)), turned.data_to_world((7, 5)))
+
+
+def test_readers_know_their_files(phantom_file, run_folder, tmp_path):
+    other = tmp_path / "other.zarr"
+    other.mkdir()
+    assert contributions.population_reader(str(other)) is None
+    assert contributions.population_reader([str(phantom_file)]) is None
+    [(data, options, kind)] = contributions.population_reader(str(phantom_file))(str(phantom_file))
+    assert kind == "image"
+    assert data.shape == (24, 64, 80)
+    assert options["units"] == ("pixel", "um", "um")
+    path = str(run_folder / "model.safetensors")
+    [(data, options, _)] = contributions.checkpoint_reader(path)(path)
+    assert data.shape == (64, 80)
+    assert options["metadata"][CHECKPOINT] == path
+    assert options["name"].startswith("small")
+
+
+def test_a_population_without_a_pixel_size_is_in_pixels(rng):
+    _, options, _ = population_layer(Population(rng.uniform(1, 2, (3, 64, 64))), "x")
+    assert options["units"] == ("pixel",) * 3
+    assert options["scale"] == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (Image(np.zeros((4, 5, 3)), rgb=True), "colour"),
+        (Image(np.zeros((2, 3, 4, 5))), "4 axes"),
+        (Image([np.zeros((3, 8, 8)), np.zeros((3, 4, 4))], multiscale=True), "multiscale"),
+    ],
+)
+def test_layers_that_are_no_population(layer, message):
+    with pytest.raises(ValueError, match=message):
+        population_of(layer)

@@ -1,0 +1,35 @@
+"""``python -m training.demo_model``: make the small model that ships with the plugin."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+from pydantic_settings import CliPositionalArg
+
+from training.cli import main
+
+
+class DemoModelOptions(BaseModel):
+    """Take the model of a finished demo, in half precision, into the plugin."""
+
+    demo: CliPositionalArg[Path] = Field(Path("demo"), description="Folder of training.demo.")
+
+
+def ship(options: DemoModelOptions) -> None:
+    """Copy the demo's checkpoint with half-precision tensors to where the plugin looks for it."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    from napari_brainvae.checkpoint import DEMO_MODEL, HEADER_KEY, load_checkpoint
+    from napari_brainvae.files import replacing
+
+    model = load_checkpoint(options.demo / "run" / "model.safetensors")
+    half = {name: tensor.astype(np.float16) for name, tensor in model.tensors().items()}
+    with replacing(DEMO_MODEL) as beside:
+        save_file(half, beside, {HEADER_KEY: model.header.model_dump_json()})
+    print(f"{DEMO_MODEL}: {DEMO_MODEL.stat().st_size / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main(DemoModelOptions, ship, program="python -m training.demo_model")

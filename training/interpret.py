@@ -1,0 +1,332 @@
+"""``python -m training.interpret``: what each latent factor sees and what it draws, headless."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import Field, field_validator
+from pydantic_settings import CliPositionalArg
+
+from napari_brainvae.files import replacing, write_text
+from napari_brainvae.perturbation import ImpactOptions
+from training.cli import main
+
+if TYPE_CHECKING:  # torch and all that follows wait until there is something to interpret
+    from napari_brainvae.atlas import Atlas
+    from napari_brainvae.impact import Impact
+    from napari_brainvae.model import Model
+    from napari_brainvae.population import Population
+    from napari_brainvae.preprocess import Images
+    from napari_brainvae.structures import Labels, Mask
+
+
+class InterpretOptions(ImpactOptions):
+    """Measure which regions drive each latent factor, and where each factor acts.
+
+    Writes to the output folder: impact.csv, scores.csv, field_by_region.csv,
+    field_by_structure.csv, projective_field.ome.tif, the panels of the paper's Fig. 3 as PNG and
+    SVG, and record.json. The first model is interpreted in full; all of them are compared by their
+    disentanglement.
+    """
+
+    population: CliPositionalArg[Path] = Field(
+        description="Sections of many brains: .zarr, .npz (array 'images'), .npy or a TIFF stack."
+    )
+    model: list[Path] = Field(
+        min_length=1,
+        description="Checkpoint to interpret; repeat the flag for others to compare it with, such "
+        "as a VAE (beta 1) and a PCA.",
+    )
+    out: Path = Field(description="Folder for the results; new or empty.")
+    atlas: Path | None = Field(
+        None,
+        description="Atlas directory. By default POPULATION.atlas beside the population, which is "
+        "what a drawn phantom has.",
+    )
+    regions: list[str] = Field(
+        ["SSp", "RSP", "HPF", "STR", "TH", "HY"],
+        min_length=1,
+        description="Structures of the atlas, by acronym: A,B,C.",
+    )
+    region_file: list[Path] = Field(
+        [], description="A drawn region, as the plugin saves it; repeat the flag for more."
+    )
+    plane: int | None = Field(
+        None, ge=0, description="Coronal plane of the atlas; needed where no file says it."
+    )
+    pixel_size_um: float | None = Field(
+        None, gt=0, description="Side of a pixel, um; needed where no file says it."
+    )
+    tolerance: float = Field(
+        1e-3, gt=0, lt=1, description="Accuracy of the projective fields, share of their maximum."
+    )
+    overwrite: bool = Field(
+        False, description="Write into a folder that holds files, and over those of the same name."
+    )
+
+    @field_validator("model", "regions", "region_file")
+    @classmethod
+    def _distinct(cls, values: list[Any]) -> list[Any]:
+        for value in values:
+            if values.count(value) > 1:
+                raise ValueError(f"{value} is given twice")
+        return values
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the population's sections lie in an atlas, as far as is known."""
+
+    shape: tuple[int, int]
+    pixel_size_um: float | None
+    plane: int | None
+    atlas: Atlas | None
+
+    @cached_property
+    def labels(self) -> Labels | None:
+        """``(H, W)`` structure ids under the sections."""
+        if self.atlas is None or self.plane is None or self.pixel_size_um is None:
+            return None
+        return self.atlas.section(self.plane, self.shape, self.pixel_size_um)
+
+    def structures(self) -> dict[str, Mask]:
+        """Every structure that the annotation shows here, by acronym."""
+        if self.atlas is None or self.labels is None:
+            return {}
+        here = set(self.labels.ravel().tolist())
+        return {s.acronym: self.labels == s.id for s in self.atlas if s.id in here}
+
+
+def interpret(options: InterpretOptions) -> None:
+    """Run `training.interpret` with these options.
+
+    Raises
+    ------
+    ValueError, OSError
+        For bad input, before anything is written.
+    """
+    from napari_brainvae.checkpoint import load_checkpoint
+    from napari_brainvae.impact import impact_matrix, usable_sections
+    from napari_brainvae.population import Population
+    from napari_brainvae.projective_field import projective_field
+
+    out = options.out
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file, not a folder for results")
+    if out.exists() and any(out.iterdir()) and not options.overwrite:
+        raise FileExistsError(f"{out} is not empty: give another folder, or --overwrite")
+    population = Population.open(options.population)
+    models = name_models({path: load_checkpoint(path) for path in options.model})
+    model = next(iter(models.values()))
+    place = locate(options, population, model)
+    regions = choose_regions(options, place)
+    sections = usable_sections(population, include_flagged=options.include_flagged)
+    plain = ImpactOptions(**options.model_dump(include=set(ImpactOptions.model_fields)))
+
+    impacts = {}
+    for name, each in models.items():
+        with _bar(f"impact, {name}") as progress:
+            impacts[name] = impact_matrix(
+                each, population, regions, plain, sections=sections, progress=progress
+            )
+    with _bar("projective fields") as progress:
+        maps = projective_field(model, tolerance=options.tolerance, progress=progress)
+
+    about = describe_all(options, population, models, place, sections)
+    write_tables(out, impacts, maps, place, regions)
+    write_maps(out, maps, model, place)
+    write_figures(out, impacts, maps, place, about)
+    write_text(out / "record.json", json.dumps(about, indent=2) + "\n")
+    print(f"results: {out}")
+
+
+def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
+    """Short names to show: PCA, VAE (beta 1), beta-VAE, with the file where that is not enough.
+
+    Raises
+    ------
+    ValueError
+        If the models are not for sections of one size.
+    """
+    first = next(iter(models.values()))
+    kinds = {}
+    for path, model in models.items():
+        if model.shape != first.shape:
+            raise ValueError(f"{path} is for sections of {model.shape} px, not {first.shape}")
+        beta = model.header.training.get("options", {}).get("beta")
+        kinds[path] = "PCA" if model.header.kind == "pca" else "VAE" if beta == 1 else "beta-VAE"
+    alike = list(kinds.values())
+    return {
+        kind if alike.count(kind) == 1 else f"{kind} {path}": models[path]
+        for path, kind in kinds.items()
+    }
+
+
+def locate(options: InterpretOptions, population: Population, model: Model) -> Place:
+    """Find the atlas, and the population's plane and pixel size in it.
+
+    Raises
+    ------
+    ValueError, OSError
+        If there is an atlas but not the plane or the pixel size.
+    """
+    from napari_brainvae.atlas import Atlas
+
+    known, header = population.description, model.header
+    pixel_size_um = options.pixel_size_um or known.pixel_size_um or header.pixel_size_um
+    planes = (options.plane, known.plane, header.plane)
+    plane = next((plane for plane in planes if plane is not None), None)
+    beside = options.population.with_suffix(".atlas")
+    directory = options.atlas or (beside if beside.is_dir() else None)
+    if directory is None:
+        return Place(model.shape, pixel_size_um, plane, None)
+    if plane is None:
+        raise ValueError("neither population nor model says its plane of the atlas: give --plane")
+    if pixel_size_um is None:
+        raise ValueError("neither population nor model says its pixel size: give --pixel-size-um")
+    return Place(model.shape, pixel_size_um, plane, Atlas.open(directory))
+
+
+def choose_regions(options: InterpretOptions, place: Place) -> dict[str, Mask]:
+    """Masks of the atlas structures and of the drawn regions that were asked for.
+
+    Raises
+    ------
+    ValueError, OSError
+        If there are none, or a name stands for two.
+    """
+    from napari_brainvae.regions import Region, atlas_regions
+
+    regions: dict[str, Mask] = {}
+    if place.atlas is not None:
+        assert place.plane is not None and place.pixel_size_um is not None  # by `locate`
+        regions = atlas_regions(
+            place.atlas, options.regions, place.plane, place.shape, place.pixel_size_um
+        )
+    elif "regions" in options.model_fields_set or not options.region_file:
+        raise ValueError("regions of an atlas need --atlas; drawn ones --region-file")
+    for path in options.region_file:
+        region = Region.load(path)
+        if region.name in regions:
+            raise ValueError(f"two regions are called {region.name!r}")
+        regions[region.name] = region.to_mask(place.shape, place.pixel_size_um)
+    return regions
+
+
+def describe_all(
+    options: InterpretOptions,
+    population: Population,
+    models: Mapping[str, Model],
+    place: Place,
+    sections: Sequence[int],
+) -> dict[str, Any]:
+    """All that decides the results; goes into record.json and every figure."""
+    from importlib.metadata import version
+
+    from napari_brainvae.checkpoint import describe
+
+    packages = ("napari-brainvae", "torch", "numpy", "scipy", "scikit-image", "matplotlib")
+    return {
+        "options": options.model_dump(mode="json", exclude={"out", "overwrite"}),
+        "versions": {name: version(name) for name in packages},
+        "data": {
+            "sections": len(population),
+            "measured": [population.ids[i] for i in sections],
+            "fingerprint": population.fingerprint(),
+        },
+        "plane": place.plane,
+        "pixel_size_um": place.pixel_size_um,
+        "atlas": None if place.atlas is None else str(place.atlas.directory),
+        "models": {name: describe(model) for name, model in models.items()},
+    }
+
+
+def write_tables(
+    out: Path,
+    impacts: Mapping[str, Impact],
+    maps: Images,
+    place: Place,
+    regions: Mapping[str, Mask],
+) -> None:
+    """Write impacts and scores of every model, and the first one's fields by region."""
+    import pandas as pd
+
+    from napari_brainvae.projective_field import field_by_region
+
+    tissue = None if place.labels is None else place.labels > 0
+    tables = {
+        "impact.csv": pd.concat({n: i.table() for n, i in impacts.items()}, names=["model"]),
+        "scores.csv": pd.concat({n: i.scores() for n, i in impacts.items()}, names=["model"]),
+        "field_by_region.csv": field_by_region(maps, regions, tissue=tissue),
+    }
+    if place.labels is not None:
+        tables["field_by_structure.csv"] = field_by_region(maps, place.structures(), tissue=tissue)
+    for name, table in tables.items():
+        if name in ("impact.csv", "scores.csv"):
+            table = table.reset_index(level="model").reset_index(drop=True)
+        with replacing(out / name) as beside:
+            table.to_csv(beside, index=False)
+
+
+def write_maps(out: Path, maps: Images, model: Model, place: Place) -> None:
+    """Write the fields ``(F, 3, H, W)`` as an OME-TIFF in micrometres: time is the factor."""
+    import tifffile
+
+    from napari_brainvae.checkpoint import fingerprint
+    from napari_brainvae.projective_field import PARTS
+    from napari_brainvae.reconstruct import ome_metadata
+
+    text = f"Projective fields of napari-brainvae model {fingerprint(model)}; T is the factor"
+    metadata = ome_metadata(place.pixel_size_um, text, axes="TCYX")
+    with replacing(out / "projective_field.ome.tif") as beside:
+        tifffile.imwrite(beside, maps, ome=True, metadata=metadata | {"Channel": {"Name": PARTS}})
+
+
+def write_figures(
+    out: Path,
+    impacts: Mapping[str, Impact],
+    maps: Images,
+    place: Place,
+    about: Mapping[str, Any],
+) -> None:
+    """Draw Fig. 3 of the paper; 3C for the factor that each region has most impact on."""
+    from napari_brainvae import figures
+    from napari_brainvae.atlas import outlines
+
+    impact = next(iter(impacts.values()))
+    lines = None if place.labels is None else outlines(place.labels)
+    drawn = {
+        "projective_fields": figures.projective_fields(maps, outlines=lines),
+        "impact": figures.impact_heatmap(impact),
+    }
+    for region, factor in zip(impact.regions, impact.matrix().argmax(axis=1), strict=True):
+        name = f"codes_{region}_F{factor + 1}"
+        drawn[name] = figures.impact_distributions(impact, region, int(factor))
+    if min(impact.matrix().shape) > 1:
+        drawn["factor_covariance"] = figures.factor_covariance(impact)
+        drawn["disentanglement"] = figures.disentanglement_bars(impacts)
+    for name, figure in drawn.items():
+        figures.save_figure(figure, out / name, about)
+
+
+@contextmanager
+def _bar(text: str) -> Iterator[Progress]:
+    from tqdm import tqdm
+
+    with tqdm(desc=text, unit="section") as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+if __name__ == "__main__":
+    main(InterpretOptions, interpret, program="python -m training.interpret")

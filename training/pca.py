@@ -1,0 +1,85 @@
+"""``python -m training.pca``: fit the linear baseline, to compare a beta-VAE with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, Field
+from pydantic_settings import CliPositionalArg
+
+from training.cli import main
+
+
+class PCAOptions(BaseModel):
+    """Fit a principal component analysis to a population of registered sections.
+
+    Writes a checkpoint that every other command takes as it takes a beta-VAE's. With the same
+    --held-out and --seed it is fitted to the same brains as by training.fit.
+    """
+
+    population: CliPositionalArg[Path] = Field(
+        description="Sections of many brains: .zarr, .npz (array 'images'), .npy or a TIFF stack."
+    )
+    out: Path = Field(description="Checkpoint to write, ending in .safetensors.")
+    latent_dim: int = Field(8, ge=1, le=512, description="Number of components L.")
+    held_out: float = Field(
+        0.2, ge=0, lt=1, description="Share of the brains kept out of the fit, chosen by the seed."
+    )
+    seed: int = Field(0, ge=0, description="Of the split.")
+    overwrite: bool = Field(False, description="Replace the checkpoint if it exists.")
+
+
+def fit_pca(options: PCAOptions) -> None:
+    """Run `training.pca` with these options.
+
+    Raises
+    ------
+    ValueError, OSError
+        For bad input, before anything is written.
+    """
+    from importlib.metadata import version
+
+    from napari_brainvae.checkpoint import save_checkpoint
+    from napari_brainvae.model import Reference, squared_error
+    from napari_brainvae.pca import PCA
+    from napari_brainvae.population import Population
+    from napari_brainvae.preprocess import Preprocessing
+    from training.run import split
+
+    if options.out.suffix != ".safetensors":
+        raise ValueError(f"a checkpoint ends in .safetensors: {options.out.name}")
+    if options.out.exists() and not options.overwrite:
+        raise FileExistsError(f"{options.out} exists already: give another name, or --overwrite")
+    population = Population.open(options.population)
+    train, held_out = split(population, options.held_out, options.seed)
+    preprocessing = population.description.preprocessing or Preprocessing.fit(
+        population.sections(train)
+    )
+    images = population.prepared(preprocessing, train)
+    model = PCA.fit(images, options.latent_dim, preprocessing=preprocessing)
+    mean, log_variance = model.encode(images)
+    error = squared_error(images, model.decode(mean))
+    description = population.description
+    model.header = model.header.model_copy(
+        update={
+            "pixel_size_um": description.pixel_size_um,
+            "plane": description.plane,
+            "reference": Reference.measure(error, mean, log_variance),
+            "training": {
+                "options": options.model_dump(mode="json", exclude={"out", "overwrite"}),
+                "versions": {name: version(name) for name in ("napari-brainvae", "numpy", "scipy")},
+                "data": {
+                    "sections": len(population),
+                    "shape": list(population.shape),
+                    "fingerprint": population.fingerprint(),
+                },
+                "held_out": [population.ids[i] for i in held_out],
+            },
+        }
+    )
+    save_checkpoint(model, options.out)
+    print(f"squared error per pixel: {error.mean():.6f} training\nmodel: {options.out}")
+
+
+if __name__ == "__main__":
+    main(PCAOptions, fit_pca, program="python -m training.pca")
