@@ -19,15 +19,14 @@ class DemoModelOptions(BaseModel):
 def ship(options: DemoModelOptions) -> None:
     """Copy the demo's checkpoint with half-precision tensors to where the plugin looks for it."""
     import numpy as np
-    from safetensors.numpy import save_file
 
-    from napari_brainvae.checkpoint import DEMO_MODEL, HEADER_KEY, load_checkpoint
+    from napari_brainvae.checkpoint import DEMO_MODEL, load_checkpoint, write_tensors
     from napari_brainvae.files import replacing
 
     model = load_checkpoint(options.demo / "run" / "model.safetensors")
     half = {name: tensor.astype(np.float16) for name, tensor in model.tensors().items()}
     with replacing(DEMO_MODEL) as beside:
-        save_file(half, beside, {HEADER_KEY: model.header.model_dump_json()})
+        write_tensors(beside, half, model.header)
     print(f"{DEMO_MODEL}: {DEMO_MODEL.stat().st_size / 1e6:.1f} MB")
 
 

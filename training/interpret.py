@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -316,10 +316,10 @@ def write_figures(
 
 
 @contextmanager
-def _bar(text: str) -> Iterator[Progress]:
+def _bar(text: str) -> Iterator[Callable[[int, int], None]]:
     from tqdm import tqdm
 
-    with tqdm(desc=text, unit="section") as bar:
+    with tqdm(desc=text, unit="section", mininterval=0.5) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from napari_brainvae.files import replacing
 from napari_brainvae.model import Header, Model
@@ -29,7 +29,12 @@ PUBLISHED_SHAPE = (320, 448)
 def save_checkpoint(model: Model, path: str | Path) -> None:
     """Write a model to one ``.safetensors`` file, its header as JSON inside, in one step."""
     with replacing(path) as beside:
-        save_file(model.tensors(), beside, {HEADER_KEY: model.header.model_dump_json()})
+        write_tensors(beside, model.tensors(), model.header)
+
+
+def write_tensors(path: Path, tensors: dict[str, npt.NDArray[Any]], header: Header) -> None:
+    """Write tensors and header, readable by whom the user's umask says."""
+    path.write_bytes(save(tensors, {HEADER_KEY: header.model_dump_json()}))
 
 
 def load_checkpoint(path: str | Path) -> Model:

@@ -14,7 +14,7 @@ import matplotlib
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
-from matplotlib.colors import FuncNorm
+from matplotlib.colors import AsinhNorm, FuncNorm
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from scipy.stats import norm
@@ -35,6 +35,7 @@ SCORES = {
     "log_correlation": "the same of correlations\nof log(1 + impact)",
 }
 LOW, HIGH = "#2b5c8a", "#d9820f"
+MODELS = [f"C{i}" for i in range(10)]
 WEAKEST = 1e-3
 """A factor whose variance stays below this share of the strongest factor's is drawn black."""
 
@@ -46,16 +47,17 @@ def impact_heatmap(impact: Impact) -> Figure:
     figure = Figure(figsize=(2.6 + 0.62 * factors, 1.5 + 0.45 * regions), layout="constrained")
     axes = figure.subplots()
     # Impacts span orders of magnitude; log(1 + x) shows the weak ones and keeps zero at zero.
-    scale = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=max(matrix.max(), 1e-6))
-    image = axes.imshow(matrix, cmap="cividis", norm=scale, aspect="auto")
+    largest = max(float(matrix.max()), 1e-6)
+    scale = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=largest)
+    image = axes.imshow(matrix, cmap="viridis", norm=scale, aspect="auto")
     _name_ticks(axes, _factor_names(factors), impact.regions)
     for (row, column), value in np.ndenumerate(matrix):
-        dark = scale(value) < 0.55
-        axes.text(
-            column, row, _short(value), ha="center", va="center", fontsize=8,
-            color="white" if dark else "black",
-        )  # fmt: skip
+        color = "white" if scale(value) < 0.6 else "black"
+        axes.text(column, row, _short(value), ha="center", va="center", fontsize=8, color=color)
     bar = figure.colorbar(image, label=f"impact, {DIVERGENCES[impact.options.direction]} (nats)")
+    if largest > 3:
+        ticks = [0, *(each for d in range(6) for each in (10**d, 3 * 10**d) if each < largest)]
+        bar.set_ticks(ticks, labels=[f"{tick}" for tick in ticks])
     bar.ax.minorticks_off()
     axes.set_title(_how(impact), fontsize=9)
     return figure
@@ -83,11 +85,11 @@ def impact_distributions(impact: Impact, region: str, factor: int) -> Figure:
     for code, mean, std, weight, color in zip(
         codes, means, stds, weights, (LOW, HIGH), strict=True
     ):
-        label = f"weight {weight:+g}"
+        label = f"posterior means, weight {weight:+g}"
         axes.hist(code, bins, density=True, color=color, alpha=0.35, label=label)
-        axes.plot(x, norm.pdf(x, mean, std), color=color)
+        axes.plot(x, norm.pdf(x, mean, std), color=color, label="Gaussian, Var μ + E σ²")
     axes.set(xlabel=f"F{factor + 1}", ylabel="density", yticks=[])
-    axes.legend(fontsize=8, frameon=False)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=7, frameon=False)
     score = _short(impact.matrix()[r, factor])
     divergence = DIVERGENCES[impact.options.direction]
     axes.set_title(f"{region} on F{factor + 1}: {divergence} = {score} nats", fontsize=9)
@@ -101,10 +103,16 @@ def factor_covariance(impact: Impact) -> Figure:
     figure = Figure(figsize=(2.4 + 0.42 * factors, 1.6 + 0.42 * factors), layout="constrained")
     axes = figure.subplots()
     largest = np.abs(covariance).max()
-    image = axes.imshow(covariance, cmap="RdBu_r", vmin=-largest, vmax=largest)
+    # One strong factor would leave nothing of the others to see on a linear scale.
+    scale = AsinhNorm(largest / 50, vmin=-largest, vmax=largest)
+    image = axes.imshow(covariance, cmap="RdBu_r", norm=scale)
     _name_ticks(axes, _factor_names(factors), _factor_names(factors))
-    figure.colorbar(image, label="covariance of impact over regions (nats²)", shrink=0.85)
-    axes.set_title(f"s = {impact.disentanglement.paper:.2f}", fontsize=9)
+    bar = figure.colorbar(image, label="covariance of impact over regions (nats²)", shrink=0.85)
+    ticks = largest * np.array([-1, -0.1, 0, 0.1, 1])
+    names = [np.format_float_positional(float(f"{tick:.2g}"), trim="-") for tick in ticks]
+    bar.set_ticks(ticks.tolist(), labels=names)
+    bar.ax.minorticks_off()
+    axes.set_title(f"s = {impact.disentanglement.paper:.2f}   ({_how(impact)})", fontsize=9)
     return figure
 
 
@@ -118,18 +126,25 @@ def disentanglement_bars(impacts: Mapping[str, Impact]) -> Figure:
     """
     first = next(iter(impacts.values()))
     figure = Figure(figsize=(3.2 * len(SCORES), 1.8 + 0.36 * len(impacts)), layout="constrained")
-    for axes, (score, title) in zip(figure.subplots(1, len(SCORES)), SCORES.items(), strict=True):
-        for row, impact in enumerate(impacts.values()):
-            value = getattr(impact.disentanglement, score)
-            low, high = impact.intervals.scores[impact.options.direction][score]
-            axes.barh(row, value, color=f"C{row}", alpha=0.8)
-            axes.plot([low, high], [row, row], color="black", linewidth=1.5)
+    panels = figure.subplots(1, len(SCORES), sharey=True)
+    for axes, (score, title) in zip(panels, SCORES.items(), strict=True):
+        values = np.array([getattr(i.disentanglement, score) for i in impacts.values()])
+        ends = [i.intervals.scores[i.options.direction][score] for i in impacts.values()]
+        # The paper's denominator can be near zero: an interval may reach anywhere, and is cut.
+        edge = 2.5 * np.abs(values[np.isfinite(values)]).max(initial=0.1)
+        axes.barh(range(len(values)), values.clip(-edge, edge), color=MODELS, alpha=0.8)
+        for row, (low, high) in enumerate(ends):
+            axes.plot(np.clip([low, high], -edge, edge), [row, row], color="black")
+            if low < -edge:
+                axes.plot(-edge, row, "<", color="black")
+            if high > edge:
+                axes.plot(edge, row, ">", color="black")
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_yticks(range(len(impacts)), list(impacts) if axes.get_subplotspec().is_first_col()
-                        else [""] * len(impacts))  # fmt: skip
-        axes.invert_yaxis()
         axes.set_xlabel(title, fontsize=8)
+        axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
+    panels[0].set_yticks(range(len(impacts)), list(impacts))
+    panels[0].invert_yaxis()
     level = f"{first.options.confidence:.0%} intervals over brains"
     figure.suptitle(f"Disentanglement, {_how(first)}; {level}", fontsize=9)
     return figure
@@ -159,7 +174,7 @@ def projective_fields(
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)
     height, width = maps.shape[2:]
-    size = 2.6 * columns, (2.6 * height / width + 0.3) * rows + 0.5
+    size = 2.6 * columns, (2.6 * height / width + 0.25) * rows + 0.3
     figure = Figure(figsize=size, layout="constrained")
     peak = maps.max(axis=(2, 3))
     full = np.maximum(peak, WEAKEST * peak.max(axis=0))

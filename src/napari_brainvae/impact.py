@@ -296,6 +296,8 @@ def _batches(
             yield start, images.prepared(model.header.preprocessing, part)
         else:
             batch = check_sections(np.asarray(images)[part], [str(i) for i in part])
+            if batch.shape[1:] != model.shape:
+                raise ValueError(f"the model is for sections of {model.shape} px, not {batch.shape}")
             if batch.max() > 1:
                 raise ValueError("the sections are not preprocessed: values must be within [0, 1]")
             yield start, batch

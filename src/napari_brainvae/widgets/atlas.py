@@ -132,7 +132,6 @@ class AtlasWidget(QWidget):
         region, shown = self._region(), self._shown()
         if region is None or shown is None:
             return None
-        shown.mask(region, self._drawn_shape())
         shown.add(region)
         notify(f"{region.name} is now among the regions.")
         return region
@@ -142,7 +141,7 @@ class AtlasWidget(QWidget):
         region, shown = self._region(), self._shown()
         if region is None or shown is None or self._drawn is None:
             return None
-        polygons = mask_to_polygons(shown.mask(region, self._drawn_shape()), TOLERANCE)
+        polygons = mask_to_polygons(shown.mask(region, self._drawn_shape())(), TOLERANCE)
         color = self._drawn.atlas.colors[self._structure]
         layer = self.viewer.add_shapes(
             polygons,
@@ -283,10 +282,13 @@ class AtlasWidget(QWidget):
         region = self._region()
         if region is None or self._drawn is None:
             return None
-        key, side, size = region.acronym, region.side, self._drawn.pixel_size_um
-        shape = self._drawn_shape()
-        return self._drawn.atlas.mask(
-            key, self._drawn.plane, side, shape=shape, pixel_size_um=size
+        drawn = self._drawn
+        return drawn.atlas.mask(
+            region.acronym,
+            drawn.plane,
+            region.side,
+            shape=self._drawn_shape(),
+            pixel_size_um=drawn.pixel_size_um,
         )
 
     def _hover(self, event: Any) -> None:

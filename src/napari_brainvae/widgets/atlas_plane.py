@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -69,25 +71,31 @@ class AtlasPlane:
         self.regions.remove(region)
         self.changed.emit()
 
-    def mask(self, region: AtlasRegion, shape: tuple[int, int]) -> Mask:
-        """Where a region lies in a section ``(H, W)``.
-
-        Raises
-        ------
-        ValueError
-            If it is not in this plane.
-        """
-        key, side, size = region.acronym, region.side, self.pixel_size_um
-        mask = self.atlas.mask(key, self.plane, side, shape=shape, pixel_size_um=size)
-        if not mask.any():
-            raise ValueError(f"{region.name} is not in plane {self.plane} of the atlas")
-        return mask
+    def mask(self, region: AtlasRegion, shape: tuple[int, int]) -> Callable[[], Mask]:
+        """Give what makes a region's mask, in the plane that is on show now, in any thread."""
+        return partial(structure_mask, self.atlas, self.plane, self.pixel_size_um, region, shape)
 
     def _has(self, acronym: str) -> bool:
         try:
             return bool(self.atlas.mask(acronym, self.plane).any())
         except ValueError:
             return False
+
+
+def structure_mask(
+    atlas: Atlas, plane: int, pixel_size_um: float, region: AtlasRegion, shape: tuple[int, int]
+) -> Mask:
+    """Where a region lies in a section ``(H, W)``.
+
+    Raises
+    ------
+    ValueError
+        If it is not in this plane.
+    """
+    mask = atlas.mask(region.acronym, plane, region.side, shape=shape, pixel_size_um=pixel_size_um)
+    if not mask.any():
+        raise ValueError(f"{region.name} is not in this section: plane {plane} of the atlas")
+    return mask
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from threading import Event
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QTimer
+from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_brainvae.files import Progress, Stopped
@@ -19,11 +20,47 @@ from napari_brainvae.files import Progress, Stopped
 POLL_MS = 100
 
 
-class Latest:
+class PluginWidget(QWidget):
+    """A widget that knows when it is done with, however that comes about.
+
+    napari takes a widget out of its dock without closing it, and closes a window without
+    telling the widgets in it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._docked = self._done_with = False
+
+    def release(self) -> None:
+        """Stop what runs and disconnect from the viewer; called once."""
+        raise NotImplementedError
+
+    def event(self, event: QEvent) -> bool:
+        """Notice being taken out of the dock."""
+        if event.type() == QEvent.ParentChange:
+            if self._docked and self.parent() is None:
+                self._release_once()
+            self._docked = self.parent() is not None
+        return bool(super().event(event))
+
+    def closeEvent(self, event: QEvent) -> None:
+        """Notice being closed."""
+        self._release_once()
+        super().closeEvent(event)
+
+    def _release_once(self) -> None:
+        if not self._done_with:
+            self._done_with = True
+            self.release()
+
+
+class Latest(QObject):
     """Compute only the newest request; those that came while it was busy are dropped.
 
     Parameters
     ----------
+    parent
+        The widget it works for; nothing is shown any more once that is gone.
     compute
         Runs in a background thread; its exceptions go to napari's notifications.
     show
@@ -37,7 +74,9 @@ class Latest:
         compute: Callable[..., Any],
         show: Callable[[Any], None],
         failed: Callable[[], None] = lambda: None,
+        parent: QObject | None = None,
     ) -> None:
+        super().__init__(parent)
         self._compute, self._show, self._failed = compute, show, failed
         self._wanted: tuple[Any, ...] | None = None
         self._worker: Any = None
@@ -100,7 +139,9 @@ class JobBar(QWidget):
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
         self._worker: Any = None
-        self._stop = False
+        self._stop = Event()
+        # Not a method of this object: it is called when the object is gone.
+        self.destroyed.connect(self._stop.set)
         self.hide()
 
     @property
@@ -117,10 +158,12 @@ class JobBar(QWidget):
         """
         if self.running:
             raise RuntimeError("a job is running already: cancel it first")
-        self._stop, self._done, self._total = False, 0, 0
+        self._stop.clear()
+        self._done = self._total = 0
         self._label, self._began = label, time.monotonic()
         self._worker = create_worker(self._quietly, job)
-        self._worker.returned.connect(lambda outcome: self._conclude(outcome, finished))
+        self._finished = finished
+        self._worker.returned.connect(self._conclude)
         self._worker.finished.connect(self._reset)
         self._text.setText(f"{label} …")
         self._bar.setRange(0, 0)
@@ -131,7 +174,7 @@ class JobBar(QWidget):
 
     def cancel(self) -> None:
         """Ask the job to stop at its next step."""
-        self._stop = True
+        self._stop.set()
         self._cancel.setEnabled(False)
         if self.running:
             self._text.setText("Stopping …")
@@ -145,15 +188,15 @@ class JobBar(QWidget):
     def _progress(self, done: int, total: int) -> bool:
         """Note how far the job is; runs in its thread, so it touches nothing of Qt."""
         self._done, self._total = done, total
-        return not self._stop
+        return not self._stop.is_set()
 
-    def _conclude(self, outcome: tuple[bool, Any], finished: Callable[[Any], None]) -> None:
+    def _conclude(self, outcome: tuple[bool, Any]) -> None:
         complete, result = outcome
-        if complete and not self._stop:
-            finished(result)
+        if complete and not self._stop.is_set():
+            self._finished(result)
 
     def _poll(self) -> None:
-        if self._stop or not self._total:
+        if self._stop.is_set() or not self._total:
             return
         self._bar.setRange(0, self._total)
         self._bar.setValue(self._done)

@@ -2,32 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin
 
-from magicgui.widgets import Container, create_widget
+from magicgui.widgets import CheckBox, create_widget
 from magicgui.widgets.bases import ValueWidget
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import QGridLayout, QLabel, QWidget
 
 MOST = 1_000_000
 """Upper end of a number's box where the schema sets none."""
 
 
-def controls(schema: type[BaseModel], names: Iterable[str]) -> Container[Any]:
-    """Build a labelled control for each named field: default, bounds and tooltip are the schema's.
+class Controls(QWidget):
+    """A labelled control for each named field; default, bounds and tooltip are the schema's.
 
-    The values are read with ``schema(**container.asdict())``.
+    Parameters
+    ----------
+    schema, names
+        Which fields of which model, in this order.
+    columns
+        How many controls stand side by side.
+
+    Signals
+    -------
+    changed
+        A value was changed.
     """
-    return Container(
-        widgets=[_control(name, schema.model_fields[name]) for name in names],
-        labels=True,
-    )
 
+    changed = Signal()
 
-def label(name: str) -> str:
-    """What a field is called on screen: ``soft_edge`` becomes ``Soft edge``."""
-    return name.replace("_", " ").capitalize()
+    def __init__(self, schema: type[BaseModel], names: Sequence[str], columns: int = 1) -> None:
+        super().__init__()
+        self.widgets = {name: _control(name, schema.model_fields[name]) for name in names}
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        for i, widget in enumerate(self.widgets.values()):
+            row, column = divmod(i, columns)
+            label = QLabel(widget.label, toolTip=widget.tooltip)
+            layout.addWidget(label, row, 2 * column)
+            layout.addWidget(widget.native, row, 2 * column + 1)
+            layout.setColumnStretch(2 * column + 1, 1)
+            widget.changed.connect(lambda _: self.changed.emit())
+
+    def values(self) -> dict[str, Any]:
+        """Give the values by field, to be validated by the schema."""
+        return {name: widget.value for name, widget in self.widgets.items()}
 
 
 def _control(name: str, field: FieldInfo) -> ValueWidget[Any]:
@@ -37,17 +59,21 @@ def _control(name: str, field: FieldInfo) -> ValueWidget[Any]:
         options |= {"choices": get_args(kind), "widget_type": "ComboBox"}
         kind = str
     elif kind in (int, float):
-        step = 1 if kind is int else 0.1
+        low, high = bounds(field, 0)
+        step = 1 if kind is int else 0.01 if high - low <= 1 else 0.1
         low, high = bounds(field, step)
         options |= {"min": low, "max": high, "step": step}
+    label = name.replace("_", " ").capitalize()
     widget = create_widget(
-        value=field.get_default(), annotation=kind, name=name, label=label(name), options=options
+        value=field.get_default(), annotation=kind, name=name, label=label, options=options
     )
     assert isinstance(widget, ValueWidget)
+    if isinstance(widget, CheckBox):
+        widget.text = ""  # the label says it already
     return widget
 
 
-def bounds(field: FieldInfo, step: float = 0.0) -> tuple[float, float]:
+def bounds(field: FieldInfo, step: float) -> tuple[float, float]:
     """Smallest and largest value that the schema allows; open ends are ``step`` further in."""
     low, high = -float(MOST), float(MOST)
     for rule in field.metadata:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,11 +14,14 @@ from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_brainvae.figures import HIGH, LOW
 from napari_brainvae.widgets.background import Latest
 
 Draw = Callable[[], Figure]
-DPI = 100
-_matplotlib = threading.Lock()  # its text layout is not made for several threads
+DPI = 80
+"""Small type: a panel is narrower than a page."""
+MATPLOTLIB = threading.Lock()
+"""Its text layout is not made for several threads: hold this while drawing."""
 
 
 class FigureView(QWidget):
@@ -38,6 +40,7 @@ class FigureView(QWidget):
         self._height = height
         self._draw: Draw | None = None
         self._image: QImage | None = None
+        self._message = ""
         self._figure: Figure | None = None
         self.latest = Latest(_render, self._show, self.clear)
         self._resized = QTimer(self, singleShot=True, interval=100)
@@ -58,6 +61,7 @@ class FigureView(QWidget):
     def clear(self) -> None:
         """Show nothing."""
         self._draw = self._image = self._figure = None
+        self._message = ""
         self.update()
 
     def close_view(self) -> None:
@@ -82,11 +86,14 @@ class FigureView(QWidget):
 
     def paintEvent(self, event: Any) -> None:
         """Paint the picture."""
+        painter = QPainter(self)
         if self._image is not None:
-            painter = QPainter(self)
             painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
             painter.drawImage(self.rect(), self._image)
-            painter.end()
+        else:
+            centred = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.drawText(self.rect(), centred, self._message)
+        painter.end()
 
     def mousePressEvent(self, event: Any) -> None:
         """Say which point of which axes was clicked."""
@@ -105,9 +112,13 @@ class FigureView(QWidget):
             ratio = self.devicePixelRatioF()
             self.latest.request(self._draw, self.width(), self.height(), ratio)
 
-    def _show(self, result: tuple[Draw, Figure, npt.NDArray[np.uint8]]) -> None:
+    def _show(self, result: tuple[Draw, Figure | str, npt.NDArray[np.uint8]]) -> None:
         draw, figure, pixels = result
         if draw is not self._draw:
+            return
+        if isinstance(figure, str):
+            self._figure, self._image, self._message = None, None, figure
+            self.update()
             return
         self._figure = figure
         height, width = pixels.shape[:2]
@@ -118,9 +129,13 @@ class FigureView(QWidget):
 
 def _render(
     draw: Draw, width: int, height: int, ratio: float
-) -> tuple[Draw, Figure, npt.NDArray[np.uint8]]:
-    with _matplotlib:
-        figure = draw()
+) -> tuple[Draw, Figure | str, npt.NDArray[np.uint8]]:
+    """Draw into pixels; a figure that cannot be drawn gives the reason instead."""
+    with MATPLOTLIB:
+        try:
+            figure = draw()
+        except ValueError as error:
+            return draw, str(error), np.zeros((1, 1, 4), np.uint8)
         figure.set_dpi(DPI * ratio)
         figure.set_size_inches(max(width, 50) / DPI, max(height, 50) / DPI)
         canvas = FigureCanvasAgg(figure)
@@ -128,7 +143,16 @@ def _render(
         return draw, figure, np.asarray(canvas.buffer_rgba()).copy()
 
 
-def save(draw: Draw, path: Path, write: Callable[[Figure, Path], Any]) -> None:
-    """Write a figure at its own size; for a background thread."""
-    with _matplotlib:
-        write(draw(), path)
+def shift_bars(shift: npt.NDArray[np.float32], limit: float, title: str) -> Figure:
+    """Draw each factor's shift ``(L,)`` in units of its spread over the population."""
+    figure = Figure(layout="constrained")
+    axes = figure.subplots()
+    names = [f"F{i + 1}" for i in range(len(shift))]
+    axes.bar(names, shift, color=np.where(shift < 0, LOW, HIGH).tolist())
+    axes.axhline(0, color="black", linewidth=0.8)
+    axes.set_ylim(-limit, limit)
+    axes.set_ylabel("shift (population SD)", fontsize=9)
+    axes.set_title(title, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8)
+    return figure

@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_brainvae.reconstruct import (
@@ -24,7 +23,7 @@ from napari_brainvae.reconstruct import (
     export_reconstructions,
     reconstruct_section,
 )
-from napari_brainvae.widgets.background import JobBar, Latest
+from napari_brainvae.widgets.background import JobBar, Latest, PluginWidget
 from napari_brainvae.widgets.layers import (
     canvas_grid,
     population_of,
@@ -38,7 +37,7 @@ RESIDUAL = Colormap(
 )
 
 
-class ReconstructWidget(QWidget):
+class ReconstructWidget(PluginWidget):
     """Original, reconstruction and residual of the brain on show, following the dims slider."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -57,7 +56,7 @@ class ReconstructWidget(QWidget):
         self._arrange()
         self._made: dict[str, Image] = {}
         self._before: dict[str, Any] | None = None
-        self.latest = Latest(self._compute, self._show, self._clear)
+        self.latest = Latest(self._compute, self._show, self._clear, parent=self)
         self.source.changed.connect(self._changed)
         viewer.dims.events.point.connect(self.refresh)
         viewer.layers.events.removed.connect(self._removed)
@@ -100,14 +99,13 @@ class ReconstructWidget(QWidget):
             lambda _: notify(f"Wrote {path}"),
         )
 
-    def closeEvent(self, event: Any) -> None:
+    def release(self) -> None:
         """Stop what runs and leave no callback behind; the layers stay."""
         self.latest.close()
         self.job.cancel()
-        self.source.close_source()
+        self.source.release()
         self.viewer.dims.events.point.disconnect(self.refresh)
         self.viewer.layers.events.removed.disconnect(self._removed)
-        super().closeEvent(event)
 
     def _index(self) -> int:
         return shown_index(self.source.layer, self.viewer.dims.point)
@@ -142,13 +140,15 @@ class ReconstructWidget(QWidget):
     def _update(self, part: str, image: Any, on: Image, look: dict[str, Any]) -> None:
         """Put an image into the layer of its part, which is made, with its look, if not there."""
         if part not in self._made:
-            self._made[part] = self.viewer.add_image(
+            # Made, then added: what napari's `add_image` gives a plugin is only a proxy.
+            self._made[part] = Image(
                 image,
                 name=_name(part, on),
                 metadata={MADE_HERE: part},
                 **look,
                 **section_geometry(on, image.shape),
             )
+            self.viewer.add_layer(self._made[part])
             self.viewer.layers.selection.active = on
         else:
             made = self._made[part]

@@ -55,7 +55,7 @@ class Source(QWidget):
         form.addRow("Sections", self._layers.native)
         form.addRow("Model", self._file.native)
         form.addRow(self._about)
-        self._load = Latest(_load, self._loaded, self._failed)
+        self._load = Latest(_load, self._loaded, self._failed, parent=self)
         self._layers.changed.connect(self._layer_changed)
         self._file.changed.connect(self._open)
         events = viewer.layers.events
@@ -90,7 +90,7 @@ class Source(QWidget):
         """Whether both are chosen and the model is loaded."""
         return self.layer is not None and self.model is not None
 
-    def close_source(self) -> None:
+    def release(self) -> None:
         """Leave no callback behind."""
         self._load.close()
         self.viewer.layers.events.inserted.disconnect(self._inserted)

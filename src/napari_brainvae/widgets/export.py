@@ -1,0 +1,108 @@
+"""Tables, maps and figures into files that say which model and which options made them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import tifffile
+
+from napari_brainvae.checkpoint import describe, fingerprint
+from napari_brainvae.figures import (
+    disentanglement_bars,
+    factor_covariance,
+    impact_distributions,
+    impact_heatmap,
+    projective_fields,
+    save_figure,
+)
+from napari_brainvae.files import Progress, replacing, report, write_text
+from napari_brainvae.impact import Impact
+from napari_brainvae.model import Model
+from napari_brainvae.population import Population
+from napari_brainvae.preprocess import Images
+from napari_brainvae.projective_field import PARTS
+from napari_brainvae.reconstruct import ome_metadata
+from napari_brainvae.regions import Mask, Region
+from napari_brainvae.widgets.plots import MATPLOTLIB
+
+
+def write_table(table: pd.DataFrame, path: Path, model: Model, options: Mapping[str, Any]) -> None:
+    """Write a table as CSV; two columns more say the checkpoint's fingerprint and the options."""
+    signed = table.assign(checkpoint=fingerprint(model), options=json.dumps(options))
+    with replacing(path) as beside:
+        signed.to_csv(beside, index=False)
+
+
+def export_impact(
+    folder: Path,
+    impact: Impact,
+    regions: Mapping[str, Region],
+    model: Model,
+    population: Population,
+    progress: Progress | None = None,
+) -> None:
+    """Write what was measured: tables, figures, and the regions as files that open again."""
+    options = impact.options.model_dump(mode="json")
+    about = {
+        "options": options,
+        "model": describe(model),
+        "measured": [population.ids[i] for i in impact.sections],
+        "regions": impact.regions,
+    }
+    matrix = pd.DataFrame(impact.matrix(), columns=[f"F{i + 1}" for i in range(model.latent_dim)])
+    matrix.insert(0, "region", impact.regions)
+    write_table(matrix, folder / "impact_matrix.csv", model, options)
+    write_table(impact.table(), folder / "impact.csv", model, options)
+    write_table(impact.scores(), folder / "scores.csv", model, options)
+    for name, region in regions.items():
+        region.save(folder / "regions" / f"{file_name(name)}.json")
+    write_text(folder / "record.json", json.dumps(about, indent=2) + "\n")
+    figures = {"impact": lambda: impact_heatmap(impact)}
+    for row, name in enumerate(impact.regions):
+        factor = int(impact.matrix()[row].argmax())
+        figures[f"codes_{file_name(name)}_F{factor + 1}"] = lambda name=name, factor=factor: (
+            impact_distributions(impact, name, factor)
+        )
+    if min(impact.matrix().shape) > 1:
+        figures["factor_covariance"] = lambda: factor_covariance(impact)
+        figures["disentanglement"] = lambda: disentanglement_bars({"this model": impact})
+    for done, (name, draw) in enumerate(figures.items()):
+        report(progress, done, len(figures))
+        with MATPLOTLIB:
+            save_figure(draw(), folder / name, about)
+
+
+def export_fields(
+    folder: Path,
+    maps: Images,
+    factors: list[int],
+    table: pd.DataFrame | None,
+    borders: Mask | None,
+    model: Model,
+    options: Mapping[str, Any],
+    pixel_size_um: float | None,
+) -> None:
+    """Write projective fields ``(F, 3, H, W)`` as OME-TIFF in micrometres, table and figure."""
+    about = {"options": dict(options), "model": describe(model)}
+    numbers = ", ".join(f"F{factor + 1}" for factor in factors)
+    text = f"Projective fields; T is the factor: {numbers}. {json.dumps(about, sort_keys=True)}"
+    metadata = ome_metadata(pixel_size_um, text, axes="TCYX") | {"Channel": {"Name": PARTS}}
+    with replacing(folder / "projective_field.ome.tif") as beside:
+        tifffile.imwrite(beside, maps, ome=True, metadata=metadata)
+    if table is not None:
+        write_table(table, folder / "field_by_region.csv", model, options)
+    write_text(folder / "record.json", json.dumps(about, indent=2) + "\n")
+    with MATPLOTLIB:
+        figure = projective_fields(
+            maps, factors=factors, outlines=borders, limit=float(options["limit"])
+        )
+        save_figure(figure, folder / "projective_fields", about)
+
+
+def file_name(name: str) -> str:
+    """Give a name that every file system takes."""
+    return "".join(c if c.isalnum() or c in " -_()" else "_" for c in name).strip()

@@ -1,0 +1,243 @@
+"""The widget "Receptive field": change a region and see which latent factors answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import napari.viewer
+import numpy as np
+from napari.layers import Image
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+from superqt import QLabeledDoubleSlider
+
+from napari_brainvae.model import Latents, Model
+from napari_brainvae.perturbation import Perturbation
+from napari_brainvae.population import Population
+from napari_brainvae.preprocess import Images
+from napari_brainvae.receptive_field import Shift, check_content, factor_shift
+from napari_brainvae.widgets.background import Latest
+from napari_brainvae.widgets.controls import Controls
+from napari_brainvae.widgets.layers import population_of, section_geometry, shown_index
+from napari_brainvae.widgets.measure import MeasurePanel
+from napari_brainvae.widgets.plots import FigureView, shift_bars
+from napari_brainvae.widgets.region_list import RegionList, Wanted
+from napari_brainvae.widgets.source import MADE_HERE, Source
+
+
+@dataclass(frozen=True, eq=False)
+class Brain:
+    """A section as the model takes it, and its codes."""
+
+    key: tuple[Any, ...]
+    section: Images
+    mean: Latents
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What was asked, and the answer or why there is none."""
+
+    layer: Image
+    brain: str
+    region: str
+    weight: float
+    shift: Shift | str
+    bright: float = 1.0
+
+
+class ReceptiveFieldWidget(QWidget):
+    """Choose a region, move the weight, and watch the factors; then measure the population."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.source = Source(viewer)
+        self.regions = RegionList(viewer)
+        self.controls = Controls(Perturbation, ["mode", "soft_edge"], columns=2)
+        self.weight = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.weight.setDecimals(2)
+        self._zero = QPushButton("0", toolTip="Back to the unperturbed section.")
+        self._zero.setFixedWidth(28)
+        self._message = QLabel(wordWrap=True)
+        self._message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.bars = FigureView(240)
+        self.population = MeasurePanel(self.source, self.regions, self.controls.values)
+        self.tabs = QTabWidget()
+        self._arrange()
+        self._made: Image | None = None
+        self._brain: Brain | None = None
+        self._limit = 1.0
+        self.latest = Latest(self._compute, self._show, self._clear)
+        self._set_range()
+        self.source.changed.connect(self._source_changed)
+        self.regions.changed.connect(self._region_changed)
+        self.controls.changed.connect(self._options_changed)
+        self.population.controls.changed.connect(self._set_range)
+        self.population.finished.connect(
+            lambda: self.tabs.setCurrentWidget(self.population.results)
+        )
+        self.weight.valueChanged.connect(self.refresh)
+        self._zero.clicked.connect(lambda: self.weight.setValue(0))
+        viewer.dims.events.point.connect(self.refresh)
+        viewer.layers.events.removed.connect(self._removed)
+        self._source_changed()
+
+    def _arrange(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.source)
+        layout.addWidget(QLabel("Regions"))
+        layout.addWidget(self.regions)
+        layout.addWidget(self.controls)
+        one = QWidget()
+        column = QVBoxLayout(one)
+        column.setContentsMargins(4, 4, 4, 4)
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Weight"))
+        row.addWidget(self.weight)
+        row.addWidget(self._zero)
+        column.addLayout(row)
+        column.addWidget(self._message)
+        column.addWidget(self.bars, 1)
+        self.tabs.addTab(one, "Brain on show")
+        self.tabs.addTab(self.population, "Population")
+        self.tabs.addTab(self.population.results, "Impact")
+        layout.addWidget(self.tabs, 1)
+
+    def refresh(self, event: Any = None) -> None:
+        """Ask for the section on show with the current region perturbed."""
+        wanted = self.regions.current()
+        if not self.source.ready:
+            return
+        if wanted is None:
+            self._clear("Draw a region, or open an atlas in the widget Atlas.")
+            return
+        layer = self.source.layer
+        index = shown_index(layer, self.viewer.dims.point)
+        options = Perturbation(**self.controls.values())
+        self.latest.request(
+            self.source.model, layer, population_of(layer), index, wanted, self.weight.value(),
+            options,
+        )  # fmt: skip
+
+    def closeEvent(self, event: Any) -> None:
+        """Stop what runs and leave no callback behind; the layers stay."""
+        self.latest.close()
+        self.bars.close_view()
+        self.population.close_panel()
+        self.regions.close_list()
+        self.source.close_source()
+        self.viewer.dims.events.point.disconnect(self.refresh)
+        self.viewer.layers.events.removed.disconnect(self._removed)
+        super().closeEvent(event)
+
+    def _compute(
+        self,
+        model: Model,
+        layer: Image,
+        population: Population,
+        index: int,
+        wanted: Wanted,
+        weight: float,
+        options: Perturbation,
+    ) -> Answer:
+        """Perturb one section; runs in a background thread, one at a time."""
+        asked = layer, population.ids[index], wanted.name, weight
+        try:
+            brain = self._brain
+            if brain is None or brain.key != (id(model), id(population), index):
+                section = population.prepared(model.header.preprocessing, [index])
+                key = id(model), id(population), index
+                brain = self._brain = Brain(key, section[0], model.encode(section)[0][0])
+            mask = wanted.mask()
+            check_content(brain.section[None], {wanted.name: mask.astype(np.float32)})
+            shift = factor_shift(
+                model, brain.section, mask, weight, options, unperturbed=brain.mean
+            )
+        except ValueError as error:
+            return Answer(*asked, str(error))
+        bright = max(float(np.percentile(brain.section, 99.8)), 1e-3)
+        return Answer(*asked, shift, bright)
+
+    def _show(self, answer: Answer) -> None:
+        layer = answer.layer
+        if layer is not self.source.layer or layer not in self.viewer.layers:
+            return  # chosen or removed while this was computed
+        if isinstance(answer.shift, str):
+            self._clear(answer.shift)
+            return
+        self._message.setText("")
+        self._put(answer.shift.section, layer, answer.bright)
+        # A scale that does not follow the bars: they would seem to stand still.
+        shift = answer.shift.shift
+        limit = self._limit = max(self._limit, 1.1 * float(np.abs(shift).max()))
+        title = f"{answer.region} x {answer.weight:+.2f} in {answer.brain}"
+        self.bars.show_figure(lambda: shift_bars(shift, limit, title))
+
+    def _put(self, section: Images, layer: Image, bright: float) -> None:
+        name = f"perturbed: {layer.name}"
+        geometry = section_geometry(layer, section.shape)
+        if self._made is None:
+            made = Image(
+                section,
+                name=name,
+                metadata={MADE_HERE: "perturbed"},
+                contrast_limits=(0, bright),
+                **geometry,
+            )
+            active = self.viewer.layers.selection.active
+            # Right above the sections: regions and outlines stay on top.
+            self.viewer.layers.insert(self.viewer.layers.index(layer) + 1, made)
+            self.viewer.layers.selection.active = active
+            self._made = made
+            return
+        self._made.data, self._made.name = section, name
+        self._made.contrast_limits = (0, bright)
+        for key, value in geometry.items():
+            setattr(self._made, key, value)
+
+    def _clear(self, message: str = "") -> None:
+        """Show nothing rather than something stale."""
+        self._message.setText(f"<span style='color:#ff9933'>{message}</span>")
+        self.bars.clear()
+        if self._made is not None and self._made in self.viewer.layers:
+            self.viewer.layers.remove(self._made)
+        self._made = None
+
+    def _source_changed(self) -> None:
+        model, layer = self.source.model, self.source.layer
+        self.regions.lie_on(layer, None if model is None else model.shape)
+        self._limit = 1.0
+        self.population.forget()
+        if self.source.ready:
+            self.refresh()
+        else:
+            self._clear()
+
+    def _region_changed(self) -> None:
+        self._limit = 1.0
+        self.refresh()
+
+    def _options_changed(self) -> None:
+        self._limit = 1.0
+        self.population.forget()
+        self.refresh()
+
+    def _set_range(self) -> None:
+        """Let the slider go from one extreme to the other."""
+        values = self.population.controls.values()
+        if values["low"] < values["high"]:
+            self.weight.setRange(values["low"], values["high"])
+
+    def _removed(self, event: Any) -> None:
+        if event.value is self._made:
+            self._made = None
