@@ -65,12 +65,14 @@ def test_the_tour_through_the_menus(viewer, qtbot):
     qtbot.waitUntil(lambda: reconstruction_of(viewer) is not None, timeout=20_000)
     population = population_of(viewer.layers["Demo population"])
     model = load_checkpoint(DEMO_MODEL)
-    for brain in (7, 30, 0):
+    errors = []
+    for brain in range(0, 48, 6):
         show(viewer, widget, qtbot, brain)
         look = reconstruct_section(model, population, brain)
         assert np.array_equal(reconstruction_of(viewer).data, look.reconstruction)
         assert population.ids[brain] in widget._readout.text()
-    assert look.error < 2 * model.header.reference.error_median
+        errors.append(look.error)
+    assert np.median(errors) < 2 * model.header.reference.error_median, "the two belong together"
 
 
 def test_layers_follow_the_slider_with_scale_units_and_names(opened, qtbot, phantom_file):

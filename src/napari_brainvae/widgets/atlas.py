@@ -19,7 +19,6 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QSpinBox,
     QVBoxLayout,
-    QWidget,
 )
 
 from napari_brainvae.atlas import Atlas
@@ -33,7 +32,7 @@ from napari_brainvae.widgets.atlas_plane import (
     draw_plane,
     update_plane,
 )
-from napari_brainvae.widgets.background import Latest
+from napari_brainvae.widgets.background import Latest, PluginWidget
 from napari_brainvae.widgets.choice import LayerChoice, has_sections
 from napari_brainvae.widgets.layers import AXES, population_of, section_geometry
 from napari_brainvae.widgets.source import MADE_HERE, notify
@@ -43,7 +42,7 @@ TOLERANCE = 1.0
 """How far the outlines to edit may be off the atlas's, px: few vertices are easier to move."""
 
 
-class AtlasWidget(QWidget):
+class AtlasWidget(PluginWidget):
     """Open an atlas, lay its plane over the sections, find structures and make regions of them."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -67,7 +66,7 @@ class AtlasWidget(QWidget):
         self._drawn: DrawnPlane | None = None
         self._structure: int | None = None
         self._made: dict[str, Layer] = {}
-        self.latest = Latest(_draw, self._show, self._failed)
+        self.latest = Latest(_draw, self._show, self._failed, parent=self)
         self._directory.changed.connect(self._open)
         self._plane.valueChanged.connect(self.refresh)
         self.sections.changed.connect(self._sections_changed)
@@ -154,13 +153,12 @@ class AtlasWidget(QWidget):
         layer.mode = "direct"
         return layer
 
-    def closeEvent(self, event: Any) -> None:
+    def release(self) -> None:
         """Stop what runs and leave no callback behind; the layers stay."""
         self.latest.close()
-        self.sections.close()
+        self.sections.release()
         self.viewer.cursor.events.position.disconnect(self._hover)
         self.viewer.layers.events.removed.disconnect(self._removed)
-        super().closeEvent(event)
 
     def _open(self, directory: Path | None) -> None:
         if directory is not None:

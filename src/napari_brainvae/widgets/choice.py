@@ -54,7 +54,7 @@ class LayerChoice(QObject):
     def layer(self, layer: Layer) -> None:
         self._box.value = layer
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Leave no callback behind."""
         self._viewer.layers.events.inserted.disconnect(self._inserted)
         self._viewer.layers.events.removed.disconnect(self._removed)

@@ -183,11 +183,11 @@ class MeasurePanel(QWidget):
             lambda _: notify(f"Wrote {folder}"),
         )
 
-    def close_panel(self) -> None:
+    def release(self) -> None:
         """Stop what runs and show nothing any more."""
         self.job.cancel()
         for view in (self.heat_map, self.distributions, self.covariance):
-            view.close_view()
+            view.release()
 
     def _finished(self, outcome: Measured | str) -> None:
         if isinstance(outcome, str):

@@ -42,7 +42,7 @@ class FigureView(QWidget):
         self._image: QImage | None = None
         self._message = ""
         self._figure: Figure | None = None
-        self.latest = Latest(_render, self._show, self.clear)
+        self.latest = Latest(_render, self._show, self.clear, parent=self)
         self._resized = QTimer(self, singleShot=True, interval=100)
         self._resized.timeout.connect(self._request)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -64,7 +64,7 @@ class FigureView(QWidget):
         self._message = ""
         self.update()
 
-    def close_view(self) -> None:
+    def release(self) -> None:
         """Show nothing any more."""
         self._resized.stop()
         self.latest.close()

@@ -25,7 +25,7 @@ from napari_brainvae.perturbation import Perturbation
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images
 from napari_brainvae.receptive_field import Shift, check_content, factor_shift
-from napari_brainvae.widgets.background import Latest
+from napari_brainvae.widgets.background import Latest, PluginWidget
 from napari_brainvae.widgets.controls import Controls
 from napari_brainvae.widgets.layers import population_of, section_geometry, shown_index
 from napari_brainvae.widgets.measure import MeasurePanel
@@ -55,7 +55,7 @@ class Answer:
     bright: float = 1.0
 
 
-class ReceptiveFieldWidget(QWidget):
+class ReceptiveFieldWidget(PluginWidget):
     """Choose a region, move the weight, and watch the factors; then measure the population."""
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -77,7 +77,7 @@ class ReceptiveFieldWidget(QWidget):
         self._made: Image | None = None
         self._brain: Brain | None = None
         self._limit = 1.0
-        self.latest = Latest(self._compute, self._show, self._clear)
+        self.latest = Latest(self._compute, self._show, self._clear, parent=self)
         self._set_range()
         self.source.changed.connect(self._source_changed)
         self.regions.changed.connect(self._region_changed)
@@ -129,16 +129,15 @@ class ReceptiveFieldWidget(QWidget):
             options,
         )  # fmt: skip
 
-    def closeEvent(self, event: Any) -> None:
+    def release(self) -> None:
         """Stop what runs and leave no callback behind; the layers stay."""
         self.latest.close()
-        self.bars.close_view()
-        self.population.close_panel()
-        self.regions.close_list()
-        self.source.close_source()
+        self.bars.release()
+        self.population.release()
+        self.regions.release()
+        self.source.release()
         self.viewer.dims.events.point.disconnect(self.refresh)
         self.viewer.layers.events.removed.disconnect(self._removed)
-        super().closeEvent(event)
 
     def _compute(
         self,

@@ -56,6 +56,7 @@ class ReconstructWidget(PluginWidget):
         self._arrange()
         self._made: dict[str, Image] = {}
         self._before: dict[str, Any] | None = None
+        self._asked: tuple[Any, ...] | None = None
         self.latest = Latest(self._compute, self._show, self._clear, parent=self)
         self.source.changed.connect(self._changed)
         viewer.dims.events.point.connect(self.refresh)
@@ -78,10 +79,14 @@ class ReconstructWidget(PluginWidget):
         layout.addStretch()
 
     def refresh(self, event: Any = None) -> None:
-        """Ask for the reconstruction of the brain on show."""
-        if self.source.ready:
-            layer = self.source.layer
-            self.latest.request(self.source.model, layer, population_of(layer), self._index())
+        """Ask for the reconstruction of the brain on show, if it is not the one asked for last."""
+        if not self.source.ready:
+            return
+        layer = self.source.layer
+        wanted = (self.source.model, layer, self._index())
+        if wanted != self._asked:
+            self._asked = wanted
+            self.latest.request(*wanted[:2], population_of(layer), wanted[2])
 
     def export(self, path: Path, *, all_brains: bool) -> None:
         """Write the reconstruction on show, or all of them, in the background.
@@ -113,6 +118,7 @@ class ReconstructWidget(PluginWidget):
     def _changed(self) -> None:
         for button in (self._save_shown, self._save_all, self._side_by_side):
             button.setEnabled(self.source.ready)
+        self._asked = None
         if not self.source.ready:
             self._clear()
         self.refresh()

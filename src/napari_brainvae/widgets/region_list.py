@@ -159,7 +159,7 @@ class RegionList(QWidget):
             plane, region = item.data(KEY)
             plane.remove(region)
 
-    def close_list(self) -> None:
+    def release(self) -> None:
         """Leave no callback behind."""
         self.viewer.layers.events.inserted.disconnect(self._layers_changed)
         self.viewer.layers.events.removed.disconnect(self._layers_changed)

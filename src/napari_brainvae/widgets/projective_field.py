@@ -1,0 +1,417 @@
+"""The widget "Projective field": move a latent factor and see where in the brain it acts."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import napari.viewer
+import numpy as np
+import pandas as pd
+from napari.layers import Image, Layer, Shapes
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QGridLayout,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QTableWidget,
+    QTableWidgetItem,
+    QVBoxLayout,
+)
+from superqt import QLabeledDoubleSlider
+
+from napari_brainvae.model import Model
+from napari_brainvae.population import Population
+from napari_brainvae.preprocess import Images
+from napari_brainvae.projective_field import HUES, traverse
+from napari_brainvae.widgets.atlas_plane import ATLAS, is_atlas
+from napari_brainvae.widgets.background import JobBar, Latest, PluginWidget
+from napari_brainvae.widgets.choice import LayerChoice
+from napari_brainvae.widgets.controls import Controls
+from napari_brainvae.widgets.export import export_fields
+from napari_brainvae.widgets.field_steps import (
+    AllFields,
+    Anatomy,
+    FieldJob,
+    FieldOptions,
+    FieldStep,
+    all_fields,
+    shares,
+)
+from napari_brainvae.widgets.layers import (
+    canvas_grid,
+    population_of,
+    section_geometry,
+    shown_index,
+)
+from napari_brainvae.widgets.source import MADE_HERE, Source, notify
+
+CHOSEN, EVERY = "chosen regions", "every structure"
+
+
+class ProjectiveFieldWidget(PluginWidget):
+    """Choose a factor; its field appears coarsely at once and gets exact by itself."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.source = Source(viewer)
+        self.atlas = LayerChoice(viewer, is_atlas, "Atlas layer for the table and the outlines.")
+        self._factor = QComboBox(toolTip="Latent factor to move.")
+        self.controls = Controls(FieldOptions, ["start", "limit"])
+        self._legend, self._status = QLabel(wordWrap=True), QLabel(wordWrap=True)
+        for label in (self._legend, self._status):
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.position = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.position.setDecimals(2)
+        self._zero = QPushButton("0", toolTip="Back to where the factor is moved from.")
+        self._zero.setFixedWidth(28)
+        self._which = QComboBox(toolTip="Regions of the table.")
+        self._which.addItems([CHOSEN, EVERY])
+        self.table = QTableWidget(0, 4)
+        self._all = QPushButton("All factors")
+        self._all.setToolTip("Compute the field of every factor, a layer each.")
+        self._grid = QCheckBox("Side by side", enabled=False)
+        self._export = QPushButton("Export …", enabled=False)
+        self._export.setToolTip("<p>Write maps (OME-TIFF), table (CSV) and figure (PNG, SVG).</p>")
+        self.job = JobBar()
+        self._arrange()
+        self._made: dict[str, Image] = {}
+        self._fields: AllFields | None = None
+        self._shown: FieldStep | None = None
+        self._asked: FieldJob | None = None
+        self._before: dict[str, Any] | None = None
+        self.latest = Latest(FieldJob.step, self._show, self._failed, parent=self)
+        self.traversal = Latest(_traverse, self._show_traversal, parent=self)
+        self._connect()
+        self._source_changed()
+
+    def _arrange(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.source)
+        form = QFormLayout()
+        form.addRow("Atlas", self.atlas.native)
+        form.addRow("Factor", self._factor)
+        layout.addLayout(form)
+        layout.addWidget(self.controls)
+        layout.addWidget(self._legend)
+        layout.addWidget(self._status)
+        row = QHBoxLayout()
+        row.addWidget(QLabel("Move by c"))
+        row.addWidget(self.position)
+        row.addWidget(self._zero)
+        layout.addLayout(row)
+        head = QHBoxLayout()
+        head.addWidget(QLabel("Share of the field in"))
+        head.addWidget(self._which, 1)
+        layout.addLayout(head)
+        self.table.setHorizontalHeaderLabels(["c > 0", "c < 0", "large", "area"])
+        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
+        self.table.verticalHeader().setDefaultSectionSize(20)
+        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
+        self.table.setMinimumHeight(120)
+        layout.addWidget(self.table, 1)
+        buttons = QGridLayout()
+        buttons.addWidget(self._all, 0, 0)
+        buttons.addWidget(self._grid, 0, 1)
+        buttons.addWidget(self._export, 1, 0, 1, 2)
+        layout.addLayout(buttons)
+        layout.addWidget(self.job)
+
+    def _connect(self) -> None:
+        self.source.changed.connect(self._source_changed)
+        self.atlas.changed.connect(self.refresh)
+        self._factor.currentIndexChanged.connect(self._factor_changed)
+        self.controls.changed.connect(self._options_changed)
+        self._which.currentIndexChanged.connect(self.refresh)
+        self.position.valueChanged.connect(self._move)
+        self._zero.clicked.connect(lambda: self.position.setValue(0))
+        self._all.clicked.connect(self.compute_all)
+        self._grid.toggled.connect(self._set_grid)
+        self._export.clicked.connect(self._ask_export)
+        self.viewer.dims.events.point.connect(self._brain_changed)
+        self.viewer.layers.events.removed.connect(self._removed)
+
+    @property
+    def factor(self) -> int:
+        """Index of the chosen factor, from 0."""
+        return max(self._factor.currentIndex(), 0)
+
+    @factor.setter
+    def factor(self, factor: int) -> None:
+        self._factor.setCurrentIndex(factor)
+
+    def refresh(self, event: Any = None) -> None:
+        """Ask for the field of the chosen factor."""
+        if self.source.ready:
+            self._asked = job = self._job()
+            # Only the newest one is computed to the end.
+            job.wanted = lambda: self._asked is job
+            self._status.setText("Decoding …")
+            self.latest.request(job)
+
+    def compute_all(self, event: Any = None) -> None:
+        """Compute the fields of all factors, in the background."""
+        job = self._job()
+        self._all.setEnabled(False)
+        self.job.run("Fields of all factors", partial(all_fields, job), self._show_all)
+
+    def export(self, folder: Path) -> None:
+        """Write the fields that were computed to a folder, in the background."""
+        shown = self._shown
+        if self._fields is not None:
+            job, maps, table = self._fields.job, self._fields.maps, self._fields.table
+            factors = list(range(len(maps)))
+        elif shown is not None:
+            job, maps, table = shown.job, shown.estimate.maps[None], shown.table
+            factors = [job.factor]
+        else:
+            return
+        self.job.run(
+            f"Writing {folder.name}",
+            lambda _: _write(folder, job, maps, factors, table),
+            lambda _: notify(f"Wrote {folder}"),
+        )
+
+    def release(self) -> None:
+        """Stop what runs and leave no callback behind; the layers stay."""
+        self._asked = None
+        self.latest.close()
+        self.traversal.close()
+        self.job.cancel()
+        self.source.release()
+        self.atlas.release()
+        self.viewer.dims.events.point.disconnect(self._brain_changed)
+        self.viewer.layers.events.removed.disconnect(self._removed)
+
+    def _job(self) -> FieldJob:
+        layer, model = self.source.layer, self.source.model
+        anatomy = None
+        if self.atlas.layer is not None:
+            every = self._which.currentText() == EVERY
+            anatomy = Anatomy.of(self.atlas.layer.metadata[ATLAS], model.shape, every=every)
+        return FieldJob(
+            model,
+            population_of(layer),
+            shown_index(layer, self.viewer.dims.point),
+            self.factor,
+            FieldOptions(**self.controls.values()),
+            anatomy,
+        )
+
+    def _show(self, step: FieldStep | None) -> None:
+        if step is None or step.job is not self._asked:
+            return  # something newer was asked for
+        if self.source.layer not in self.viewer.layers:
+            return
+        name = f"field: F{step.job.factor + 1}"
+        self._put("field", step.rgba, name)
+        self._shown = step
+        self._export.setEnabled(True)
+        self._fill(step.table)
+        error = step.estimate.error
+        if step.done:
+            self._status.setText(
+                f"F{step.job.factor + 1}: {step.estimate.points} sections decoded; "
+                f"exact to {error:.2%} of the maximum."
+            )
+            return
+        coarse = "coarse" if np.isinf(error) else f"last change {error:.1%}"
+        self._status.setText(f"{step.estimate.points} sections decoded ({coarse}); refining …")
+        self.latest.request(step.job)
+
+    def _show_all(self, fields: AllFields) -> None:
+        self._fields = fields
+        self._all.setEnabled(True)
+        self._grid.setEnabled(True)
+        for factor, picture in enumerate(fields.overlays):
+            self._put(f"F{factor + 1}", picture, f"field: F{factor + 1} (all)", visible=False)
+
+    def _fill(self, table: pd.DataFrame | None) -> None:
+        """Put one factor's shares into the table."""
+        wide = None if table is None else shares(table)
+        self.table.setRowCount(0 if wide is None else len(wide))
+        if wide is None:
+            return
+        self.table.setVerticalHeaderLabels([str(region) for region in wide.index])
+        for row, values in enumerate(wide.to_numpy()):
+            for column, value in enumerate(values):
+                text = "–" if np.isnan(value) else f"{value:.1f} %"
+                item = QTableWidgetItem(text)
+                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+                self.table.setItem(row, column, item)
+
+    def _put(self, part: str, picture: Any, name: str, *, visible: bool = True, **look: Any) -> None:
+        """Put a picture into the layer of its part, which is made if it is not there."""
+        sections = self.source.layer
+        geometry = section_geometry(sections, picture.shape[:2])
+        made = self._made.get(part)
+        if made is None:
+            made = Image(
+                picture, name=name, metadata={MADE_HERE: part}, visible=visible, **look, **geometry
+            )
+            active = self.viewer.layers.selection.active
+            self.viewer.layers.insert(self._place(part), made)
+            self.viewer.layers.selection.active = active
+            self._made[part] = made
+            return
+        made.data, made.name = picture, name
+        for key, value in geometry.items():
+            setattr(made, key, value)
+
+    def _place(self, part: str) -> int:
+        """Generated sections lie right above the others, fields below outlines and shapes."""
+        layers = self.viewer.layers
+        if part == "traversal":
+            return int(layers.index(self.source.layer)) + 1
+        above = [i for i, layer in enumerate(layers) if _is_line_drawing(layer)]
+        return min(above, default=len(layers))
+
+    def _move(self, event: Any = None) -> None:
+        """Ask for the section that the model draws at the slider's position."""
+        if self.source.ready:
+            self.traversal.request(self._job(), self.position.value())
+
+    def _show_traversal(self, result: tuple[FieldJob, float, Images, float]) -> None:
+        job, c, section, bright = result
+        if job.model is not self.source.model or self.source.layer not in self.viewer.layers:
+            return
+        self._put(
+            "traversal",
+            section,
+            f"generated: F{job.factor + 1} moved by {c:+.2f}",
+            contrast_limits=(0, bright),
+        )
+
+    def _factor_changed(self, event: Any = None) -> None:
+        if "traversal" in self._made:
+            self._move()
+        self.refresh()
+
+    def _options_changed(self) -> None:
+        limit = FieldOptions(**self.controls.values()).limit
+        self.position.setRange(-limit, limit)
+        self._describe(limit)
+        self._forget_all()
+        self._factor_changed()
+
+    def _brain_changed(self, event: Any = None) -> None:
+        if self.controls.widgets["start"].value == "brain on show":
+            self._forget_all()
+            self._factor_changed()
+
+    def _source_changed(self) -> None:
+        ready = self.source.ready
+        for widget in (self._factor, self.position, self._all):
+            widget.setEnabled(ready)
+        self._asked = None
+        self._clear()
+        self._factor.blockSignals(True)
+        self._factor.clear()
+        if self.source.model is not None:
+            self._factor.addItems(_factor_names(self.source.model))
+        self._factor.blockSignals(False)
+        limit = FieldOptions(**self.controls.values()).limit
+        self.position.setRange(-limit, limit)
+        self._describe(limit)
+        self.refresh()
+
+    def _describe(self, limit: float) -> None:
+        half = limit / 2
+        parts = (f"0 &lt; c ≤ {half:g}", f"−{half:g} ≤ c &lt; 0", f"|c| &gt; {half:g}")
+        swatches = [
+            f"<span style='color:rgb{tuple(255 * each for each in rgb)}'>■</span> {part}"
+            for rgb, part in zip(HUES.values(), parts, strict=True)
+        ]
+        self._legend.setText("Variance of each pixel for<br>" + " &nbsp; ".join(swatches))
+
+    def _failed(self) -> None:
+        self._clear()
+
+    def _forget_all(self) -> None:
+        """Fields of other options are not to be seen beside those of these."""
+        self._grid.setChecked(False)
+        self._grid.setEnabled(False)
+        self._fields = None
+        for part in [part for part in self._made if part.startswith("F")]:
+            self.viewer.layers.remove(self._made[part])
+
+    def _clear(self) -> None:
+        """Show nothing rather than something stale."""
+        self._forget_all()
+        for layer in list(self._made.values()):
+            self.viewer.layers.remove(layer)
+        self._shown = None
+        self._export.setEnabled(False)
+        self._status.setText("")
+        self._fill(None)
+
+    def _removed(self, event: Any) -> None:
+        self._made = {part: made for part, made in self._made.items() if made is not event.value}
+
+    def _set_grid(self, on: bool) -> None:
+        """Show all fields in a grid, with borders, and give the viewer back as it was."""
+        grid = canvas_grid(self.viewer)
+        every = {part: made for part, made in self._made.items() if part.startswith("F")}
+        if on and self._fields is not None and self._before is None:
+            self._before = {
+                "grid": (grid.enabled, grid.shape, grid.stride),
+                "visible": {layer: layer.visible for layer in self.viewer.layers},
+            }
+            for layer in self.viewer.layers:
+                layer.visible = layer in every.values()
+            # A negative stride begins with the lowest layer, which is the first factor.
+            grid.shape, grid.stride, grid.enabled = (-1, -1), 1, True
+        elif not on and self._before is not None:
+            grid.enabled, grid.shape, grid.stride = self._before["grid"]
+            for layer, visible in self._before["visible"].items():
+                layer.visible = visible
+            self._before = None
+        if self._fields is not None:
+            pictures = self._fields.panels if on else self._fields.overlays
+            for (part, made), factor in zip(every.items(), range(len(every)), strict=True):
+                made.data = pictures[factor]
+                made.name = part if on else f"field: {part} (all)"
+                if hasattr(made, "name_overlay"):
+                    made.name_overlay.visible = on
+
+    def _ask_export(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Folder for maps, table and figure")
+        if name:
+            self.export(Path(name))
+
+
+def _traverse(job: FieldJob, c: float) -> tuple[FieldJob, float, Images, float]:
+    """Decode a factor moved by c, and how bright the unmoved section is."""
+    still, moved = traverse(job.model, job.factor, [0, c], z0=job.z0())
+    return job, c, moved, max(float(np.percentile(still, 99.8)), 1e-3)
+
+
+def _write(
+    folder: Path, job: FieldJob, maps: Images, factors: list[int], table: pd.DataFrame | None
+) -> None:
+    population: Population | None = job.population
+    size = population.description.pixel_size_um if population else None
+    options = {**job.options.model_dump(mode="json"), "z0": job.z0().tolist()}
+    borders = job.anatomy.borders if job.anatomy else None
+    size = size or job.model.header.pixel_size_um
+    export_fields(folder, maps, factors, table, borders, job.model, options, size)
+
+
+def _factor_names(model: Model) -> list[str]:
+    reference = model.header.reference
+    if reference is None:
+        return [f"F{i + 1}" for i in range(model.latent_dim)]
+    return [f"F{i + 1} (KL {kl:.2f} nats)" for i, kl in enumerate(reference.kl_per_factor)]
+
+
+def _is_line_drawing(layer: Layer) -> bool:
+    return isinstance(layer, Shapes) or layer.metadata.get(MADE_HERE) in ("outlines", "structure")
