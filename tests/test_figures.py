@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pytest
@@ -20,10 +19,6 @@ def impact(rng):
     options = ImpactOptions(resamples=50)
     names = ["SSp", "RSP", "HPF", "STR", "TH", "HY"]
     return Impact(names, options, mean, np.full_like(mean, 0.1), np.arange(30))
-
-
-def texts(figure):
-    return [t.get_text() for axes in figure.axes for t in axes.texts]
 
 
 def test_the_heat_map_names_and_shows_every_cell(impact):
@@ -50,9 +45,7 @@ def test_a_cell_shows_two_distributions_with_their_gaussians(impact):
 
 def test_the_covariance_is_symmetric_about_zero(impact):
     axes, _ = figures.factor_covariance(impact).axes
-    np.testing.assert_array_equal(
-        axes.images[0].get_array(), impact.disentanglement.covariance
-    )
+    np.testing.assert_array_equal(axes.images[0].get_array(), impact.disentanglement.covariance)
     low, high = axes.images[0].get_clim()
     assert low == -high
 
@@ -94,9 +87,3 @@ def test_what_is_saved_says_where_it_comes_from(impact, tmp_path):
     figures.save_figure(figures.impact_heatmap(impact), tmp_path / "v1.2 impact", about)
     assert (tmp_path / "v1.2 impact.svg").read_text() == svg
     assert len(list(tmp_path.iterdir())) == 2
-
-
-def test_no_pyplot():
-    assert "matplotlib.pyplot" not in {
-        name for name in sys.modules if sys.modules[name] in vars(figures).values()
-    }

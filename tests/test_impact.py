@@ -110,9 +110,7 @@ def test_a_population_is_prepared_and_its_flagged_sections_left_out(rng):
     result = impact_matrix(model, population, REGIONS)
     assert_array_equal(result.sections, np.flatnonzero(~flagged))
     prepared = model.header.preprocessing.apply(images)
-    assert_allclose(
-        result.mean, impact_matrix(model, prepared[~flagged], REGIONS).mean, atol=1e-4
-    )
+    assert_allclose(result.mean, impact_matrix(model, prepared[~flagged], REGIONS).mean, atol=1e-4)
     everything = impact_matrix(model, population, REGIONS, ImpactOptions(include_flagged=True))
     assert everything.mean.shape == (3, 2, 12, 2)
     population.covariates["flagged"] = True

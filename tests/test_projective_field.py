@@ -54,9 +54,7 @@ def test_a_linear_decoder_has_a_closed_form(linear, limit, step):
     m = round(limit / 2 / step)
     small = step**2 * (m**2 - 1) / 12
     outer = step**2 * np.mean(np.arange(m + 1, 2 * m + 1) ** 2)
-    expected = [
-        [small * row**2, small * row**2, outer * row**2] for row in linear.decoder
-    ]
+    expected = [[small * row**2, small * row**2, outer * row**2] for row in linear.decoder]
     for maps in (
         projective_field(linear, limit=limit, step=step),
         [dense_projective_field(linear, k, limit=limit, step=step) for k in range(3)],

@@ -75,11 +75,9 @@ def reconstruct_section(model: Model, population: Population, index: int) -> Rec
 
 
 def _gain(stored: Images, prepared: Images) -> float:
-    stored = crop_to(stored, prepared.shape[1:])
     kept = prepared < 1
-    return float(
-        prepared[kept].sum(dtype=np.float64) / max(stored[kept].sum(dtype=np.float64), 1e-12)
-    )
+    brightness = crop_to(stored, prepared.shape[1:])[kept].sum(dtype=np.float64)
+    return float(prepared[kept].sum(dtype=np.float64) / max(brightness, 1e-12))
 
 
 def export_reconstructions(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from magicgui.widgets import CheckBox, create_widget
@@ -25,6 +25,8 @@ class Controls(QWidget):
         Which fields of which model, in this order.
     columns
         How many controls stand side by side.
+    above
+        Other widgets, by label, in rows above.
 
     Signals
     -------
@@ -34,12 +36,22 @@ class Controls(QWidget):
 
     changed = Signal()
 
-    def __init__(self, schema: type[BaseModel], names: Sequence[str], columns: int = 1) -> None:
+    def __init__(
+        self,
+        schema: type[BaseModel],
+        names: Sequence[str],
+        columns: int = 1,
+        above: Mapping[str, QWidget] | None = None,
+    ) -> None:
         super().__init__()
         self.widgets = {name: _control(name, schema.model_fields[name]) for name in names}
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        for i, widget in enumerate(self.widgets.values()):
+        rows = list((above or {}).items())
+        for row, (text, other) in enumerate(rows):
+            layout.addWidget(QLabel(text), row, 0)
+            layout.addWidget(other, row, 1)
+        for i, widget in enumerate(self.widgets.values(), start=len(rows) * columns):
             row, column = divmod(i, columns)
             label = QLabel(widget.label, toolTip=widget.tooltip)
             layout.addWidget(label, row, 2 * column)

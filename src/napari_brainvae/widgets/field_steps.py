@@ -32,6 +32,8 @@ from napari_brainvae.structures import Labels
 from napari_brainvae.widgets.atlas_plane import AtlasPlane
 
 TOLERANCE = 1e-3
+DIMMED = 0.65
+"""How much a field's layer darkens the section beneath it."""
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -193,11 +195,13 @@ def all_fields(job: FieldJob, progress: Progress) -> AllFields:
 
 
 def overlay(maps: Images) -> Pixels:
-    """Colours of three maps ``(3, H, W)``, as opaque as the field is strong, ``(H, W, 4)``."""
+    """Colours of three maps ``(3, H, W)`` to lie over a section, which they dim, ``(H, W, 4)``.
+
+    Where all three overlap the colour is white, which would not be seen on bright tissue.
+    """
     rgb = compose_rgb(maps)
-    strength = rgb.max(axis=-1, keepdims=True)
-    hue = rgb / np.maximum(strength, 1e-6)
-    return np.asarray(np.concatenate([hue, strength], axis=-1) * 255, dtype=np.uint8)
+    opacity = np.maximum(rgb.max(axis=-1, keepdims=True), DIMMED)
+    return np.asarray(np.concatenate([rgb / opacity, opacity], axis=-1) * 255, dtype=np.uint8)
 
 
 def panel(maps: Images, borders: Mask | None) -> Pixels:

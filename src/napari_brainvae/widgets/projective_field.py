@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
-    QFormLayout,
     QGridLayout,
     QHBoxLayout,
     QHeaderView,
@@ -53,6 +52,7 @@ from napari_brainvae.widgets.layers import (
     shown_index,
 )
 from napari_brainvae.widgets.source import MADE_HERE, Source, notify
+from napari_brainvae.widgets.tree import swatch
 
 CHOSEN, EVERY = "chosen regions", "every structure"
 
@@ -66,7 +66,8 @@ class ProjectiveFieldWidget(PluginWidget):
         self.source = Source(viewer)
         self.atlas = LayerChoice(viewer, is_atlas, "Atlas layer for the table and the outlines.")
         self._factor = QComboBox(toolTip="Latent factor to move.")
-        self.controls = Controls(FieldOptions, ["start", "limit"])
+        above = {"Atlas": self.atlas.native, "Factor": self._factor}
+        self.controls = Controls(FieldOptions, ["start", "limit"], above=above)
         self._legend, self._status = QLabel(wordWrap=True), QLabel(wordWrap=True)
         for label in (self._legend, self._status):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -97,10 +98,6 @@ class ProjectiveFieldWidget(PluginWidget):
     def _arrange(self) -> None:
         layout = QVBoxLayout(self)
         layout.addWidget(self.source)
-        form = QFormLayout()
-        form.addRow("Atlas", self.atlas.native)
-        form.addRow("Factor", self._factor)
-        layout.addLayout(form)
         layout.addWidget(self.controls)
         layout.addWidget(self._legend)
         layout.addWidget(self._status)
@@ -113,7 +110,11 @@ class ProjectiveFieldWidget(PluginWidget):
         head.addWidget(QLabel("Share of the field in"))
         head.addWidget(self._which, 1)
         layout.addLayout(head)
-        self.table.setHorizontalHeaderLabels(["c > 0", "c < 0", "large", "area"])
+        titles = ("c > 0", "c < 0", "large")
+        for column, (title, (r, g, b)) in enumerate(zip(titles, HUES.values(), strict=True)):
+            icon = swatch((255 * r, 255 * g, 255 * b))
+            self.table.setHorizontalHeaderItem(column, QTableWidgetItem(icon, title))
+        self.table.setHorizontalHeaderItem(3, QTableWidgetItem("area"))
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.table.verticalHeader().setDefaultSectionSize(20)
         self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)

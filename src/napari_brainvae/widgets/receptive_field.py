@@ -38,9 +38,16 @@ from napari_brainvae.widgets.source import MADE_HERE, Source
 class Brain:
     """A section as the model takes it, and its codes."""
 
-    key: tuple[Any, ...]
+    model: Model
+    images: Any
+    index: int
     section: Images
     mean: Latents
+
+    def matches(self, model: Model, population: Population, index: int) -> bool:
+        """Whether this is that section of that population, for that model."""
+        same = self.model is model and self.images is population.images
+        return same and self.index == index
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,10 +160,10 @@ class ReceptiveFieldWidget(PluginWidget):
         asked = layer, population.ids[index], wanted.name, weight
         try:
             brain = self._brain
-            if brain is None or brain.key != (id(model), id(population), index):
+            if brain is None or not brain.matches(model, population, index):
                 section = population.prepared(model.header.preprocessing, [index])
-                key = id(model), id(population), index
-                brain = self._brain = Brain(key, section[0], model.encode(section)[0][0])
+                mean = model.encode(section)[0][0]
+                brain = self._brain = Brain(model, population.images, index, section[0], mean)
             mask = wanted.mask()
             check_content(brain.section[None], {wanted.name: mask.astype(np.float32)})
             shift = factor_shift(

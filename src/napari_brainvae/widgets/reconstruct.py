@@ -93,6 +93,7 @@ class ReconstructWidget(PluginWidget):
 
         A file of that name is replaced once the new one is complete: the file dialog has asked.
         """
+        assert self.source.layer is not None and self.source.model is not None  # buttons are off
         model, population = self.source.model, population_of(self.source.layer)
         if not all_brains:
             population = population.subset([self._index()])
@@ -208,6 +209,7 @@ class ReconstructWidget(PluginWidget):
             # napari before 0.6.3 has no names on the canvas.
             if layer is not None and hasattr(layer, "name_overlay"):
                 layer.name_overlay.visible = on
+                layer.name_overlay.font_size = 9
 
     def _ask_export(self, *, all_brains: bool) -> None:
         name, _ = QFileDialog.getSaveFileName(

@@ -50,7 +50,7 @@ class StructureView(QWidget):
             self._items.clear()
             parents: dict[int | None, Any] = {}
             for structure in tree:
-                item = QStandardItem(_swatch(structure.color), tree.names[structure.id])
+                item = QStandardItem(swatch(structure.color), tree.names[structure.id])
                 item.setData(structure.id, ID)
                 item.setToolTip(structure.name)
                 parents[structure.id] = item
@@ -117,7 +117,8 @@ class _Filter(QSortFilterProxyModel):
         return self.text in index.data().casefold()
 
 
-def _swatch(color: tuple[int, int, int]) -> QIcon:
+def swatch(color: tuple[int, int, int]) -> QIcon:
+    """Give a little square of a colour."""
     pixmap = QPixmap(10, 10)
     pixmap.fill(QColor(*color))
     return QIcon(pixmap)
