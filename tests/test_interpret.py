@@ -119,7 +119,9 @@ def test_everything_carries_fingerprints_and_options(results, run_folder, pca_fi
         assert json.loads(png.text["Description"]) == record
 
 
-def test_another_plane_side_and_drawn_regions(phantom_file, atlas_folder, pca_file, tmp_path):
+def test_drawn_regions_and_the_atlas_beside_the_population(
+    phantom_file, atlas_folder, pca_file, tmp_path
+):
     """Without an atlas a drawn region is enough; then there are no structures to list."""
     outline = [(20, 20), (20, 40), (40, 40), (40, 20)]
     Region.from_polygons("mine", [outline], (64, 80)).save(tmp_path / "mine.json")
@@ -135,9 +137,14 @@ def test_another_plane_side_and_drawn_regions(phantom_file, atlas_folder, pca_fi
     beside = tmp_path / "copy.zarr"
     shutil.copytree(phantom_file, beside)
     shutil.copytree(atlas_folder, tmp_path / "copy.atlas")
-    run(str(beside), *common, *drawn, "--regions", "TH,HPF", "--out", str(tmp_path / "both"))
+    chosen = ["--regions", "TH,HPF", "--side", "left"]
+    run(str(beside), *common, *drawn, *chosen, "--out", str(tmp_path / "both"))
     table = pd.read_csv(tmp_path / "both" / "impact.csv")
     assert table["region"].unique().tolist() == ["TH", "HPF", "mine"]
+    area = pd.read_csv(tmp_path / "both" / "field_by_region.csv").set_index("region")["area"]
+    section = draw_section(64, 80)
+    thalamus = section.tree.within(section.annotation, "TH")[:, :40].sum()
+    assert area["TH"].iloc[0] == pytest.approx(thalamus / section.tissue.sum())
 
 
 BAD = {

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
@@ -53,6 +53,9 @@ class InterpretOptions(ImpactOptions):
         ["SSp", "RSP", "HPF", "STR", "TH", "HY"],
         min_length=1,
         description="Structures of the atlas, by acronym: A,B,C.",
+    )
+    side: Literal["both", "left", "right"] = Field(
+        "both", description="Side of the animal that the structures are taken from."
     )
     region_file: list[Path] = Field(
         [], description="A drawn region, as the plugin saves it; repeat the flag for more."
@@ -207,7 +210,12 @@ def choose_regions(options: InterpretOptions, place: Place) -> dict[str, Mask]:
     if place.atlas is not None:
         assert place.plane is not None and place.pixel_size_um is not None  # by `locate`
         regions = atlas_regions(
-            place.atlas, options.regions, place.plane, place.shape, place.pixel_size_um
+            place.atlas,
+            options.regions,
+            place.plane,
+            place.shape,
+            place.pixel_size_um,
+            options.side,
         )
     elif "regions" in options.model_fields_set or not options.region_file:
         raise ValueError("regions of an atlas need --atlas; drawn ones --region-file")

@@ -23,10 +23,16 @@ _HOME = {
 __all__ = ["PCA", "BetaVAE", "Population", "load_checkpoint", "save_checkpoint"]
 
 if TYPE_CHECKING:
+    from napari_brainvae.atlas import Atlas
     from napari_brainvae.checkpoint import load_checkpoint, save_checkpoint
+    from napari_brainvae.disentanglement import disentanglement_score
+    from napari_brainvae.impact import impact_matrix
+    from napari_brainvae.metrics import pca_frechet_distance
     from napari_brainvae.pca import PCA
     from napari_brainvae.population import Population
+    from napari_brainvae.projective_field import projective_field
     from napari_brainvae.vae import BetaVAE
+    from napari_brainvae.wavelets import cw_ssim
 
 
 def __getattr__(name: str) -> Any:

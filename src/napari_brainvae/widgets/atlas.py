@@ -8,6 +8,7 @@ from typing import Any
 
 import napari.viewer
 import numpy as np
+from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit
 from napari.layers import Layer, Shapes
 from qtpy.QtWidgets import (
@@ -25,6 +26,7 @@ from napari_brainvae.atlas import Atlas
 from napari_brainvae.regions import Mask, mask_to_polygons
 from napari_brainvae.widgets.atlas_plane import (
     ATLAS,
+    CLEAR,
     AtlasPlane,
     AtlasRegion,
     DrawnPlane,
@@ -48,7 +50,11 @@ class AtlasWidget(PluginWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
-        self._directory = FileEdit(mode="d", nullable=True, tooltip="Atlas, as allensdk caches it.")
+        self._directory = FileEdit(
+            mode=FileDialogMode.EXISTING_DIRECTORY,
+            nullable=True,
+            tooltip="Atlas, as allensdk caches it.",
+        )
         self.sections = LayerChoice(viewer, has_sections, "Sections that the plane is laid over.")
         self._plane = QSpinBox(toolTip="Coronal plane of the atlas (AP index).", enabled=False)
         self._about = QLabel("Open an atlas directory to begin.", wordWrap=True)
@@ -99,7 +105,7 @@ class AtlasWidget(PluginWidget):
 
     def open_atlas(self, directory: str | Path) -> None:
         """Open an atlas directory."""
-        self._directory.value = directory
+        self._directory.value = Path(directory)
 
     @property
     def plane(self) -> int:
@@ -272,7 +278,7 @@ class AtlasWidget(PluginWidget):
             self.viewer.layers.selection.active = active
         layer = self._made["structure"]
         layer.data, layer.name = image, f"structure: {structure.acronym}"
-        layer.colormap = {0: (0, 0, 0, 0), 1: (1, 1, 1, 1), None: (0, 0, 0, 0)}
+        layer.colormap = {0: CLEAR, 1: "white", None: CLEAR}
         for name, value in self._geometry().items():
             setattr(layer, name, value)
 

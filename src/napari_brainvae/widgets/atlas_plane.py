@@ -22,6 +22,7 @@ from napari_brainvae.widgets.source import MADE_HERE
 ATLAS = "brainvae_atlas"
 """Metadata key of the layer that shows an atlas; its value is an `AtlasPlane`."""
 
+CLEAR = (0.0, 0.0, 0.0, 0.0)
 UNKNOWN = (0.6, 0.6, 0.6, 1.0)
 
 
@@ -131,9 +132,9 @@ class DrawnPlane:
     def colormap(self) -> DirectLabelColormap:
         """Official colours."""
         official = self.atlas.colors
-        colors = {i: official.get(int(key), UNKNOWN) for i, key in enumerate(self.ids, start=1)}
-        clear = (0.0, 0.0, 0.0, 0.0)
-        return DirectLabelColormap(color_dict={None: clear, 0: clear, **colors})
+        colors: dict[int | None, Any] = {None: CLEAR, 0: CLEAR}
+        colors |= {i: official.get(int(key), UNKNOWN) for i, key in enumerate(self.ids, start=1)}
+        return DirectLabelColormap(color_dict=colors)
 
     def name(self, key: int) -> str:
         """Acronym and full name of a structure."""
@@ -151,12 +152,9 @@ def draw_plane(
     """Cut a plane for a section ``(H, W)``; all of it, in its own voxels, without one."""
     cut: LabelImage
     cut = atlas.plane(plane) if shape is None else atlas.section(plane, shape, pixel_size_um)
-    ids, labels = np.unique(cut, return_inverse=True)
-    labels = labels.reshape(cut.shape).astype(np.int32)
-    if ids[0] == 0:
-        ids = ids[1:]
-    else:
-        labels += 1
+    ids = np.unique(cut)
+    ids = ids[ids > 0]
+    labels = np.where(cut > 0, np.searchsorted(ids, cut) + 1, 0).astype(np.int32)
     return DrawnPlane(atlas, plane, pixel_size_um, labels, ids, outlines(cut))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from napari_brainvae.preprocess import Images
 from napari_brainvae.projective_field import PARTS
 from napari_brainvae.reconstruct import ome_metadata
 from napari_brainvae.regions import Mask, Region
-from napari_brainvae.widgets.plots import MATPLOTLIB
+from napari_brainvae.widgets.plots import MATPLOTLIB, Draw
 
 
 def write_table(table: pd.DataFrame, path: Path, model: Model, options: Mapping[str, Any]) -> None:
@@ -61,15 +62,14 @@ def export_impact(
     for name, region in regions.items():
         region.save(folder / "regions" / f"{file_name(name)}.json")
     write_text(folder / "record.json", json.dumps(about, indent=2) + "\n")
-    figures = {"impact": lambda: impact_heatmap(impact)}
+    figures: dict[str, Draw] = {"impact": partial(impact_heatmap, impact)}
     for row, name in enumerate(impact.regions):
         factor = int(impact.matrix()[row].argmax())
-        figures[f"codes_{file_name(name)}_F{factor + 1}"] = lambda name=name, factor=factor: (
-            impact_distributions(impact, name, factor)
-        )
+        stem = f"codes_{file_name(name)}_F{factor + 1}"
+        figures[stem] = partial(impact_distributions, impact, name, factor)
     if min(impact.matrix().shape) > 1:
-        figures["factor_covariance"] = lambda: factor_covariance(impact)
-        figures["disentanglement"] = lambda: disentanglement_bars({"this model": impact})
+        figures["factor_covariance"] = partial(factor_covariance, impact)
+        figures["disentanglement"] = partial(disentanglement_bars, {"this model": impact})
     for done, (name, draw) in enumerate(figures.items()):
         report(progress, done, len(figures))
         with MATPLOTLIB:

@@ -155,7 +155,10 @@ class MeasurePanel(QWidget):
         except ValueError as error:
             self.tell(str(error))
             return
-        model, population = self.source.model, population_of(self.source.layer)
+        model = self.source.model
+        if model is None or self.source.layer is None:
+            return
+        population = population_of(self.source.layer)
         wanted = self.regions.checked()
         job = partial(_measure, model, population, wanted, options)
         self._measure.setEnabled(False)
@@ -276,11 +279,12 @@ def _measure(
 def _scores(impact: Impact) -> str:
     """Disentanglement scores in the direction on show, as a table."""
     table = impact.scores()
-    table = table[table["direction"] == impact.options.direction]
+    table = table[table["direction"] == impact.options.direction].set_index("score")
+    table = table.reindex([name for name in SCORES if name in table.index])
     rows = [
-        f"<tr><td>{SCORES[score.score]}</td><td>&nbsp; <b>{score.value:.3f}</b></td>"
-        f"<td>&nbsp; [{score.low:.3f}, {score.high:.3f}]</td></tr>"
-        for score in table.itertuples()
+        f"<tr><td>{title}</td><td>&nbsp; <b>{row.value:.3f}</b></td>"
+        f"<td>&nbsp; [{row.low:.3f}, {row.high:.3f}]</td></tr>"
+        for title, row in zip(SCORES.values(), table.itertuples(), strict=False)
     ]
     if not rows:
         return "Scores compare at least 2 regions and 2 factors."

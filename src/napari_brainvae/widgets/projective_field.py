@@ -153,7 +153,8 @@ class ProjectiveFieldWidget(PluginWidget):
     def refresh(self, event: Any = None) -> None:
         """Ask for the field of the chosen factor."""
         if self.source.ready:
-            self._asked = job = self._job()
+            job = self._job()
+            self._asked = job
             # Only the newest one is computed to the end.
             job.wanted = lambda: self._asked is job
             self._status.setText("Decoding …")
@@ -195,6 +196,8 @@ class ProjectiveFieldWidget(PluginWidget):
 
     def _job(self) -> FieldJob:
         layer, model = self.source.layer, self.source.model
+        if layer is None or model is None:
+            raise ValueError("choose sections and a model first")
         anatomy = None
         if self.atlas.layer is not None:
             every = self._which.currentText() == EVERY
@@ -250,7 +253,9 @@ class ProjectiveFieldWidget(PluginWidget):
                 item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
                 self.table.setItem(row, column, item)
 
-    def _put(self, part: str, picture: Any, name: str, *, visible: bool = True, **look: Any) -> None:
+    def _put(
+        self, part: str, picture: Any, name: str, *, visible: bool = True, **look: Any
+    ) -> None:
         """Put a picture into the layer of its part, which is made if it is not there."""
         sections = self.source.layer
         geometry = section_geometry(sections, picture.shape[:2])
