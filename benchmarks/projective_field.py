@@ -77,13 +77,9 @@ def compare(path: Path, factors: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path)
-    parser.add_argument(
-        "--factors", type=int, default=2, help="that are compared with the dense map"
-    )
+    parser.add_argument("--factors", type=int, default=2, help="compared with the dense map")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument(
-        "--memory", action="store_true", help="measure memory only, in this process"
-    )
+    parser.add_argument("--memory", action="store_true", help="measure memory and nothing else")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory:

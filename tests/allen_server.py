@@ -21,7 +21,7 @@ from urllib.parse import unquote
 
 import numpy as np
 
-from training.volumes import Grid
+from training.acquisition.volumes import Grid
 
 SMALL = Grid(ap=12, dv=64, ml=72, columns=(4, 68))
 """True layout at a size that takes no time."""
@@ -303,7 +303,8 @@ def serving(play: AllenServer) -> Iterator[AllenServer]:
 
 def fetch_small(arguments: list[str]) -> None:
     """Run the command in this process, on small volumes."""
-    from training import acquire, sections
+    from training import acquire
+    from training.acquisition import sections
     from training.cli import parse
 
     options = parse(acquire.Acquire, "acquire", ["sections", *arguments]).sections

@@ -38,12 +38,13 @@ from allen_server import (
 )
 
 from napari_brainvae.population import Population
-from training import acquire, download, sections
+from training import acquire
 from training.acquire import AtlasOptions, planes_of
-from training.atlas import fetch_atlas
-from training.download import Connection
-from training.manifest import Manifest
-from training.volumes import CCF
+from training.acquisition import download, sections
+from training.acquisition.atlas import fetch_atlas
+from training.acquisition.download import Connection
+from training.acquisition.manifest import Manifest
+from training.acquisition.volumes import CCF
 
 PLANE = 7
 ROOT = Path(__file__).resolve().parents[1]
@@ -572,7 +573,7 @@ def test_killed_at_twenty_random_moments(tmp_path):
     """The population equals the uninterrupted one, and nothing that was done is fetched again."""
     children = multiprocessing.get_context("forkserver")
     # allensdk is imported once, in the process that the children are forked from.
-    children.set_forkserver_preload(["allen_server", "training.sections"])
+    children.set_forkserver_preload(["allen_server", "training.acquisition.sections"])
     moments = random.Random(5)
     out, whole = tmp_path / "killed.zarr", tmp_path / "whole.zarr"
     with serving(AllenServer([record(i) for i in range(100, 130)], pause=0.02)) as server:
@@ -626,13 +627,13 @@ def test_killed_at_twenty_random_moments(tmp_path):
 def test_interrupting_is_no_error_of_the_program(server, tmp_path):
     server.pause = 0.3
     command = [sys.executable, "-m", "training.acquire", "sections", str(tmp_path / "mice.zarr")]
-    child = subprocess.Popen(
+    with subprocess.Popen(
         [*command, "--server", server.url], env=_environment(), stderr=subprocess.PIPE, text=True
-    )
-    while child.poll() is None and not server.fetched():
-        time.sleep(0.01)
-    child.send_signal(signal.SIGINT)
-    error = child.communicate(timeout=30)[1]
+    ) as child:
+        while child.poll() is None and not server.fetched():
+            time.sleep(0.01)
+        child.send_signal(signal.SIGINT)
+        error = child.communicate(timeout=30)[1]
     assert child.returncode == 130, error
     assert "Traceback" not in error
 
@@ -667,15 +668,15 @@ def test_true_size_volumes_in_little_memory_and_on_little_disk(tmp_path):
     with serving(AllenServer(records, lambda _: zipped)) as server:
         for kill in (True, True, False):
             before = len(server.log)
-            child = subprocess.Popen([*command, "--server", server.url], env=_environment())
-            watcher = threading.Thread(target=watch, args=(child,))
-            watcher.start()
-            if kill:
-                while child.poll() is None and len(server.log) < before + 3:
-                    time.sleep(0.01)
-                time.sleep(moments.uniform(0, 0.3))
-                child.kill()
-            watcher.join()
+            with subprocess.Popen([*command, "--server", server.url], env=_environment()) as child:
+                watcher = threading.Thread(target=watch, args=(child,))
+                watcher.start()
+                if kill:
+                    while child.poll() is None and len(server.log) < before + 3:
+                        time.sleep(0.01)
+                    time.sleep(moments.uniform(0, 0.3))
+                    child.kill()
+                watcher.join()
             assert child.returncode == (-signal.SIGKILL if kill else 0)
         assert server.most_at_once <= 2
     assert 1 <= most_volumes <= 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import zarr
 from npe2 import PluginManifest
+from npe2.manifest.utils import import_python_name
 
 from napari_brainvae.atlas import Atlas
 from napari_brainvae.population import Population
@@ -88,7 +89,7 @@ def test_the_manifest_is_found_and_all_it_names_is_there():
     assert entry.value == "napari_brainvae:napari.yaml"
     assert manifest.name == "napari-brainvae"
     for command in manifest.contributions.commands:
-        assert callable(command.python_name and command.get_callable())
+        assert callable(import_python_name(command.python_name))
     top = (ROOT / "napari.yaml").read_text()
     assert top == (ROOT / "src" / "napari_brainvae" / "napari.yaml").read_text()
 

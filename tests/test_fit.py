@@ -147,17 +147,16 @@ def test_a_killed_run_goes_on_to_the_same_bits(phantom_file, tmp_path, rng):
     subprocess.run(command(phantom_file, whole, *FLAGS), check=True, cwd=ROOT, capture_output=True)
     resume: tuple[str, ...] = ()
     for kill in range(3):
-        process = subprocess.Popen(
+        with subprocess.Popen(
             command(phantom_file, killed, *FLAGS, *resume), cwd=ROOT, stderr=subprocess.DEVNULL
-        )
-        # The first waits for a record, the others until some steps more have been done.
-        reached = killed / ("state" if kill else "record.json")
-        while not reached.exists():
-            assert process.poll() is None
-            time.sleep(0.02)
-        time.sleep(float(rng.uniform(0.2, 1.5)))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+        ) as process:
+            # The first waits for a record, the others until some steps more have been done.
+            reached = killed / ("state" if kill else "record.json")
+            while not reached.exists():
+                assert process.poll() is None
+                time.sleep(0.02)
+            time.sleep(float(rng.uniform(0.2, 1.5)))
+            process.send_signal(signal.SIGKILL)
         resume = ("--resume",)
         if (killed / "model.safetensors").exists():
             load_checkpoint(killed / "model.safetensors")

@@ -11,8 +11,8 @@ from pydantic_settings import CliPositionalArg, CliSubCommand
 from training.cli import main
 
 if TYPE_CHECKING:
-    from training.allen import AllenService
-    from training.download import Connection
+    from training.acquisition.allen import AllenService
+    from training.acquisition.download import Connection
 
 INSTALL = (
     "pip install 'napari-brainvae[allen]' && pip install --no-deps allensdk==2.16.2 "
@@ -136,8 +136,8 @@ def connect(options: AtlasOptions | SectionsOptions) -> tuple[Connection, AllenS
         If allensdk or one of its companions is not installed.
     """
     try:
-        from training.allen import AllenService
-        from training.download import Connection
+        from training.acquisition.allen import AllenService
+        from training.acquisition.download import Connection
     except ImportError as error:
         missing = str(error.name).partition(".")[0]
         raise ValueError(f"acquisition needs {missing}: {INSTALL}") from error
@@ -160,11 +160,11 @@ def run(options: Acquire) -> None:
     connection, service = connect(command)
     with connection:
         if isinstance(command, AtlasOptions):
-            from training.atlas import fetch_atlas
+            from training.acquisition.atlas import fetch_atlas
 
             fetch_atlas(command.folder, connection, service)
         else:
-            from training.sections import fetch_sections
+            from training.acquisition.sections import fetch_sections
 
             fetch_sections(command, connection, service)
 

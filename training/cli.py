@@ -73,7 +73,9 @@ def parse(schema: type[Options], program: str, arguments: Sequence[str] | None =
             cls,
             settings_cls: type[BaseSettings],
             init_settings: PydanticBaseSettingsSource,
-            **other: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
         ) -> tuple[PydanticBaseSettingsSource, ...]:
             # An environment variable that happens to be called "seed" is no option of ours.
             return (init_settings,)

@@ -58,61 +58,30 @@ def _complete(run: Path) -> bool:
 
 def _report(path: Path, run: Path, out: Path) -> Path:
     """Evaluate the run and write ``report.html``."""
-    import numpy as np
     import pandas as pd
 
     from napari_brainvae.checkpoint import load_checkpoint
-    from napari_brainvae.population import Population
-    from training.evaluate import (
-        EvaluateOptions,
-        baselines,
-        held_out_sections,
-        readable,
-        squared_errors,
-        truth,
-    )
+    from training.evaluate import EvaluateOptions, compare, summary
     from training.report import (
+        evaluation_figures,
+        evaluation_parts,
         history_figure,
-        reconstruction_figure,
         signature,
         traversal_figure,
         write_report,
     )
 
-    model = load_checkpoint(run / "model.safetensors")
-    population = Population.open(path)
-    held_out = held_out_sections(population, [model])
-    models = {**baselines(population, model, held_out), "beta-VAE": model}
-    settings = EvaluateOptions(population=path, model=[run / "model.safetensors"], out=out)
-    errors = readable(squared_errors(settings, population, held_out, models))
-    clean, artifact = truth(path, model, held_out)
-    assert clean is not None  # a phantom knows its truth
-    shown = [int(np.flatnonzero(artifact == kind)[0]) for kind in np.unique(artifact)]
-    figure = reconstruction_figure(
-        model,
-        population,
-        [held_out[i] for i in shown],
-        [f"{artifact[i]}" for i in shown],
-        clean[shown],
-    )
-    print(errors.to_string())
+    checkpoint = run / "model.safetensors"
+    model = load_checkpoint(checkpoint)
+    settings = EvaluateOptions(population=path, model=[checkpoint], out=out)
+    comparison = compare(settings, {"beta-VAE": model})
+    print(summary(comparison))
     history = pd.read_csv(run / "history.csv")
     write_report(
         out / "report.html",
         "napari-brainvae: demo",
         [
-            (
-                "Denoising brains the model has not seen",
-                "One held-out brain per class of artifact: as it came, as the model draws it, and "
-                "as it would be without artifact and noise.",
-                figure,
-            ),
-            (
-                "How far from the truth",
-                "Squared error per pixel of the reconstructions, x 1e-4, mean over held-out "
-                "brains with its 95 % interval.",
-                errors,
-            ),
+            *evaluation_parts(comparison, evaluation_figures(comparison)),
             (
                 "What the latent factors do",
                 "Change of the mean brain as one factor goes from low to high; red is brighter.",
@@ -126,7 +95,7 @@ def _report(path: Path, run: Path, out: Path) -> Path:
             (
                 "Next",
                 signature(model),
-                f"napari {path} {run / 'model.safetensors'}\n"
+                f"napari {path} {checkpoint}\n"
                 f"python -m training.fit YOUR_SECTIONS --out YOUR_RUN",
             ),
         ],

@@ -48,6 +48,13 @@ class FitOptions(BaseModel):
         ge=1,
         description="Training steps; 10000 in recipe paper, 20 passes over the sections in fast.",
     )
+    augment: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the inputs spoilt with synthetic leakage, missing tissue or grid; "
+        "the section as it came stays the target.",
+    )
     held_out: float = Field(
         0.2, ge=0, lt=1, description="Share of the brains kept out of the fit, chosen by the seed."
     )

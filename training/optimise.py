@@ -54,7 +54,7 @@ def training_steps(
     images: Tensor,
     plan: Plan,
     start: int = 0,
-    corrupt: Callable[[Tensor, int], Tensor] | None = None,
+    corrupt: Callable[[Tensor, list[int]], Tensor] | None = None,
 ) -> Iterator[Logged]:
     """Optimise equation 2 of the paper from step ``start`` to the plan's last.
 
@@ -72,7 +72,8 @@ def training_steps(
         Steps already done.
     corrupt
         Makes of a step's sections ``(n, 1, H, W)`` the inputs to encode; the sections as they
-        are stay the target. Must follow from the step alone.
+        are stay the target. Told how many sections the run had seen before each of them, from
+        which all that it does must follow.
 
     Yields
     ------
@@ -87,7 +88,8 @@ def training_steps(
         noise = batch_noise(plan, len(batch), network.latent_dim, step)
         mine = slice(fabric.global_rank, None, fabric.world_size)
         sections = images[batch[mine].to(images.device)]
-        inputs = sections if corrupt is None else corrupt(sections, step)
+        seen = range(step * len(batch), (step + 1) * len(batch))[mine]
+        inputs = sections if corrupt is None else corrupt(sections, list(seen))
         logits, mean, log_variance = network(inputs, noise[mine].to(images.device))
         reconstruction = reconstruction_loss(logits.float(), sections, plan.loss)
         kl = kl_per_factor(mean.float(), log_variance.float())

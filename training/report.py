@@ -1,4 +1,4 @@
-"""A report of a fitted run as one HTML file that opens from disk without a network."""
+"""What was measured as figures, and as one HTML file that opens from disk without a network."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from napari_brainvae.checkpoint import fingerprint
 from napari_brainvae.files import write_text
-from napari_brainvae.model import Model
-from napari_brainvae.population import Population
+from napari_brainvae.model import Model, squared_error
 from napari_brainvae.preprocess import Images
+from training.evaluate import FLOOR, MEAN_SECTION, Comparison, claims_summary, readable
+from training.measures import ERROR, HIGHER_IS_BETTER, INSIDE, OUTSIDE, dtcwt_scales
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em;
@@ -80,18 +82,151 @@ def grid_of_images(
     return figure
 
 
-def reconstruction_figure(
-    model: Model, population: Population, index: list[int], rows: list[str], clean: Images | None
-) -> Figure:
-    """Section, reconstruction, residual and, if known, the clean truth of some brains."""
-    sections = population.prepared(model.header.preprocessing, index)
-    drawn = model.reconstruct(sections)
-    columns = ["section", "reconstruction", *([] if clean is None else ["clean truth"])]
-    images = [
-        [sections[i], drawn[i], *([] if clean is None else [clean[i]])] for i in range(len(index))
+def denoising_figure(comparison: Comparison) -> Figure:
+    """One held-out brain per class of artifact through every model (Fig. 2B).
+
+    A brain of median error under the baseline stands for its class, so that none is picked.
+    """
+    held = comparison.held
+    artifact = held.artifact
+    kinds = ["section"] * len(held.sections) if artifact is None else artifact
+    drawn = {name: model.reconstruct(held.sections) for name, model in comparison.models.items()}
+    error = squared_error(held.sections, drawn[comparison.baseline])
+    shown = []
+    for kind in sorted(set(kinds), key=lambda k: (k != "none", k)):
+        members = np.flatnonzero([k == kind for k in kinds])
+        shown.append(int(members[np.argsort(error[members])[len(members) // 2]]))
+    columns = {"section": held.sections, **drawn}
+    if held.clean is not None:
+        columns["clean truth"] = held.clean
+    images = [[of_column[i] for of_column in columns.values()] for i in shown]
+    bright = float(np.percentile(held.sections, 99.8))
+    return grid_of_images(images, [str(kinds[i]) for i in shown], list(columns), vmax=bright)
+
+
+def intervals_figure(table: pd.DataFrame, label: str, zero: bool = False) -> Figure:
+    """One panel a metric, one row a class, one point with its 95 % interval a model."""
+    metrics = [m for m in HIGHER_IS_BETTER if m in set(table["metric"])]
+    models = [str(m) for m in table["model"].unique()]
+    columns = 3
+    rows = -(-len(metrics) // columns)
+    counts = [table.loc[table["metric"] == m, "class"].nunique() for m in metrics]
+    height = 0.7 + max(counts) * (0.16 * len(models) + 0.15)
+    figure = Figure(figsize=(12, rows * height + 0.5), layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, metric in zip(panels, metrics, strict=False):
+        part = table[table["metric"] == metric]
+        kinds = list(part["class"].unique())
+        for m, model in enumerate(models):
+            mine = part[part["model"] == model]
+            y = [kinds.index(k) + 0.8 * ((m + 0.5) / len(models) - 0.5) for k in mine["class"]]
+            axes.hlines(y, mine["low"], mine["high"], color=f"C{m}", lw=1.5)
+            axes.plot(mine["value"], y, "o", color=f"C{m}", ms=4, label=model)
+        if zero:
+            axes.axvline(0, color="black", lw=0.8)
+        axes.set_yticks(range(len(kinds)), [k.replace(", ", ",\n") for k in kinds], fontsize=7)
+        axes.set_ylim(len(kinds) - 0.5, -0.5)
+        axes.tick_params(axis="x", labelsize=7)
+        direction = "higher is better" if HIGHER_IS_BETTER[metric] else "lower is better"
+        axes.set_title(f"{metric}\n({direction})", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    for axes in panels[len(metrics) :]:
+        axes.set_axis_off()
+    handles = [
+        Line2D([], [], marker="o", color=f"C{m}", label=model) for m, model in enumerate(models)
     ]
-    bright = float(np.percentile(sections, 99.8))
-    return grid_of_images(images, rows, columns, vmax=bright)
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.suptitle(label, fontsize=10)
+    return figure
+
+
+def latent_figure(metrics: pd.DataFrame) -> Figure | None:
+    """KL divergence per factor of each model, sorted; None without a VAE."""
+    kl = metrics[metrics["metric"].str.startswith("KL factor")]
+    if kl.empty:
+        return None
+    figure = Figure(figsize=(7, 3), layout="constrained")
+    axes = figure.subplots()
+    for model, rows in kl.groupby("model", sort=False):
+        ordered = rows["value"].sort_values(ascending=False).to_numpy()
+        axes.plot(range(1, len(ordered) + 1), ordered, "o-", ms=4, lw=1, label=str(model))
+    axes.set(xlabel="factor, by its KL divergence", ylabel="nats", ylim=(0, None))
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def evaluation_figures(comparison: Comparison) -> dict[str, Figure]:
+    """The figures of a comparison by file name."""
+    metrics = comparison.metrics
+    # The mean section is a floor, not a rival: it would set the scale of every axis.
+    judged = metrics[~metrics["model"].isin([MEAN_SECTION, FLOOR])]
+    differences = comparison.differences
+    figures = {
+        "denoising": denoising_figure(comparison),
+        "metrics": intervals_figure(judged, "Held-out brains, 95 % intervals over brains"),
+    }
+    rivals = differences[differences["model"] != MEAN_SECTION]
+    figures["differences"] = intervals_figure(
+        rivals, f"Paired difference to {comparison.baseline}, 95 % intervals over brains", zero=True
+    )
+    latent = latent_figure(metrics)
+    return figures if latent is None else {**figures, "latent": latent}
+
+
+def evaluation_parts(
+    comparison: Comparison, figures: dict[str, Figure]
+) -> list[tuple[str, str, Any]]:
+    """Everything a comparison says, as parts of a report."""
+    metrics, held = comparison.metrics, comparison.held
+    count = f"{len(held.sections)} held-out brains"
+    scales = dtcwt_scales(held.sections.shape[1:])
+    claims = comparison.claims
+    verdicts = claims.pivot_table(
+        index=["claim", "model", "worse", "metric"],
+        columns="class",
+        values="verdict",
+        aggfunc="first",
+        fill_value="",
+    )
+    parts: list[tuple[str, str, Any]] = [
+        (
+            "Denoising",
+            f"{count}. Of each class, the brain of median error under {comparison.baseline}: as it "
+            "came, as each model draws it"
+            + (", and without artifact and noise." if held.clean is not None else "."),
+            figures["denoising"],
+        ),
+        (
+            "Image quality and distribution",
+            "CW-SSIM steerable: scale 4, 8 orientations; over the tissue, or with the usual "
+            "Gaussian weights, which hardly see the lateral cortex. CW-SSIM dtcwt: the mean of "
+            f"scales 1 to {scales}, over the tissue, on fewer brains (see count in metrics.csv). "
+            "The PCA-Frechet distance is a number of the whole set; its interval is a jackknife.",
+            figures["metrics"],
+        ),
+        (
+            f"Difference to {comparison.baseline}",
+            "The same brains for both, so that what makes a brain hard for every model drops out.",
+            figures["differences"],
+        ),
+        (
+            "The paper's claim: beta-VAE better than VAE better than PCA",
+            "Confirmed or refuted where the whole interval of the paired difference says so. "
+            + " ".join(f"{line}." for line in claims_summary(claims)),
+            verdicts if len(claims) else None,
+        ),
+    ]
+    if "latent" in figures:
+        text = "A factor whose KL divergence is zero has collapsed."
+        parts.append(("Use of the latent space", text, figures["latent"]))
+    for metric in metrics["metric"].unique():
+        if not metric.startswith("KL factor"):
+            table = metrics[metrics["metric"] == metric]
+            small = metric in (ERROR, INSIDE, OUTSIDE)
+            unit = "Times 1e-4; 95 % intervals." if small else "95 % intervals."
+            parts.append((metric, unit, readable(table, 1e4 if small else 1.0)))
+    return parts
 
 
 def traversal_figure(model: Model) -> Figure:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor
 from tqdm import tqdm
 
+from napari_brainvae.augment import corrupted
 from napari_brainvae.checkpoint import save_checkpoint
 from napari_brainvae.model import Header, Reference, kl_divergence, squared_error
 from napari_brainvae.pca import principal_components
@@ -84,7 +86,8 @@ def run_training(
     resident = torch.from_numpy(images[:, None]).to(fabric.device)
 
     log = Log(options, plan, directory, first)
-    steps = training_steps(fabric, wrapped, optimizer, resident, plan, first)
+    corrupt = corruption(options, preprocessing)
+    steps = training_steps(fabric, wrapped, optimizer, resident, plan, first, corrupt)
     if fabric.global_rank > 0:
         for _ in steps:
             pass
@@ -156,6 +159,25 @@ def start(
             noise_variance=max(plan.beta, 1e-3) / 2 / plan.pixel_weight,
         )
     return BetaVAE(header, network)
+
+
+def corruption(
+    options: FitOptions, preprocessing: Preprocessing
+) -> Callable[[Tensor, list[int]], Tensor] | None:
+    """What spoils the inputs of a step, if that was asked for; see `training_steps`."""
+    if options.augment == 0:
+        return None
+
+    def corrupt(sections: Tensor, seen: list[int]) -> Tensor:
+        # A generator for each section: the same whatever stands beside it, on any number of GPUs.
+        spoilt = [
+            corrupted(image, options.augment, preprocessing, np.random.default_rng([seed, number]))
+            for image, number in zip(sections[:, 0].cpu().numpy(), seen, strict=True)
+        ]
+        return torch.from_numpy(np.stack(spoilt)[:, None]).to(sections.device)
+
+    seed = options.seed
+    return corrupt
 
 
 def trimmed_components(images: Images, count: int) -> tuple[Any, Any, Any]:

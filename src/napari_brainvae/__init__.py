@@ -13,14 +13,32 @@ from typing import TYPE_CHECKING, Any
 __version__ = version("napari-brainvae")
 
 _HOME = {
-    "Population": "population",
-    "load_checkpoint": "checkpoint",
-    "save_checkpoint": "checkpoint",
+    "Atlas": "atlas",
     "BetaVAE": "vae",
     "PCA": "pca",
+    "Population": "population",
+    "cw_ssim": "wavelets",
+    "disentanglement_score": "disentanglement",
+    "impact_matrix": "impact",
+    "load_checkpoint": "checkpoint",
+    "pca_frechet_distance": "metrics",
+    "projective_field": "projective_field",
+    "save_checkpoint": "checkpoint",
 }
 
-__all__ = ["PCA", "BetaVAE", "Population", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "PCA",
+    "Atlas",
+    "BetaVAE",
+    "Population",
+    "cw_ssim",
+    "disentanglement_score",
+    "impact_matrix",
+    "load_checkpoint",
+    "pca_frechet_distance",
+    "projective_field",
+    "save_checkpoint",
+]
 
 if TYPE_CHECKING:
     from napari_brainvae.atlas import Atlas

@@ -21,6 +21,7 @@ from napari_brainvae.disentanglement import (
     disentanglement_score,
     disentanglement_scores,
     gaussian_kl,
+    jeffreys,
 )
 from napari_brainvae.files import Progress, report
 from napari_brainvae.model import Latents, Model
@@ -273,13 +274,14 @@ def _impact(mean: Array, std: Array, direction: Direction) -> Array:
     """Divergence ``(..., R, L)`` of Gaussians ``(..., R, 2, L)`` at the low and high weights."""
     low = mean[..., 0, :], std[..., 0, :]
     high = mean[..., 1, :], std[..., 1, :]
-    scores = {
-        "forward": lambda: gaussian_kl(*low, *high),
-        "backward": lambda: gaussian_kl(*high, *low),
-        "symmetric": lambda: gaussian_kl(*low, *high) + gaussian_kl(*high, *low),
-    }
+    if direction == "symmetric":
+        divergence = jeffreys(*low, *high)
+    elif direction == "forward":
+        divergence = gaussian_kl(*low, *high)
+    else:
+        divergence = gaussian_kl(*high, *low)
     # Rounding can leave a divergence of equal Gaussians a hair below zero.
-    return np.maximum(scores[direction](), 0)
+    return np.maximum(divergence, 0)
 
 
 def _scores(matrix: Array) -> dict[str, Array]:
@@ -297,7 +299,8 @@ def _batches(
         else:
             batch = check_sections(np.asarray(images)[part], [str(i) for i in part])
             if batch.shape[1:] != model.shape:
-                raise ValueError(f"the model is for sections of {model.shape} px, not {batch.shape}")
+                size = batch.shape[1:]
+                raise ValueError(f"the model is for sections of {model.shape} px, not {size}")
             if batch.max() > 1:
                 raise ValueError("the sections are not preprocessed: values must be within [0, 1]")
             yield start, batch

@@ -34,7 +34,8 @@ class Reference(BaseModel):
         cls, error: npt.ArrayLike, mean: npt.ArrayLike, log_variance: npt.ArrayLike
     ) -> Reference:
         """Summarise per-section errors ``(N,)`` and posteriors ``(N, L)``."""
-        kl = kl_divergence(np.asarray(mean), np.asarray(log_variance))
+        mean, log_variance = np.asarray(mean, np.float64), np.asarray(log_variance, np.float64)
+        kl = kl_divergence(mean, log_variance)
         error_median, error_spread = _median_and_spread(np.asarray(error))
         kl_median, kl_spread = _median_and_spread(kl.sum(axis=1))
         return cls(
@@ -182,7 +183,7 @@ def kl_divergence(
     numpy.ndarray
         ``(N, L)``, not negative.
     """
-    mean, log_variance = np.float64(mean), np.float64(log_variance)
+    mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
     return np.asarray(0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0))
 
 

@@ -121,7 +121,7 @@ class PCA(Model):
         mean = flat @ self.components.reshape(self.latent_dim, -1).T / self._scales
         # The scores are exact; a variance floor of single precision keeps the logarithm finite.
         log_variance = np.full_like(mean, np.log(np.finfo(np.float32).eps))
-        return mean.astype(np.float32), log_variance
+        return np.asarray(mean, np.float32), np.asarray(log_variance, np.float32)
 
     def _decode(self, latents: Latents) -> Images:
         flat = (latents * self._scales) @ self.components.reshape(self.latent_dim, -1)

@@ -378,8 +378,8 @@ def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None 
             brain = phantom.brain(i)
             group["images"][i], clean[i], mask[i] = brain.image, brain.clean, brain.mask
             # Only what the tables need is kept of each brain.
-            empty = np.empty((0, 0))
-            brains.append(replace(brain, image=empty, clean=empty, mask=empty))
+            nothing = np.empty((0, 0), np.float32)
+            brains.append(replace(brain, image=nothing, clean=nothing, mask=nothing > 0))
         truth.create_array("factors", data=np.stack([b.factors for b in brains]))
         truth.create_array("artifact", data=strings([b.artifact for b in brains]))
         write_covariates(group, _covariates(brains))

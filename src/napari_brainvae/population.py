@@ -271,12 +271,12 @@ def _from_tiff(path: Path) -> Population:
 
 def _pixel_size_um(tif: tifffile.TiffFile) -> float | None:
     """Pixel size that a TIFF states, um, if it does so as OME or ImageJ write it."""
-    if tif.is_ome:
+    if tif.ome_metadata:
         pixels = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]
         pixels = (pixels[0] if isinstance(pixels, list) else pixels)["Pixels"]
         if pixels.get("PhysicalSizeXUnit", "µm") == "µm" and "PhysicalSizeX" in pixels:
             return float(pixels["PhysicalSizeX"])
-    resolution = tif.pages[0].tags.get("XResolution")
+    resolution = tif.pages.first.tags.get("XResolution")
     unit = (tif.imagej_metadata or {}).get("unit", "")
     if resolution is not None and unit in ("um", "µm", "micron", "\\u00B5m"):
         pixels_per_unit, units = resolution.value

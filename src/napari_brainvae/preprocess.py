@@ -133,7 +133,8 @@ class Preprocessing(BaseModel):
         """
         sections = check_sections(crop_to(images, self.shape), ids)
         mean = _brightness(sections, self.mean_over)[:, None, None]
-        return np.minimum(sections / mean, np.float32(self.clip)) / np.float32(self.clip)
+        clip = np.float32(self.clip)
+        return np.asarray(np.minimum(sections / mean, clip) / clip, dtype=np.float32)
 
 
 def crop_to(images: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[np.generic]:

@@ -147,7 +147,7 @@ class Network(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Logits ``(N, 1, H, W)`` of the sections drawn from latents ``(N, L)``."""
         left, _, top, _ = self.padding
-        logits = self.decoder(latents)
+        logits: Tensor = self.decoder(latents)
         logits = logits[..., top : top + self.shape[0], left : left + self.shape[1]]
         if self.shortcut_out is not None:
             logits = logits + F.linear(latents, self.shortcut_out).view_as(logits)
@@ -205,7 +205,8 @@ class BetaVAE(Model):
             network = Network(
                 header.height, header.width, header.latent_dim, shortcut=header.shortcut
             )
-        self.network = network.eval().to(memory_format=torch.channels_last)
+        # The stubs of torch do not know this overload.
+        self.network: Network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @property
     def device(self) -> torch.device:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_brainvae.atlas import outlines
+from napari_brainvae.atlas import Atlas, outlines
 from napari_brainvae.files import Progress, Stopped
 from napari_brainvae.model import Model
 from napari_brainvae.population import Population
@@ -58,8 +58,8 @@ class FieldOptions(BaseModel):
 class Anatomy:
     """Where structures lie in the model's sections, as the atlas layer said when asked."""
 
-    plane: AtlasPlane
-    index: int
+    atlas: Atlas
+    plane: int
     pixel_size_um: float
     shape: tuple[int, int]
     makers: dict[str, Callable[[], Mask]]
@@ -69,12 +69,12 @@ class Anatomy:
     def of(cls, plane: AtlasPlane, shape: tuple[int, int], *, every: bool) -> Anatomy:
         """Note the plane on show, and its chosen regions or every structure in it."""
         makers = {region.name: plane.mask(region, shape) for region in plane.regions}
-        return cls(plane, plane.plane, plane.pixel_size_um, shape, makers, every)
+        return cls(plane.atlas, plane.plane, plane.pixel_size_um, shape, makers, every)
 
     @cached_property
     def labels(self) -> Labels:
         """``(H, W)`` structure ids."""
-        return self.plane.atlas.section(self.index, self.shape, self.pixel_size_um)
+        return self.atlas.section(self.plane, self.shape, self.pixel_size_um)
 
     @cached_property
     def borders(self) -> Mask:
@@ -86,7 +86,7 @@ class Anatomy:
         """Masks by name; structures that are not in the section are left out."""
         if self.every:
             here = set(self.labels.ravel().tolist())
-            return {s.acronym: self.labels == s.id for s in self.plane.atlas if s.id in here}
+            return {s.acronym: self.labels == s.id for s in self.atlas if s.id in here}
         masks = {}
         for name, make in self.makers.items():
             try:
@@ -181,11 +181,15 @@ def all_fields(job: FieldJob, progress: Progress) -> AllFields:
         If ``progress`` asked to stop.
     """
     limit = job.options.limit
-    # Cancelled within a step, too: the later ones are long.
-    watched = cast(Model, _Watched(job.model, job.wanted))
-    maps = projective_field(
-        watched, z0=job.z0(), limit=limit, tolerance=TOLERANCE, progress=progress
-    )
+    last = [0, 1]
+
+    def note(done: int, total: int) -> bool | None:
+        last[:] = done, total
+        return progress(done, total)
+
+    # Asked at every decode, too: the later steps of a refinement are long.
+    watched = cast(Model, _Watched(job.model, lambda: progress(*last) is not False))
+    maps = projective_field(watched, z0=job.z0(), limit=limit, tolerance=TOLERANCE, progress=note)
     factors = list(range(job.model.latent_dim))
     borders = job.anatomy.borders if job.anatomy else None
     table = job.anatomy.table(maps, factors) if job.anatomy else None

@@ -37,9 +37,9 @@ from napari_brainvae.widgets.region_list import RegionList, Wanted, as_region
 from napari_brainvae.widgets.source import Source, notify
 
 SCORES = {
-    "paper": "s = Tr A / Σ off-diagonal (paper)",
+    "paper": "s (paper)",
     "trace_over_absolute": "Tr A / Σ |off-diagonal|",
-    "log_correlation": "the same, correlations of log(1 + impact)",
+    "log_correlation": "of log-correlations",
 }
 
 
@@ -88,7 +88,7 @@ class MeasurePanel(QWidget):
         self.job = JobBar()
         self.heat_map, self.distributions = FigureView(230), FigureView(190)
         self.heat_map.setToolTip("Click a cell to see its two distributions.")
-        self.covariance, self._scores = FigureView(260), QLabel(wordWrap=True)
+        self.covariance, self._scores = FigureView(260, dpi=60), QLabel(wordWrap=True)
         self.results, self.pages = QWidget(), QTabWidget()
         self._arrange()
         self.heat_map.clicked.connect(self._cell)
@@ -145,10 +145,13 @@ class MeasurePanel(QWidget):
             out = 0 if self.controls.widgets["include_flagged"].value else int(flagged.sum())
             left = f"; {out} flagged ones are left out" if out else ""
             self._about.setText(f"{len(flagged) - out} sections count{left}.")
-        self._measure.setEnabled(self.source.ready and not self.job.running)
+        self._measure.setEnabled(self.source.ready)
 
     def measure(self, event: Any = None) -> None:
         """Measure the checked regions over the population, in the background."""
+        if self.job.running:
+            self.tell("Something runs already: wait or cancel it.")
+            return
         self.forget()
         try:
             options = self.options()
@@ -161,7 +164,6 @@ class MeasurePanel(QWidget):
         population = population_of(self.source.layer)
         wanted = self.regions.checked()
         job = partial(_measure, model, population, wanted, options)
-        self._measure.setEnabled(False)
         self.job.run("Measuring", job, self._finished)
 
     def forget(self) -> None:
@@ -175,7 +177,7 @@ class MeasurePanel(QWidget):
 
     def export(self, folder: Path) -> None:
         """Write tables, figures and regions to a folder, in the background."""
-        if self.measured is None:
+        if self.measured is None or self.job.running:
             return
         shown = replace(self.measured, impact=self._in_direction())
         self.job.run(

@@ -35,9 +35,9 @@ class FigureView(QWidget):
 
     clicked = Signal(int, float, float)
 
-    def __init__(self, height: int) -> None:
+    def __init__(self, height: int, dpi: int = DPI) -> None:
         super().__init__()
-        self._height = height
+        self._height, self._dpi = height, dpi
         self._draw: Draw | None = None
         self._image: QImage | None = None
         self._message = ""
@@ -56,6 +56,7 @@ class FigureView(QWidget):
     def show_figure(self, draw: Draw) -> None:
         """Show what ``draw`` gives, which runs in a background thread at every new size."""
         self._draw = draw
+        self._message = "Drawing …"
         self._request()
 
     def clear(self) -> None:
@@ -110,7 +111,8 @@ class FigureView(QWidget):
     def _request(self) -> None:
         if self._draw is not None and self.isVisible():
             ratio = self.devicePixelRatioF()
-            self.latest.request(self._draw, self.width(), self.height(), ratio)
+            size = self.width() / self._dpi, self.height() / self._dpi
+            self.latest.request(self._draw, *size, self._dpi * ratio)
 
     def _show(self, result: tuple[Draw, Figure | str, npt.NDArray[np.uint8]]) -> None:
         draw, figure, pixels = result
@@ -128,16 +130,16 @@ class FigureView(QWidget):
 
 
 def _render(
-    draw: Draw, width: int, height: int, ratio: float
+    draw: Draw, width: float, height: float, dpi: float
 ) -> tuple[Draw, Figure | str, npt.NDArray[np.uint8]]:
-    """Draw into pixels; a figure that cannot be drawn gives the reason instead."""
+    """Draw into pixels, at a size in inches; where that fails, give the reason."""
     with MATPLOTLIB:
         try:
             figure = draw()
         except ValueError as error:
             return draw, str(error), np.zeros((1, 1, 4), np.uint8)
-        figure.set_dpi(DPI * ratio)
-        figure.set_size_inches(max(width, 50) / DPI, max(height, 50) / DPI)
+        figure.set_dpi(dpi)
+        figure.set_size_inches(width, height)
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         return draw, figure, np.asarray(canvas.buffer_rgba()).copy()

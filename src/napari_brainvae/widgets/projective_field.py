@@ -17,12 +17,9 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
     QHBoxLayout,
-    QHeaderView,
     QLabel,
     QPushButton,
     QSizePolicy,
-    QTableWidget,
-    QTableWidgetItem,
     QVBoxLayout,
 )
 from superqt import QLabeledDoubleSlider
@@ -31,7 +28,7 @@ from napari_brainvae.model import Model
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images
 from napari_brainvae.projective_field import HUES, traverse
-from napari_brainvae.widgets.atlas_plane import ATLAS, is_atlas
+from napari_brainvae.widgets.atlas_plane import ATLAS, AtlasPlane, is_atlas
 from napari_brainvae.widgets.background import JobBar, Latest, PluginWidget
 from napari_brainvae.widgets.choice import LayerChoice
 from napari_brainvae.widgets.controls import Controls
@@ -43,7 +40,6 @@ from napari_brainvae.widgets.field_steps import (
     FieldOptions,
     FieldStep,
     all_fields,
-    shares,
 )
 from napari_brainvae.widgets.layers import (
     canvas_grid,
@@ -51,8 +47,8 @@ from napari_brainvae.widgets.layers import (
     section_geometry,
     shown_index,
 )
+from napari_brainvae.widgets.share_table import ShareTable
 from napari_brainvae.widgets.source import MADE_HERE, Source, notify
-from napari_brainvae.widgets.tree import swatch
 
 CHOSEN, EVERY = "chosen regions", "every structure"
 
@@ -77,7 +73,7 @@ class ProjectiveFieldWidget(PluginWidget):
         self._zero.setFixedWidth(28)
         self._which = QComboBox(toolTip="Regions of the table.")
         self._which.addItems([CHOSEN, EVERY])
-        self.table = QTableWidget(0, 4)
+        self.table = ShareTable()
         self._all = QPushButton("All factors")
         self._all.setToolTip("Compute the field of every factor, a layer each.")
         self._grid = QCheckBox("Side by side", enabled=False)
@@ -90,10 +86,12 @@ class ProjectiveFieldWidget(PluginWidget):
         self._shown: FieldStep | None = None
         self._asked: FieldJob | None = None
         self._before: dict[str, Any] | None = None
+        self._plane: AtlasPlane | None = None
         self.latest = Latest(FieldJob.step, self._show, self._failed, parent=self)
         self.traversal = Latest(_traverse, self._show_traversal, parent=self)
         self._connect()
         self._source_changed()
+        self._atlas_changed()
 
     def _arrange(self) -> None:
         layout = QVBoxLayout(self)
@@ -110,15 +108,6 @@ class ProjectiveFieldWidget(PluginWidget):
         head.addWidget(QLabel("Share of the field in"))
         head.addWidget(self._which, 1)
         layout.addLayout(head)
-        titles = ("c > 0", "c < 0", "large")
-        for column, (title, (r, g, b)) in enumerate(zip(titles, HUES.values(), strict=True)):
-            icon = swatch((255 * r, 255 * g, 255 * b))
-            self.table.setHorizontalHeaderItem(column, QTableWidgetItem(icon, title))
-        self.table.setHorizontalHeaderItem(3, QTableWidgetItem("area"))
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
-        self.table.verticalHeader().setDefaultSectionSize(20)
-        self.table.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
-        self.table.setMinimumHeight(120)
         layout.addWidget(self.table, 1)
         buttons = QGridLayout()
         buttons.addWidget(self._all, 0, 0)
@@ -129,10 +118,10 @@ class ProjectiveFieldWidget(PluginWidget):
 
     def _connect(self) -> None:
         self.source.changed.connect(self._source_changed)
-        self.atlas.changed.connect(self.refresh)
+        self.atlas.changed.connect(self._atlas_changed)
         self._factor.currentIndexChanged.connect(self._factor_changed)
         self.controls.changed.connect(self._options_changed)
-        self._which.currentIndexChanged.connect(self.refresh)
+        self._which.currentIndexChanged.connect(lambda _: self.refresh())
         self.position.valueChanged.connect(self._move)
         self._zero.clicked.connect(lambda: self.position.setValue(0))
         self._all.clicked.connect(self.compute_all)
@@ -150,7 +139,7 @@ class ProjectiveFieldWidget(PluginWidget):
     def factor(self, factor: int) -> None:
         self._factor.setCurrentIndex(factor)
 
-    def refresh(self, event: Any = None) -> None:
+    def refresh(self) -> None:
         """Ask for the field of the chosen factor."""
         if self.source.ready:
             job = self._job()
@@ -162,13 +151,16 @@ class ProjectiveFieldWidget(PluginWidget):
 
     def compute_all(self, event: Any = None) -> None:
         """Compute the fields of all factors, in the background."""
+        if self.job.running:
+            return
         job = self._job()
-        self._all.setEnabled(False)
         self.job.run("Fields of all factors", partial(all_fields, job), self._show_all)
 
     def export(self, folder: Path) -> None:
         """Write the fields that were computed to a folder, in the background."""
         shown = self._shown
+        if self.job.running:
+            return
         if self._fields is not None:
             job, maps, table = self._fields.job, self._fields.maps, self._fields.table
             factors = list(range(len(maps)))
@@ -191,6 +183,8 @@ class ProjectiveFieldWidget(PluginWidget):
         self.job.cancel()
         self.source.release()
         self.atlas.release()
+        if self._plane is not None:
+            self._plane.changed.disconnect(self.refresh)
         self.viewer.dims.events.point.disconnect(self._brain_changed)
         self.viewer.layers.events.removed.disconnect(self._removed)
 
@@ -199,9 +193,9 @@ class ProjectiveFieldWidget(PluginWidget):
         if layer is None or model is None:
             raise ValueError("choose sections and a model first")
         anatomy = None
-        if self.atlas.layer is not None:
+        if self._plane is not None:
             every = self._which.currentText() == EVERY
-            anatomy = Anatomy.of(self.atlas.layer.metadata[ATLAS], model.shape, every=every)
+            anatomy = Anatomy.of(self._plane, model.shape, every=every)
         return FieldJob(
             model,
             population_of(layer),
@@ -220,7 +214,7 @@ class ProjectiveFieldWidget(PluginWidget):
         self._put("field", step.rgba, name)
         self._shown = step
         self._export.setEnabled(True)
-        self._fill(step.table)
+        self.table.fill(step.table)
         error = step.estimate.error
         if step.done:
             self._status.setText(
@@ -234,24 +228,9 @@ class ProjectiveFieldWidget(PluginWidget):
 
     def _show_all(self, fields: AllFields) -> None:
         self._fields = fields
-        self._all.setEnabled(True)
         self._grid.setEnabled(True)
         for factor, picture in enumerate(fields.overlays):
             self._put(f"F{factor + 1}", picture, f"field: F{factor + 1} (all)", visible=False)
-
-    def _fill(self, table: pd.DataFrame | None) -> None:
-        """Put one factor's shares into the table."""
-        wide = None if table is None else shares(table)
-        self.table.setRowCount(0 if wide is None else len(wide))
-        if wide is None:
-            return
-        self.table.setVerticalHeaderLabels([str(region) for region in wide.index])
-        for row, values in enumerate(wide.to_numpy()):
-            for column, value in enumerate(values):
-                text = "–" if np.isnan(value) else f"{value:.1f} %"
-                item = QTableWidgetItem(text)
-                item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-                self.table.setItem(row, column, item)
 
     def _put(
         self, part: str, picture: Any, name: str, *, visible: bool = True, **look: Any
@@ -314,6 +293,16 @@ class ProjectiveFieldWidget(PluginWidget):
             self._forget_all()
             self._factor_changed()
 
+    def _atlas_changed(self) -> None:
+        """Follow the chosen atlas layer to other planes and regions."""
+        if self._plane is not None:
+            self._plane.changed.disconnect(self.refresh)
+        layer = self.atlas.layer
+        self._plane = None if layer is None else layer.metadata[ATLAS]
+        if self._plane is not None:
+            self._plane.changed.connect(self.refresh)
+        self.refresh()
+
     def _source_changed(self) -> None:
         ready = self.source.ready
         for widget in (self._factor, self.position, self._all):
@@ -358,7 +347,7 @@ class ProjectiveFieldWidget(PluginWidget):
         self._shown = None
         self._export.setEnabled(False)
         self._status.setText("")
-        self._fill(None)
+        self.table.fill(None)
 
     def _removed(self, event: Any) -> None:
         self._made = {part: made for part, made in self._made.items() if made is not event.value}

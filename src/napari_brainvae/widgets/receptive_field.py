@@ -117,7 +117,7 @@ class ReceptiveFieldWidget(PluginWidget):
         column.addWidget(self.bars, 1)
         self.tabs.addTab(one, "Brain on show")
         self.tabs.addTab(self.population, "Population")
-        self.tabs.addTab(self.population.results, "Impact")
+        self.tabs.addTab(self.population.results, "Results")
         layout.addWidget(self.tabs, 1)
 
     def refresh(self, event: Any = None) -> None:

@@ -128,7 +128,7 @@ class ReconstructWidget(PluginWidget):
     def _compute(model: Any, layer: Image, population: Any, index: int) -> Any:
         return layer, population, index, reconstruct_section(model, population, index)
 
-    def _show(self, result: tuple[Image, Any, int, Reconstruction]) -> None:
+    def _show(self, result: tuple[Any, Any, int, Reconstruction]) -> None:
         layer, population, index, shown = result
         if layer is not self.source.layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed

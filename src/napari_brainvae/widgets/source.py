@@ -79,11 +79,12 @@ class Source(QWidget):
     @property
     def checkpoint(self) -> Path | None:
         """The chosen file."""
-        return self._file.value
+        path = self._file.value
+        return path if isinstance(path, Path) else None
 
     @checkpoint.setter
     def checkpoint(self, path: str | Path) -> None:
-        self._file.value = path
+        self._file.value = Path(path)
 
     @property
     def ready(self) -> bool:

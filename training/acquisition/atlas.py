@@ -14,9 +14,9 @@ from requests import RequestException
 
 from napari_brainvae.files import replacing, write_text
 from napari_brainvae.structures import read_structures
-from training.allen import AllenService
-from training.download import Connection, Damaged, reason
-from training.volumes import CCF, Grid
+from training.acquisition.allen import AllenService
+from training.acquisition.download import Connection, Damaged, reason
+from training.acquisition.volumes import CCF, Grid
 
 CHECKSUMS = "checksums.json"
 

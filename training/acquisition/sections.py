@@ -25,10 +25,10 @@ from tqdm import tqdm
 from napari_brainvae.files import replacing
 from napari_brainvae.population import Description, Population, creating, write_covariates
 from napari_brainvae.quality import LIMITS, measure_quality
-from training.allen import RESOLUTION_UM, AllenService
-from training.download import Connection, Damaged, may_pass, reason
-from training.manifest import DONE, FAILED, WAITING, Manifest, Outcome, select
-from training.volumes import CCF, Grid, Unusable, read_planes
+from training.acquisition.allen import RESOLUTION_UM, AllenService
+from training.acquisition.download import Connection, Damaged, may_pass, reason
+from training.acquisition.manifest import DONE, FAILED, WAITING, Manifest, Outcome, select
+from training.acquisition.volumes import CCF, Grid, Unusable, read_planes
 
 if TYPE_CHECKING:
     from training.acquire import SectionsOptions

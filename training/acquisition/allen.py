@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 from requests import RequestException
 
-from training.download import Connection, Damaged, reason
-from training.volumes import Unusable
+from training.acquisition.download import Connection, Damaged, reason
+from training.acquisition.volumes import Unusable
 
 # allensdk 2.16.2 uses two names that numpy 2 dropped.
 for _name, _value in (

@@ -14,7 +14,7 @@ from napari_brainvae.files import write_text
 
 if TYPE_CHECKING:
     from training.acquire import SectionsOptions
-    from training.allen import AllenService
+    from training.acquisition.allen import AllenService
 
 WAITING, DONE, FAILED = "waiting", "done", "failed"
 

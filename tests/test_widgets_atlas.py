@@ -1,0 +1,271 @@
+"""The widget "Atlas": the layers of a plane, the tree, and structures that become regions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_brainvae.atlas import Atlas, outlines
+from napari_brainvae.phantom import draw_section, write_phantom_atlas
+from napari_brainvae.regions import polygons_to_mask
+from napari_brainvae.structures import Structure
+from napari_brainvae.widgets.atlas_plane import (
+    ATLAS,
+    AtlasPlane,
+    AtlasRegion,
+    add_plane,
+    draw_plane,
+    structure_mask,
+    update_plane,
+)
+from napari_brainvae.widgets.layers import section_geometry, shapes_in_pixels
+
+PLUGIN = "napari-brainvae"
+FAR = 614_454_277  # the greatest id of the real ontology
+
+
+@pytest.fixture
+def lopsided(tmp_path) -> Atlas:
+    """Three planes of 12 x 16 voxels: dorsal left, dorsal right and ventral differ."""
+    volume = np.zeros((3, 12, 16), np.uint32)
+    volume[1, 1:6, 1:8], volume[1, 1:6, 8:15], volume[1, 6:11, 1:15] = 10, FAR, 30
+    volume[2, 4:8, 4:12] = 999  # not in the ontology
+    structures = [
+        Structure(1, "root", "whole brain", (1,), (255, 255, 255), 0),
+        Structure(2, "TOP", "upper half", (1, 2), (200, 0, 0), 1),
+        Structure(10, "LEFT", "upper left", (1, 2, 10), (0, 200, 0), 2),
+        Structure(FAR, "RIGHT", "upper right", (1, 2, FAR), (0, 0, 200), 3),
+        Structure(30, "LOW", "lower half", (1, 30), (9, 8, 7), 4),
+        Structure(40, "ELSE", "elsewhere", (1, 40), (1, 1, 1), 5),
+    ]
+    Atlas.write(tmp_path / "lopsided", volume, structures, 25.0)
+    return Atlas.open(tmp_path / "lopsided")
+
+
+@pytest.fixture
+def sections():
+    """A viewer with sections of 10 x 16 px, 25 um, somewhere else than at the origin."""
+    viewer = ViewerModel()
+    viewer.add_image(
+        np.zeros((4, 10, 16)),
+        scale=(1, 25, 25),
+        translate=(0, 500, -300),
+        units=("pixel", "um", "um"),
+        axis_labels=("brain", "DV", "ML"),
+        name="mice",
+    )
+    return viewer
+
+
+def test_left_is_left_and_up_is_up_in_the_viewer(lopsided, sections):
+    image = sections.layers["mice"]
+    drawn = draw_plane(lopsided, 1, (10, 16), 25.0)
+    made = add_plane(sections, drawn, section_geometry(image, (10, 16)), "lopsided")
+    labels = made["atlas"]
+    for (row, column), name in {
+        (1, 2): "LEFT: upper left",
+        (1, 13): "RIGHT: upper right",
+        (8, 2): "LOW: lower half",
+    }.items():
+        world = image.data_to_world((2, row, column))
+        value = labels.get_value(world, world=True)
+        assert drawn.name(drawn.ids[value - 1]) == name
+        # What napari shows in its status bar and tool tip.
+        assert name in labels.get_status(world, world=True)["value"]
+        official = lopsided.colors[int(drawn.ids[value - 1])]
+        assert np.allclose(labels.get_color(value), official, atol=1 / 255)
+    assert labels.units == image.units[1:]
+    assert labels.axis_labels == ("DV", "ML")
+    assert np.array_equal(made["outlines"].data > 0, outlines(lopsided.section(1, (10, 16), 25)))
+
+
+def test_another_plane_replaces_the_first(lopsided, sections):
+    geometry = section_geometry(sections.layers["mice"], (10, 16))
+    made = add_plane(sections, draw_plane(lopsided, 1, (10, 16), 25.0), geometry, "x")
+    plane = made["atlas"].metadata[ATLAS]
+    told = []
+    plane.changed.connect(lambda: told.append(plane.plane))
+    update_plane(made, draw_plane(lopsided, 2, (10, 16), 25.0), geometry)
+    assert told == [2]
+    [value] = np.unique(made["atlas"].data[made["atlas"].data > 0])
+    assert "999" in made["atlas"].features["structure"][value - 1]
+    assert made["atlas"].get_color(value)[3] > 0, "unknown structures are not hidden"
+
+
+def test_without_sections_the_whole_plane_is_drawn(lopsided):
+    drawn = draw_plane(lopsided, 1, None, 25.0)
+    assert drawn.labels.shape == (12, 16)
+    assert drawn.present() == {1, 2, 10, FAR, 30}
+
+
+def test_regions_are_chosen_once_and_forgotten_with_their_atlas(lopsided, tmp_path):
+    plane = AtlasPlane(lopsided, 1, 25.0)
+    assert plane.regions == [], "none of the paper's six is in this atlas"
+    plane.add(AtlasRegion("TOP", "left"))
+    plane.add(AtlasRegion("TOP", "left"))
+    assert [region.name for region in plane.regions] == ["TOP (left)"]
+    mask = plane.mask(plane.regions[0], (10, 16))
+    plane.show(lopsided, 2, 25.0)
+    assert mask().sum() == 5 * 7, "the plane of then, not of now"
+    write_phantom_atlas(draw_section(64, 80), tmp_path / "other")
+    plane.show(Atlas.open(tmp_path / "other"), 2, 200.0)
+    assert plane.regions == []
+
+
+def test_a_structure_outside_the_plane_is_said_so(lopsided):
+    with pytest.raises(ValueError, match="ELSE is not in this section: plane 1"):
+        structure_mask(lopsided, 1, 25.0, AtlasRegion("ELSE"), (10, 16))
+
+
+def test_the_paper_s_plane_of_the_real_annotation(shared_data):
+    atlas = Atlas.open(shared_data / "ccf")
+    drawn = draw_plane(atlas, 286, (320, 448), 25.0)
+    cut = atlas.plane(286)[:, 4:452]
+    assert np.array_equal(np.r_[np.uint32(0), drawn.ids][drawn.labels], cut)
+    viewer = ViewerModel()
+    labels = add_plane(viewer, drawn, {"scale": (25, 25)}, "ccf")["atlas"]
+    row, column = np.argwhere(atlas.within(cut, "SSp-bfd") & (np.arange(448) < 224))[0]
+    status = labels.get_status((25 * row, 25 * column), world=True)
+    assert "Primary somatosensory area, barrel field" in status["value"]
+
+
+# In a real napari
+
+
+@pytest.fixture
+def atlas_directory(tmp_path):
+    directory = tmp_path / "p.atlas"
+    write_phantom_atlas(draw_section(64, 80), directory)
+    return directory
+
+
+@pytest.fixture
+def opened(make_napari_viewer, phantom_file, atlas_directory, qtbot):
+    viewer = make_napari_viewer()
+    viewer.open(phantom_file, plugin=PLUGIN)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
+    widget.open_atlas(atlas_directory)
+    qtbot.waitUntil(lambda: "atlas" in widget._made, timeout=20_000)
+    return viewer, widget
+
+
+def choose(widget, acronym):
+    widget.tree.choose(widget._drawn.atlas.structure(acronym).id)
+
+
+def test_the_population_s_plane_is_opened(opened, atlas_directory):
+    viewer, widget = opened
+    atlas = Atlas.open(atlas_directory)
+    assert widget.plane == 2, "the population says it"
+    labels = viewer.layers["atlas: p.atlas, plane 2"]
+    assert np.array_equal(labels.data > 0, atlas.plane(2) > 0)
+    assert np.array_equal(labels.scale, viewer.layers["phantom"].scale[1:])
+    assert viewer.layers.selection.active is viewer.layers["phantom"]
+
+
+def test_search_shows_what_matches_and_what_it_is_part_of(opened):
+    _, widget = opened
+    atlas = widget._drawn.atlas
+    widget.tree.search("barrel")
+    names = [atlas.structure(key).acronym for key in widget.tree.visible()]
+    assert "SSp-bfd" in names
+    assert "SSp" in names
+    assert "HPF" not in names
+    widget.tree.search("")
+    present = {atlas.structure(int(key)).id for key in widget._drawn.ids}
+    assert present <= set(widget.tree.visible())
+
+
+def test_the_name_under_the_cursor(opened):
+    viewer, widget = opened
+    layer = viewer.layers["phantom"]
+    row, column = np.argwhere(widget._drawn.atlas.mask("RSP", 2, "left"))[0]
+    viewer.cursor.position = layer.data_to_world((0, row, column))
+    assert "RSP: Retrosplenial area" in widget._cursor.text()
+    viewer.cursor.position = layer.data_to_world((0, 0, 0))
+    assert widget._cursor.text() == ""
+
+
+@pytest.mark.parametrize("side", ["left", "right", "both"])
+def test_a_structure_becomes_editable_shapes(opened, side):
+    viewer, widget = opened
+    choose(widget, "HPF")
+    widget.side = side
+    shapes = widget.edit_as_shapes()
+    assert shapes.mode == "direct"
+    drawn = polygons_to_mask(
+        shapes_in_pixels(shapes, viewer.layers["phantom"], (64, 80)), (64, 80)
+    )
+    mask = widget._drawn.atlas.mask("HPF", 2, side)
+    # The outline is simplified, by less than a pixel at the border.
+    overlap = (drawn & mask).sum() / (drawn | mask).sum()
+    assert overlap > 0.85
+    assert drawn[:, :40].any() == (side != "right")
+    assert drawn[:, 40:].any() == (side != "left")
+
+
+def test_a_structure_becomes_a_region(opened):
+    viewer, widget = opened
+    choose(widget, "CA1")
+    widget.side = "left"
+    plane = viewer.layers["atlas: p.atlas, plane 2"].metadata[ATLAS]
+    before = [region.name for region in plane.regions]
+    assert before == ["SSp", "RSP", "HPF", "STR", "TH", "HY"], "the paper's six"
+    widget.add_region()
+    assert plane.regions[-1] == ("CA1", "left")
+    assert "structure: CA1" in viewer.layers
+
+
+def test_an_empty_plane_offers_nothing(opened, qtbot):
+    viewer, widget = opened
+    choose(widget, "HPF")
+    widget.plane = 0
+    qtbot.waitUntil(lambda: "atlas: p.atlas, plane 0" in viewer.layers, timeout=20_000)
+    assert not widget._edit.isEnabled()
+    assert not viewer.layers["atlas: p.atlas, plane 0"].data.any()
+
+
+def test_what_is_no_atlas_leaves_nothing_stale(opened, qtbot, tmp_path):
+    viewer, widget = opened
+    with qtbot.captureExceptions() as exceptions:
+        widget.open_atlas(tmp_path)
+        qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=20_000)
+    assert "structures.json" in str(exceptions[0][1])
+    assert "cannot be shown" in widget._about.text()
+
+
+def test_layers_may_be_removed_and_come_back(opened, qtbot):
+    viewer, widget = opened
+    viewer.layers.remove("outlines: p.atlas, plane 2")
+    viewer.layers.remove("atlas: p.atlas, plane 2")
+    widget.refresh()
+    qtbot.waitUntil(lambda: "atlas: p.atlas, plane 2" in viewer.layers, timeout=20_000)
+    viewer.layers.remove("phantom")
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+    assert np.array_equal(viewer.layers["atlas: p.atlas, plane 2"].scale, (200, 200))
+
+
+def test_closing_leaves_no_callback(make_napari_viewer, phantom_file, atlas_directory, qtbot):
+    viewer = make_napari_viewer()
+    viewer.open(phantom_file, plugin=PLUGIN)
+    before = callbacks(viewer)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
+    widget.open_atlas(atlas_directory)  # and closed while it is being opened
+    assert callbacks(viewer) != before
+    viewer.window.remove_dock_widget(widget)
+    assert callbacks(viewer) == before
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+    assert len(viewer.layers) == 1
+
+
+def callbacks(viewer) -> list[int]:
+    """How many callbacks every event has that the widgets listen to."""
+    emitters = [
+        viewer.cursor.events.position,
+        viewer.dims.events.point,
+        viewer.layers.events.inserted,
+        viewer.layers.events.removed,
+        *(layer.events.name for layer in viewer.layers),
+    ]
+    return [len(emitter.callbacks) for emitter in emitters]

@@ -1,0 +1,1 @@
+"""What `training.acquire` is made of; only `allen` imports allensdk."""
