@@ -66,7 +66,9 @@ def one_seed(options: argparse.Namespace, seed: int) -> pd.DataFrame:
         section = section_from_atlas(Atlas.open(options.atlas), 293, *size.values())
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fit.zarr"
-        write_phantom(Phantom(section, PhantomOptions(count=options.count, seed=seed, **size)), path)
+        write_phantom(
+            Phantom(section, PhantomOptions(count=options.count, seed=seed, **size)), path
+        )
         models: dict[str, Model] = {}
         for name, augment in (("plain", 0.0), ("augment", AUGMENT)):
             out = Path(folder) / name

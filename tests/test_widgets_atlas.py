@@ -158,55 +158,42 @@ def test_the_population_s_plane_is_opened(opened, atlas_directory):
     viewer, widget = opened
     atlas = Atlas.open(atlas_directory)
     assert widget.plane == 2, "the population says it"
-    labels = viewer.layers["atlas: p.atlas, plane 2"]
+    labels, sections = viewer.layers["atlas: p.atlas, plane 2"], viewer.layers["phantom"]
     assert np.array_equal(labels.data > 0, atlas.plane(2) > 0)
-    assert np.array_equal(labels.scale, viewer.layers["phantom"].scale[1:])
-    assert viewer.layers.selection.active is viewer.layers["phantom"]
+    assert np.array_equal(labels.scale, sections.scale[1:])
+    assert viewer.layers.selection.active is sections
 
-
-def test_search_shows_what_matches_and_what_it_is_part_of(opened):
-    _, widget = opened
-    atlas = widget._drawn.atlas
-    widget.tree.search("barrel")
-    names = [atlas.structure(key).acronym for key in widget.tree.visible()]
-    assert "SSp-bfd" in names
-    assert "SSp" in names
-    assert "HPF" not in names
-    widget.tree.search("")
-    present = {atlas.structure(int(key)).id for key in widget._drawn.ids}
-    assert present <= set(widget.tree.visible())
-
-
-def test_the_name_under_the_cursor(opened):
-    viewer, widget = opened
-    layer = viewer.layers["phantom"]
-    row, column = np.argwhere(widget._drawn.atlas.mask("RSP", 2, "left"))[0]
-    viewer.cursor.position = layer.data_to_world((0, row, column))
+    # The name under the cursor, whichever layer is active.
+    row, column = np.argwhere(atlas.mask("RSP", 2, "left"))[0]
+    viewer.cursor.position = sections.data_to_world((0, row, column))
     assert "RSP: Retrosplenial area" in widget._cursor.text()
-    viewer.cursor.position = layer.data_to_world((0, 0, 0))
+    viewer.cursor.position = sections.data_to_world((0, 0, 0))
     assert widget._cursor.text() == ""
 
+    # Search shows what matches and what it is part of.
+    widget.tree.search("barrel")
+    names = [atlas.structure(key).acronym for key in widget.tree.visible()]
+    assert {"SSp", "SSp-bfd"} <= set(names)
+    assert "HPF" not in names
+    widget.tree.search("")
+    assert set(map(int, widget._drawn.ids)) <= set(widget.tree.visible())
 
-@pytest.mark.parametrize("side", ["left", "right", "both"])
-def test_a_structure_becomes_editable_shapes(opened, side):
+
+def test_a_structure_becomes_shapes_and_a_region(opened, qtbot):
     viewer, widget = opened
     choose(widget, "HPF")
-    widget.side = side
-    shapes = widget.edit_as_shapes()
-    assert shapes.mode == "direct"
-    drawn = polygons_to_mask(
-        shapes_in_pixels(shapes, viewer.layers["phantom"], (64, 80)), (64, 80)
-    )
-    mask = widget._drawn.atlas.mask("HPF", 2, side)
-    # The outline is simplified, by less than a pixel at the border.
-    overlap = (drawn & mask).sum() / (drawn | mask).sum()
-    assert overlap > 0.85
-    assert drawn[:, :40].any() == (side != "right")
-    assert drawn[:, 40:].any() == (side != "left")
+    for side in ("left", "right", "both"):
+        widget.side = side
+        shapes = widget.edit_as_shapes()
+        assert shapes.mode == "direct"
+        outlines = shapes_in_pixels(shapes, viewer.layers["phantom"], (64, 80))
+        drawn = polygons_to_mask(outlines, (64, 80))
+        mask = widget._drawn.atlas.mask("HPF", 2, side)
+        # The outline is simplified, by less than a pixel at the border.
+        assert (drawn & mask).sum() / (drawn | mask).sum() > 0.85
+        assert drawn[:, :40].any() == (side != "right")
+        assert drawn[:, 40:].any() == (side != "left")
 
-
-def test_a_structure_becomes_a_region(opened):
-    viewer, widget = opened
     choose(widget, "CA1")
     widget.side = "left"
     plane = viewer.layers["atlas: p.atlas, plane 2"].metadata[ATLAS]
@@ -216,26 +203,14 @@ def test_a_structure_becomes_a_region(opened):
     assert plane.regions[-1] == ("CA1", "left")
     assert "structure: CA1" in viewer.layers
 
-
-def test_an_empty_plane_offers_nothing(opened, qtbot):
-    viewer, widget = opened
-    choose(widget, "HPF")
+    # A plane without structures offers nothing.
     widget.plane = 0
     qtbot.waitUntil(lambda: "atlas: p.atlas, plane 0" in viewer.layers, timeout=20_000)
     assert not widget._edit.isEnabled()
     assert not viewer.layers["atlas: p.atlas, plane 0"].data.any()
 
 
-def test_what_is_no_atlas_leaves_nothing_stale(opened, qtbot, tmp_path):
-    viewer, widget = opened
-    with qtbot.captureExceptions() as exceptions:
-        widget.open_atlas(tmp_path)
-        qtbot.waitUntil(lambda: len(viewer.layers) == 1, timeout=20_000)
-    assert "structures.json" in str(exceptions[0][1])
-    assert "cannot be shown" in widget._about.text()
-
-
-def test_layers_may_be_removed_and_come_back(opened, qtbot):
+def test_layers_come_and_go_and_what_is_no_atlas_leaves_nothing_stale(opened, qtbot, tmp_path):
     viewer, widget = opened
     viewer.layers.remove("outlines: p.atlas, plane 2")
     viewer.layers.remove("atlas: p.atlas, plane 2")
@@ -243,7 +218,14 @@ def test_layers_may_be_removed_and_come_back(opened, qtbot):
     qtbot.waitUntil(lambda: "atlas: p.atlas, plane 2" in viewer.layers, timeout=20_000)
     viewer.layers.remove("phantom")
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
-    assert np.array_equal(viewer.layers["atlas: p.atlas, plane 2"].scale, (200, 200))
+    labels = viewer.layers["atlas: p.atlas, plane 2"]
+    assert np.array_equal(labels.scale, [widget._drawn.atlas.resolution_um] * 2)
+    del labels
+    with qtbot.captureExceptions() as exceptions:
+        widget.open_atlas(tmp_path)
+        qtbot.waitUntil(lambda: len(viewer.layers) == 0, timeout=20_000)
+    assert "structures.json" in str(exceptions[0][1])
+    assert "cannot be shown" in widget._about.text()
 
 
 def test_closing_leaves_no_callback(make_napari_viewer, phantom_file, atlas_directory, qtbot):

@@ -174,9 +174,7 @@ def held_out_sections(population: Population, models: list[Model]) -> list[int]:
     return [i for i, brain in enumerate(population.ids) if brain in unseen]
 
 
-def baselines(
-    population: Population, models: list[Model], held_out: list[int]
-) -> dict[str, Model]:
+def baselines(population: Population, models: list[Model], held_out: list[int]) -> dict[str, Model]:
     """Mean section, and PCA with as many factors as each model, fitted on the other brains."""
     import numpy as np
 
@@ -194,9 +192,7 @@ def baselines(
     return {MEAN_SECTION: mean, **fitted}
 
 
-def metrics_table(
-    measured: dict[str, list[Measured]], held: HeldOut, seed: int
-) -> pd.DataFrame:
+def metrics_table(measured: dict[str, list[Measured]], held: HeldOut, seed: int) -> pd.DataFrame:
     """One row a model, metric and class; and the floor of the PCA-Frechet distance."""
     import pandas as pd
 
@@ -228,9 +224,7 @@ def differences_table(measured: dict[str, list[Measured]], baseline: str) -> pd.
     return pd.DataFrame(rows)
 
 
-def claims_table(
-    measured: dict[str, list[Measured]], models: dict[str, Model]
-) -> pd.DataFrame:
+def claims_table(measured: dict[str, list[Measured]], models: dict[str, Model]) -> pd.DataFrame:
     """The paper's claim, beta-VAE better than VAE better than PCA, at equal L, pair by pair.
 
     The verdict on a metric and class is 'confirmed' or 'refuted' if the whole interval of the
@@ -279,7 +273,7 @@ def family(name: str, model: Model) -> str | None:
 
 def _verdict(row: dict[str, Any], higher_is_better: bool) -> str:
     low, high = (row["low"], row["high"]) if higher_is_better else (-row["high"], -row["low"])
-    return "confirmed" if low > 0 else "refuted" if high < 0 else "undecided"
+    return "confirmed" if low > 0 else "refuted" if high < 0 else "undecided"  # also without one
 
 
 def _row(measured: Measured) -> dict[str, Any]:

@@ -39,6 +39,8 @@ STEERABLE, CENTRE = "CW-SSIM steerable, tissue", "CW-SSIM steerable, Gaussian"
 DTCWT = "CW-SSIM dtcwt, tissue"
 INSIDE, OUTSIDE = "squared error inside artifact", "squared error outside artifact"
 
+SQUARED_ERRORS = (ERROR, INSIDE, OUTSIDE)
+
 HIGHER_IS_BETTER = {
     ERROR: False,
     INSIDE: False,
@@ -56,6 +58,8 @@ GROUPS = 20
 """Groups of brains that are left out in turn for the interval of a whole set's number."""
 FEWEST = 8
 """Brains below which nothing is said of the set as a whole."""
+FEWEST_RESAMPLED = 5
+"""Brains below which a bootstrap interval would be an illusion, and is left out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +142,9 @@ class Measured:
         )
 
     def interval(self) -> tuple[float, float]:
-        """95 %: bootstrap percentiles, or 1.96 jackknife standard errors to either side."""
+        """95 %: bootstrap percentiles, or 1.96 jackknife standard errors; NaN for too few."""
+        if self.count < FEWEST_RESAMPLED:
+            return np.nan, np.nan
         if not self.jackknife:
             low, high = np.percentile(self.replicates, [2.5, 97.5])
             return float(low), float(high)
@@ -192,16 +198,19 @@ def image_values(
         against_clean[OUTSIDE] = (square * ~held.mask).mean(axis=(1, 2)) / (~held.mask).mean((1, 2))
     against_clean[OUTSIDE][marked == 0] = np.nan
     for metric, value in against_clean.items():
-        for kind in np.unique(held.artifact):
+        for kind in artifact_classes(held.artifact):
             of_kind = np.where(held.artifact == kind, value, np.nan)
             if not np.isnan(of_kind).all():
                 values[metric, f"{CLEAN}, {kind}"] = of_kind
     return values
 
 
-def image_metrics(
-    real: Images, drawn: Images, dtcwt: npt.NDArray[np.intp]
-) -> dict[str, Values]:
+def artifact_classes(artifact: npt.NDArray[Any]) -> list[str]:
+    """The classes that there are, 'none' first."""
+    return sorted(set(artifact.tolist()), key=lambda kind: (kind != "none", kind))
+
+
+def image_metrics(real: Images, drawn: Images, dtcwt: npt.NDArray[np.intp]) -> dict[str, Values]:
     """Each pair's quality, by metric; DTCWT at the given positions alone, because it is slow."""
     quality = image_quality(real, drawn)
     tissue = tissue_weights(real)
@@ -271,8 +280,15 @@ def set_statistics(
             ("MIG", "planted factors"): lambda i: mig(mean[i], factors[i]),
             ("SAP", "planted factors"): lambda i: sap(mean[i], factors[i]),
         }
-        for part in ("disentanglement", "completeness", "informativeness"):
-            statistics[f"DCI {part}", "planted factors"] = lambda i, part=part: getattr(
-                dci(mean[i], factors[i]), part
-            )
+        statistics |= {
+            ("DCI disentanglement", "planted factors"): lambda i: (
+                dci(mean[i], factors[i]).disentanglement
+            ),
+            ("DCI completeness", "planted factors"): lambda i: (
+                dci(mean[i], factors[i]).completeness
+            ),
+            ("DCI informativeness", "planted factors"): lambda i: (
+                dci(mean[i], factors[i]).informativeness
+            ),
+        }
     return statistics

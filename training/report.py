@@ -18,7 +18,12 @@ from napari_brainvae.files import write_text
 from napari_brainvae.model import Model, squared_error
 from napari_brainvae.preprocess import Images
 from training.evaluate import FLOOR, MEAN_SECTION, Comparison, claims_summary, readable
-from training.measures import ERROR, HIGHER_IS_BETTER, INSIDE, OUTSIDE, dtcwt_scales
+from training.measures import (
+    HIGHER_IS_BETTER,
+    SQUARED_ERRORS,
+    artifact_classes,
+    dtcwt_scales,
+)
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em;
@@ -93,7 +98,7 @@ def denoising_figure(comparison: Comparison) -> Figure:
     drawn = {name: model.reconstruct(held.sections) for name, model in comparison.models.items()}
     error = squared_error(held.sections, drawn[comparison.baseline])
     shown = []
-    for kind in sorted(set(kinds), key=lambda k: (k != "none", k)):
+    for kind in ["section"] if artifact is None else artifact_classes(artifact):
         members = np.flatnonzero([k == kind for k in kinds])
         shown.append(int(members[np.argsort(error[members])[len(members) // 2]]))
     columns = {"section": held.sections, **drawn}
@@ -104,7 +109,9 @@ def denoising_figure(comparison: Comparison) -> Figure:
     return grid_of_images(images, [str(kinds[i]) for i in shown], list(columns), vmax=bright)
 
 
-def intervals_figure(table: pd.DataFrame, label: str, zero: bool = False) -> Figure:
+def intervals_figure(
+    table: pd.DataFrame, label: str, colors: dict[str, str], zero: bool = False
+) -> Figure:
     """One panel a metric, one row a class, one point with its 95 % interval a model."""
     metrics = [m for m in HIGHER_IS_BETTER if m in set(table["metric"])]
     models = [str(m) for m in table["model"].unique()]
@@ -117,30 +124,30 @@ def intervals_figure(table: pd.DataFrame, label: str, zero: bool = False) -> Fig
     for axes, metric in zip(panels, metrics, strict=False):
         part = table[table["metric"] == metric]
         kinds = list(part["class"].unique())
+        unit, times = (1e4, ", x 1e-4") if metric in SQUARED_ERRORS else (1.0, "")
         for m, model in enumerate(models):
             mine = part[part["model"] == model]
             y = [kinds.index(k) + 0.8 * ((m + 0.5) / len(models) - 0.5) for k in mine["class"]]
-            axes.hlines(y, mine["low"], mine["high"], color=f"C{m}", lw=1.5)
-            axes.plot(mine["value"], y, "o", color=f"C{m}", ms=4, label=model)
+            low, high, value = (unit * mine[c] for c in ("low", "high", "value"))
+            axes.hlines(y, low, high, color=colors[model], lw=1.5)
+            axes.plot(value, y, "o", color=colors[model], ms=4)
         if zero:
             axes.axvline(0, color="black", lw=0.8)
         axes.set_yticks(range(len(kinds)), [k.replace(", ", ",\n") for k in kinds], fontsize=7)
         axes.set_ylim(len(kinds) - 0.5, -0.5)
         axes.tick_params(axis="x", labelsize=7)
         direction = "higher is better" if HIGHER_IS_BETTER[metric] else "lower is better"
-        axes.set_title(f"{metric}\n({direction})", fontsize=8)
+        axes.set_title(f"{metric}{times}\n({direction})", fontsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     for axes in panels[len(metrics) :]:
         axes.set_axis_off()
-    handles = [
-        Line2D([], [], marker="o", color=f"C{m}", label=model) for m, model in enumerate(models)
-    ]
+    handles = [Line2D([], [], marker="o", color=colors[m], label=m) for m in models]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     figure.suptitle(label, fontsize=10)
     return figure
 
 
-def latent_figure(metrics: pd.DataFrame) -> Figure | None:
+def latent_figure(metrics: pd.DataFrame, colors: dict[str, str]) -> Figure | None:
     """KL divergence per factor of each model, sorted; None without a VAE."""
     kl = metrics[metrics["metric"].str.startswith("KL factor")]
     if kl.empty:
@@ -149,7 +156,9 @@ def latent_figure(metrics: pd.DataFrame) -> Figure | None:
     axes = figure.subplots()
     for model, rows in kl.groupby("model", sort=False):
         ordered = rows["value"].sort_values(ascending=False).to_numpy()
-        axes.plot(range(1, len(ordered) + 1), ordered, "o-", ms=4, lw=1, label=str(model))
+        axes.plot(
+            range(1, len(ordered) + 1), ordered, "o-", color=colors[str(model)], label=str(model)
+        )
     axes.set(xlabel="factor, by its KL divergence", ylabel="nats", ylim=(0, None))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
@@ -162,15 +171,17 @@ def evaluation_figures(comparison: Comparison) -> dict[str, Figure]:
     # The mean section is a floor, not a rival: it would set the scale of every axis.
     judged = metrics[~metrics["model"].isin([MEAN_SECTION, FLOOR])]
     differences = comparison.differences
+    rivals = differences[differences["model"] != MEAN_SECTION]
+    colors = {name: f"C{i}" for i, name in enumerate(comparison.models)}
+    intervals = "95 % intervals over brains"
     figures = {
         "denoising": denoising_figure(comparison),
-        "metrics": intervals_figure(judged, "Held-out brains, 95 % intervals over brains"),
+        "metrics": intervals_figure(judged, f"Held-out brains, {intervals}", colors),
+        "differences": intervals_figure(
+            rivals, f"Paired difference to {comparison.baseline}, {intervals}", colors, zero=True
+        ),
     }
-    rivals = differences[differences["model"] != MEAN_SECTION]
-    figures["differences"] = intervals_figure(
-        rivals, f"Paired difference to {comparison.baseline}, 95 % intervals over brains", zero=True
-    )
-    latent = latent_figure(metrics)
+    latent = latent_figure(metrics, colors)
     return figures if latent is None else {**figures, "latent": latent}
 
 
@@ -223,7 +234,7 @@ def evaluation_parts(
     for metric in metrics["metric"].unique():
         if not metric.startswith("KL factor"):
             table = metrics[metrics["metric"] == metric]
-            small = metric in (ERROR, INSIDE, OUTSIDE)
+            small = metric in SQUARED_ERRORS
             unit = "Times 1e-4; 95 % intervals." if small else "95 % intervals."
             parts.append((metric, unit, readable(table, 1e4 if small else 1.0)))
     return parts
@@ -255,7 +266,7 @@ def history_figure(history: pd.DataFrame) -> Figure:
     left, right = figure.subplots(1, 2)
     left.plot(history["step"], history["reconstruction"], color="black", lw=1)
     left.set(xlabel="step", ylabel="reconstruction term")
-    factors = [c for c in history if c.startswith("kl_")]
+    factors = [str(c) for c in history if str(c).startswith("kl_")]
     for column in factors:
         right.plot(history["step"], history[column], lw=1, label=column.removeprefix("kl_"))
     right.set(xlabel="step", ylabel="KL divergence, nats", ylim=(0, None))

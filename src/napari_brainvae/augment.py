@@ -39,7 +39,8 @@ def corrupted(
     if rng.random() >= share:
         return section
     corrupt = CORRUPTIONS[rng.integers(len(CORRUPTIONS))]
-    return preprocessing.apply(corrupt(section, tissue_of(section), rng)[0][None])[0]
+    spoilt, _ = corrupt(section, tissue_of(section), rng)
+    return np.asarray(preprocessing.apply(spoilt[None])[0])
 
 
 def tissue_of(section: Images) -> Mask:

@@ -174,7 +174,8 @@ def projective_fields(
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)
     height, width = maps.shape[2:]
-    size = 2.6 * columns, (2.6 * height / width + 0.25) * rows + 0.3
+    across = 3 if columns > 2 else 1  # entries of the legend side by side
+    size = 2.6 * columns, (2.6 * height / width + 0.3) * rows + 0.2 + 0.6 / across
     figure = Figure(figsize=size, layout="constrained")
     peak = maps.max(axis=(2, 3))
     full = np.maximum(peak, WEAKEST * peak.max(axis=0))
@@ -193,7 +194,9 @@ def projective_fields(
         Patch(facecolor=hue, edgecolor="0.5", label=f"variance for {part}")
         for hue, part in zip(HUES.values(), parts, strict=True)
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8, frameon=False)
+    figure.legend(
+        handles=handles, loc="outside lower center", ncols=across, fontsize=8, frameon=False
+    )
     return figure
 
 

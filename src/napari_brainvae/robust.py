@@ -22,7 +22,7 @@ ROUNDS = 8
 """Missing tissue over a sixth of the section has converged by then."""
 
 FAINTEST = 1e-3
-"""Residuals of this size, of a full scale of 1, are rounding and noise, however small the spread."""
+"""Residuals of this size, of a full scale of 1, are nothing, however small the spread."""
 
 
 @dataclass(frozen=True, eq=False)

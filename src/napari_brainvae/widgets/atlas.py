@@ -10,7 +10,7 @@ import napari.viewer
 import numpy as np
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit
-from napari.layers import Layer, Shapes
+from napari.layers import Labels, Layer, Shapes
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -36,7 +36,7 @@ from napari_brainvae.widgets.atlas_plane import (
 )
 from napari_brainvae.widgets.background import Latest, PluginWidget
 from napari_brainvae.widgets.choice import LayerChoice, has_sections
-from napari_brainvae.widgets.layers import AXES, population_of, section_geometry
+from napari_brainvae.widgets.layers import AXES, add_quietly, population_of, section_geometry
 from napari_brainvae.widgets.source import MADE_HERE, notify
 from napari_brainvae.widgets.tree import StructureView
 
@@ -68,7 +68,7 @@ class AtlasWidget(PluginWidget):
         self._edit = QPushButton("Edit as shapes", enabled=False)
         self._edit.setToolTip("Draw the structure's outline into a Shapes layer.")
         self._arrange()
-        self._atlas: Atlas | None = None
+        self._opened: Path | None = None
         self._drawn: DrawnPlane | None = None
         self._structure: int | None = None
         self._made: dict[str, Layer] = {}
@@ -127,10 +127,10 @@ class AtlasWidget(PluginWidget):
 
     def refresh(self, event: Any = None) -> None:
         """Ask for the plane."""
-        if self._directory.value is None:
+        if self._opened is None:
             return
         plane = self._plane.value() if self._plane.isEnabled() else self._known_plane()
-        self.latest.request(self._directory.value, plane, *self._size())
+        self.latest.request(self._opened, plane, *self._size())
 
     def add_region(self) -> AtlasRegion | None:
         """Offer the selected structure to the other widgets; give what was added."""
@@ -148,7 +148,7 @@ class AtlasWidget(PluginWidget):
             return None
         polygons = mask_to_polygons(shown.mask(region, self._drawn_shape())(), TOLERANCE)
         color = self._drawn.atlas.colors[self._structure]
-        layer = self.viewer.add_shapes(
+        layer = Shapes(
             polygons,
             shape_type="polygon",
             name=region.name,
@@ -156,6 +156,7 @@ class AtlasWidget(PluginWidget):
             face_color=[(*color[:3], 0.3)],
             **self._geometry(),
         )
+        self.viewer.add_layer(layer)
         layer.mode = "direct"
         return layer
 
@@ -167,6 +168,7 @@ class AtlasWidget(PluginWidget):
         self.viewer.layers.events.removed.disconnect(self._removed)
 
     def _open(self, directory: Path | None) -> None:
+        self._opened = directory
         if directory is not None:
             self._about.setText(f"Opening {directory} …")
             self._plane.setEnabled(False)
@@ -201,9 +203,7 @@ class AtlasWidget(PluginWidget):
         self._plane.blockSignals(False)
         name = f"{drawn.atlas.directory.name}, plane {drawn.plane}"
         if not self._made.keys() & {"atlas", "outlines"}:
-            active = self.viewer.layers.selection.active
             self._made |= add_plane(self.viewer, drawn, self._geometry(), name)
-            self.viewer.layers.selection.active = active or self._made["atlas"]
         else:
             update_plane(self._made, drawn, self._geometry())
         for part, layer in self._made.items():
@@ -231,7 +231,7 @@ class AtlasWidget(PluginWidget):
         self._about.setText("This cannot be shown as an atlas plane; see the notification.")
         for layer in list(self._made.values()):
             self.viewer.layers.remove(layer)
-        self._drawn = None
+        self._drawn = self._opened = None
 
     def _geometry(self) -> dict[str, Any]:
         if self.sections.layer is not None:
@@ -270,12 +270,10 @@ class AtlasWidget(PluginWidget):
         self._about.setText(f"<b>{structure.name}</b><br>{mask.sum():,} px, {area:.2f} mm²")
         image = mask.astype(np.uint8)
         if "structure" not in self._made:
-            active = self.viewer.layers.selection.active
-            self._made["structure"] = self.viewer.add_labels(
-                image, metadata={MADE_HERE: "structure"}, opacity=1, **self._geometry()
-            )
-            self._made["structure"].contour = 2
-            self.viewer.layers.selection.active = active
+            made = Labels(image, metadata={MADE_HERE: "structure"}, opacity=1, **self._geometry())
+            made.contour = 2
+            add_quietly(self.viewer, made)
+            self._made["structure"] = made
         layer = self._made["structure"]
         layer.data, layer.name = image, f"structure: {structure.acronym}"
         layer.colormap = {0: CLEAR, 1: "white", None: CLEAR}

@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from napari.layers import Labels, Layer
+from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
 from napari_brainvae.atlas import Atlas, Side, outlines
 from napari_brainvae.regions import DEFAULT_REGIONS, Mask
 from napari_brainvae.structures import Labels as LabelImage
+from napari_brainvae.widgets.layers import add_quietly
 from napari_brainvae.widgets.source import MADE_HERE
 
 ATLAS = "brainvae_atlas"
@@ -162,7 +163,7 @@ def add_plane(
     viewer: Any, drawn: DrawnPlane, geometry: dict[str, Any], name: str
 ) -> dict[str, Layer]:
     """Add the layers of a plane: colours, and borders above them."""
-    labels = viewer.add_labels(
+    labels = Labels(
         drawn.labels,
         name=f"atlas: {name}",
         opacity=0.4,
@@ -172,7 +173,7 @@ def add_plane(
         **geometry,
     )
     labels.editable = False
-    borders = viewer.add_image(
+    borders = Image(
         drawn.borders.astype(np.float32),
         name=f"outlines: {name}",
         colormap="gray",
@@ -182,6 +183,8 @@ def add_plane(
         metadata={MADE_HERE: "outlines"},
         **geometry,
     )
+    add_quietly(viewer, labels)
+    add_quietly(viewer, borders)
     return {"atlas": labels, "outlines": borders}
 
 

@@ -105,6 +105,16 @@ def section_geometry(layer: Layer, shape: tuple[int, int]) -> dict[str, Any]:
     }
 
 
+def add_quietly(viewer: Any, layer: Layer, position: int | None = None) -> None:
+    """Add a layer, on top or where it is told, and leave the active layer active.
+
+    ``viewer.add_image`` and its like give widgets a proxy, which is not the layer in the list.
+    """
+    active = viewer.layers.selection.active
+    viewer.layers.insert(len(viewer.layers) if position is None else position, layer)
+    viewer.layers.selection.active = next((each for each in viewer.layers if each == active), layer)
+
+
 def shapes_in_pixels(
     shapes: Shapes, sections: Layer, shape: tuple[int, int]
 ) -> list[npt.NDArray[np.float64]]:

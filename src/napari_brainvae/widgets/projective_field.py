@@ -42,6 +42,7 @@ from napari_brainvae.widgets.field_steps import (
     all_fields,
 )
 from napari_brainvae.widgets.layers import (
+    add_quietly,
     canvas_grid,
     population_of,
     section_geometry,
@@ -243,9 +244,7 @@ class ProjectiveFieldWidget(PluginWidget):
             made = Image(
                 picture, name=name, metadata={MADE_HERE: part}, visible=visible, **look, **geometry
             )
-            active = self.viewer.layers.selection.active
-            self.viewer.layers.insert(self._place(part), made)
-            self.viewer.layers.selection.active = active
+            add_quietly(self.viewer, made, self._place(part))
             self._made[part] = made
             return
         made.data, made.name = picture, name

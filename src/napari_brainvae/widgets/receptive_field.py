@@ -27,7 +27,7 @@ from napari_brainvae.preprocess import Images
 from napari_brainvae.receptive_field import Shift, check_content, factor_shift
 from napari_brainvae.widgets.background import Latest, PluginWidget
 from napari_brainvae.widgets.controls import Controls
-from napari_brainvae.widgets.layers import population_of, section_geometry, shown_index
+from napari_brainvae.widgets.layers import add_quietly, population_of, section_geometry, shown_index
 from napari_brainvae.widgets.measure import MeasurePanel
 from napari_brainvae.widgets.plots import FigureView, shift_bars
 from napari_brainvae.widgets.region_list import RegionList, Wanted
@@ -200,10 +200,8 @@ class ReceptiveFieldWidget(PluginWidget):
                 contrast_limits=(0, bright),
                 **geometry,
             )
-            active = self.viewer.layers.selection.active
             # Right above the sections: regions and outlines stay on top.
-            self.viewer.layers.insert(self.viewer.layers.index(layer) + 1, made)
-            self.viewer.layers.selection.active = active
+            add_quietly(self.viewer, made, self.viewer.layers.index(layer) + 1)
             self._made = made
             return
         self._made.data, self._made.name = section, name

@@ -209,7 +209,7 @@ class RegionList(QWidget):
             self.changed.emit()
 
     def _rebuild(self, event: Any = None) -> None:
-        """List all regions again; what was checked and current stays so."""
+        """List all regions again; what was checked and current stays so; a new layer is current."""
         states = {_name_of(item): item.checkState() for item in self._items()}
         current = self._list.currentItem()
         before = None if current is None else _name_of(current)
@@ -222,7 +222,8 @@ class RegionList(QWidget):
             item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
             item.setCheckState(states.get(_name_of(item), Qt.CheckState.Checked))
             self._list.addItem(item)
-            if _name_of(item) == before:
+            new = isinstance(key, Shapes) and _name_of(item) not in states
+            if new or (chosen is None and _name_of(item) == before):
                 chosen = item
         self._list.setCurrentItem(chosen or self._list.item(self._list.count() - 1))
         self._list.blockSignals(False)
@@ -264,7 +265,7 @@ class RegionList(QWidget):
 
     def _add_shapes(self, outlines: list[Any], name: str) -> Shapes:
         shape = self._full_shape()
-        return self.viewer.add_shapes(
+        layer = Shapes(
             outlines,
             ndim=2,
             name=name,
@@ -274,6 +275,8 @@ class RegionList(QWidget):
             edge_width=1,
             **section_geometry(self.sections, shape),
         )
+        self.viewer.add_layer(layer)
+        return layer
 
     def _ask_save(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Save region", "region.json", FILES)

@@ -1,0 +1,312 @@
+"""``python -m training.sweep``: the paper's grid of beta and L, on one machine or a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, Field, field_validator
+from pydantic_settings import CliPositionalArg
+
+from training.cli import main
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from distributed import Client
+
+Cell = dict[str, Any]
+"""A beta-VAE (kind 'vae', beta, latent_dim) or a PCA (kind 'pca', latent_dim)."""
+
+
+class SweepOptions(BaseModel):
+    """Fit a beta-VAE for each beta and L, with PCA and VAE (beta 1) beside, and measure them.
+
+    Each cell's result is a file of its own in OUT/cells as soon as it is done. Stop the sweep at
+    any time and give the same command again: what is finished is not repeated. At the end stand
+    table.csv, inflections.csv and the curves over L. Without --scheduler it runs on this machine.
+    """
+
+    population: CliPositionalArg[Path] = Field(
+        description="Sections of many brains; on a cluster, a path that every worker can read."
+    )
+    out: Path = Field(description="Folder for the results; new, or that of the same sweep.")
+    betas: str = Field("1:20", description="Values of beta: FROM:TO, FROM:TO:STEP or 1,3,4.5.")
+    latent_dims: str = Field("4:20", description="Numbers of factors L, likewise.")
+    recipe: Literal["paper", "fast"] = Field("fast", description="As in training.fit.")
+    steps: int | None = Field(None, ge=1, description="Training steps a cell; the recipe's.")
+    held_out: float = Field(
+        0.2, gt=0, lt=1, description="Share of the brains kept out of the fits, to measure on."
+    )
+    seed: int = Field(0, ge=0, description="Of the split and of each fit.")
+    threads: int | None = Field(None, ge=1, description="CPU threads of a fit.")
+    scheduler: str | None = Field(
+        None, description="Address of a dask scheduler, such as tcp://node:8786; see docs/sweep.md."
+    )
+    workers: int = Field(2, ge=1, description="Processes on this machine, without --scheduler.")
+
+    @field_validator("betas")
+    @classmethod
+    def _betas_are_numbers(cls, text: str) -> str:
+        numbers(text, smallest=0)
+        return text
+
+    @field_validator("latent_dims")
+    @classmethod
+    def _latent_dims_are_integers(cls, text: str) -> str:
+        if any(n != int(n) for n in numbers(text, smallest=1)):
+            raise ValueError(f"numbers of factors are whole: {text!r}")
+        return text
+
+
+def numbers(text: str, *, smallest: float) -> list[float]:
+    """Read ``FROM:TO``, ``FROM:TO:STEP`` or ``A,B,C``, ends included.
+
+    Raises
+    ------
+    ValueError
+        If it is not that, empty, or below ``smallest``.
+    """
+    try:
+        if ":" in text:
+            first, last, *more = (float(part) for part in text.split(":"))
+            step = more[0] if more else 1.0
+            if len(more) > 1 or step <= 0:
+                raise ValueError
+            found = [first + i * step for i in range(int((last - first) / step + 1e-9) + 1)]
+        else:
+            found = sorted({float(part) for part in text.split(",")})
+    except (ValueError, OverflowError) as error:
+        raise ValueError(f"{text!r} is neither FROM:TO, FROM:TO:STEP nor a list A,B") from error
+    if not found or not all(smallest <= n < 1e6 for n in found):
+        raise ValueError(f"{text!r} names no number from {smallest:g} on")
+    return found
+
+
+def cells(options: SweepOptions) -> list[Cell]:
+    """Every cell of the grid, beta 1 always among them."""
+    betas = sorted({1.0, *numbers(options.betas, smallest=0)})
+    dims = [int(n) for n in numbers(options.latent_dims, smallest=1)]
+    grid = [{"kind": "pca", "latent_dim": n} for n in dims]
+    return grid + [{"kind": "vae", "beta": b, "latent_dim": n} for n in dims for b in betas]
+
+
+def name_of(cell: Cell) -> str:
+    """The name of a cell, by which it is done once."""
+    size = f"L-{cell['latent_dim']}"
+    return f"pca_{size}" if cell["kind"] == "pca" else f"beta-{cell['beta']:g}_{size}"
+
+
+def sweep(options: SweepOptions) -> pd.DataFrame:
+    """Run `training.sweep` with these options.
+
+    Raises
+    ------
+    ValueError, OSError
+        For bad input, before anything is written; at the end, if cells failed.
+    """
+    from distributed import as_completed
+
+    from napari_brainvae.files import write_text
+
+    _begin(options)
+    folder = options.out / "cells"
+    grid = {name_of(cell): cell for cell in cells(options)}
+    missing = {n: c for n, c in grid.items() if not (folder / f"{n}.json").exists()}
+    print(f"{len(grid)} cells, {len(grid) - len(missing)} of them done before", flush=True)
+    failed: list[str] = []
+    if missing:
+        task = options.model_dump(exclude={"out", "scheduler", "workers"})
+        with _client(options, len(missing)) as client:
+            # Not pure: a cell that failed before is tried again, not remembered by the scheduler.
+            futures = {
+                client.submit(run_cell, cell, task, key=f"{name}-{client.id}", pure=False): name
+                for name, cell in missing.items()
+            }
+            for future in as_completed(futures):
+                name = futures[future]
+                error = future.exception()
+                if error is None:
+                    write_text(folder / f"{name}.json", json.dumps(future.result(), indent=2))
+                    done = len(list(folder.glob("*.json")))
+                    print(f"{name} done, {done} of {len(grid)}", flush=True)
+                else:
+                    failed.append(f"{name} ({' '.join(str(error).split())})")
+                    print(f"{name} failed: {error}", flush=True)
+    table = assemble(folder, list(grid))
+    if len(table):
+        _write_results(options, table)
+    if failed:
+        raise ValueError(
+            f"{len(failed)} cell(s) failed; the same command tries them again: {'; '.join(failed)}"
+        )
+    return table
+
+
+def _begin(options: SweepOptions) -> None:
+    """Write what the sweep is, or see that it is the one that was begun in this folder."""
+    from napari_brainvae.files import write_text
+    from napari_brainvae.population import Population
+    from training.run import split
+
+    population = Population.open(options.population)
+    split(population, options.held_out, options.seed)
+    # Where it runs, and how far the grid reaches, may change; what a cell is may not.
+    free = {"out", "population", "betas", "latent_dims", "scheduler", "workers", "threads"}
+    record = {
+        "options": options.model_dump(mode="json", exclude=free),
+        "fingerprint": population.fingerprint(),
+    }
+    path = options.out / "sweep.json"
+    if not path.exists():
+        if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+            raise FileExistsError(f"{options.out} is not empty and holds no sweep: give another")
+        write_text(path, json.dumps(record, indent=2) + "\n")
+    elif json.loads(path.read_text()) != record:
+        raise ValueError(f"the sweep in {options.out} was begun with other data or options")
+
+
+@contextmanager
+def _client(options: SweepOptions, tasks: int) -> Iterator[Client]:
+    """Connect to the scheduler that was named, or start one with workers on this machine."""
+    from dask import config
+    from distributed import Client, LocalCluster
+
+    if options.scheduler is not None:
+        try:
+            client = Client(options.scheduler, timeout=20)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise OSError(f"no dask scheduler answers at {options.scheduler}") from error
+        with client:
+            yield client
+        return
+    # A worker that the system kills must not take a cell with it for good.
+    with (
+        config.set({"distributed.scheduler.allowed-failures": 10}),
+        LocalCluster(
+            n_workers=min(options.workers, tasks),
+            threads_per_worker=1,
+            host="127.0.0.1",
+            dashboard_address=None,
+        ) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+def run_cell(cell: Cell, task: dict[str, Any]) -> dict[str, Any]:
+    """Fit and measure one cell; runs on a worker.
+
+    Returns
+    -------
+    dict
+        The cell and what was measured on the held-out brains, as plain JSON data.
+    """
+    import contextlib
+    import io
+    import tempfile
+    import time
+
+    began = time.monotonic()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        model = _fit_cell(cell, task, Path(folder))
+    found = _measure_cell(model, task)
+    return {**cell, **found, "seconds": round(time.monotonic() - began, 1)}
+
+
+def _fit_cell(cell: Cell, task: dict[str, Any], folder: Path) -> Any:
+    from napari_brainvae.checkpoint import load_checkpoint
+    from training.fit import FitOptions, fit
+    from training.pca import PCAOptions, fit_pca
+
+    same = {name: task[name] for name in ("population", "held_out", "seed")}
+    same["latent_dim"] = cell["latent_dim"]
+    if cell["kind"] == "pca":
+        path = folder / "pca.safetensors"
+        fit_pca(PCAOptions(out=path, **same))
+    else:
+        path = folder / "run" / "model.safetensors"
+        more = {name: task[name] for name in ("recipe", "steps", "threads")}
+        options = FitOptions(out=path.parent, beta=cell["beta"], **same, **more)
+        # No state is saved on the way: a cell that is lost begins anew.
+        fit(options.model_copy(update={"checkpoint_every": 10**9}))
+    return load_checkpoint(path)
+
+
+def _measure_cell(model: Any, task: dict[str, Any]) -> dict[str, Any]:
+    import numpy as np
+
+    from napari_brainvae.metrics import (
+        active_units,
+        cw_ssim,
+        image_quality,
+        pca_frechet_distance,
+        split_half_floor,
+    )
+    from napari_brainvae.population import Population
+    from training.measures import FEWEST, HeldOut, tissue_weights
+    from training.run import split
+
+    population = Population.open(task["population"])
+    _, index = split(population, task["held_out"], task["seed"])
+    held = HeldOut.read(Path(task["population"]), population, model.header.preprocessing, index)
+    mean, _ = model.encode(held.sections)
+    drawn = model.decode(mean)
+    real = held.sections if held.clean is None else held.clean
+    enough = len(index) >= FEWEST
+    quality = image_quality(real, drawn)
+    return {
+        "truth": "section as it is" if held.clean is None else "clean section",
+        "held_out": len(index),
+        "cw_ssim": float(np.mean(cw_ssim(real, drawn, weights=tissue_weights(real)))),
+        "pca_frechet": pca_frechet_distance(real, drawn) if enough else None,
+        "frechet_floor": split_half_floor(real, seed=task["seed"]) if enough else None,
+        "squared_error": float(quality["mse"].mean()),
+        "psnr": float(quality["psnr"].mean()),
+        "active_units": active_units(mean),
+    }
+
+
+def assemble(folder: Path, names: list[str]) -> pd.DataFrame:
+    """Put the finished cells of the grid into one table; a cell is a file, so none is there twice.
+
+    Raises
+    ------
+    ValueError
+        If a file cannot be read.
+    """
+    import pandas as pd
+
+    rows = []
+    for name in names:
+        path = folder / f"{name}.json"
+        if path.exists():
+            try:
+                rows.append({"cell": name, **json.loads(path.read_text())})
+            except ValueError as error:
+                raise ValueError(f"{path} cannot be read: {error}; delete it") from error
+    return pd.DataFrame(rows)
+
+
+def _write_results(options: SweepOptions, table: pd.DataFrame) -> None:
+    from napari_brainvae.figures import save_figure
+    from napari_brainvae.files import replacing
+    from training.curves import curves_figure, inflections
+
+    turns = inflections(table)
+    for name, content in {"table": table, "inflections": turns}.items():
+        with replacing(options.out / f"{name}.csv") as beside:
+            content.to_csv(beside, index=False)
+    figure = curves_figure(table, turns)
+    save_figure(figure, options.out / "curves", {"options": options.model_dump(mode="json")})
+    print(turns.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main(SweepOptions, sweep, program="python -m training.sweep")
