@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import napari
 from qtpy.QtWidgets import QApplication
@@ -39,14 +40,15 @@ def demo_viewer() -> napari.Viewer:
     return viewer
 
 
-def save(viewer: napari.Viewer, name: str) -> None:
-    """Write the whole window."""
+def save(viewer: napari.Viewer, name: str, *, keep: bool = False) -> None:
+    """Write the whole window, and close it unless it is to be kept."""
     viewer.reset_view()
     settle()
     IMAGES.mkdir(exist_ok=True)
     viewer.screenshot(IMAGES / f"{name}.png", canvas_only=False, flash=False)
     print(IMAGES / f"{name}.png")
-    viewer.close()
+    if not keep:
+        viewer.close()
 
 
 def reconstruct() -> None:
@@ -64,5 +66,63 @@ def reconstruct() -> None:
     save(viewer, "reconstruct")
 
 
+def with_atlas(viewer: napari.Viewer, folder: Path) -> object:
+    """Open the atlas of the drawn anatomy over the demo population."""
+    from napari_brainvae.phantom import DEMO, draw_section, write_phantom_atlas
+
+    if not folder.exists():
+        write_phantom_atlas(draw_section(DEMO.height, DEMO.width), folder)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
+    widget.open_atlas(folder)
+    wait(lambda: any(layer.name.startswith("outlines") for layer in viewer.layers))
+    wait(lambda: widget.latest.idle)
+    return widget
+
+
+def atlas(folder: Path) -> None:
+    """The structure tree, and the hippocampal formation as shapes to edit."""
+    viewer = demo_viewer()
+    widget = with_atlas(viewer, folder)
+    widget.tree.choose(widget._drawn.atlas.structure("HPF").id)
+    widget.side = "left"
+    widget.edit_as_shapes()
+    save(viewer, "atlas")
+
+
+def receptive_field(folder: Path) -> None:
+    """The population measured: regions x factors."""
+    viewer = demo_viewer()
+    viewer.window.remove_dock_widget(with_atlas(viewer, folder))
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Receptive field")
+    wait(lambda: widget.source.ready)
+    widget.regions.select("HPF")
+    widget.weight.setValue(-1)
+    wait(lambda: widget.latest.idle)
+    for layer in viewer.layers:
+        layer.visible = layer.name.startswith(("perturbed", "outlines"))
+    save(viewer, "receptive_field", keep=True)
+    widget.tabs.setCurrentIndex(1)
+    widget.population.measure()
+    wait(lambda: not widget.population.job.running)
+    settle(5)  # the figures are drawn in the background
+    save(viewer, "impact")
+
+
+def projective_field(folder: Path) -> None:
+    """Where every factor acts, over the outlines of the atlas."""
+    viewer = demo_viewer()
+    viewer.window.remove_dock_widget(with_atlas(viewer, folder))
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Projective field")
+    wait(lambda: widget.source.ready)
+    wait(lambda: widget.latest.idle)
+    widget.compute_all()
+    wait(lambda: not widget.job.running)
+    widget._grid.setChecked(True)
+    save(viewer, "projective_field")
+
+
 if __name__ == "__main__":
-    reconstruct()
+    with TemporaryDirectory() as scratch:
+        reconstruct()
+        for picture in (atlas, receptive_field, projective_field):
+            picture(Path(scratch) / "drawn.atlas")

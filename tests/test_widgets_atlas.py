@@ -86,7 +86,7 @@ def test_another_plane_replaces_the_first(lopsided, sections):
     plane = made["atlas"].metadata[ATLAS]
     told = []
     plane.changed.connect(lambda: told.append(plane.plane))
-    update_plane(made, draw_plane(lopsided, 2, (10, 16), 25.0), geometry)
+    update_plane(made, draw_plane(lopsided, 2, (10, 16), 25.0), geometry, "y")
     assert told == [2]
     [value] = np.unique(made["atlas"].data[made["atlas"].data > 0])
     assert "999" in made["atlas"].features["structure"][value - 1]

@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from matplotlib.figure import Figure
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pydantic import BaseModel, Field
+from qtpy.QtCore import QPoint, Qt
 
 from napari_brainvae.checkpoint import fingerprint, save_checkpoint
 from napari_brainvae.impact import impact_matrix
@@ -28,6 +30,7 @@ from napari_brainvae.projective_field import (
 from napari_brainvae.receptive_field import factor_shift
 from napari_brainvae.regions import Region, polygons_to_mask
 from napari_brainvae.widgets.atlas_plane import ATLAS, AtlasRegion, add_plane, draw_plane
+from napari_brainvae.widgets.bars import tick_step
 from napari_brainvae.widgets.controls import bounds
 from napari_brainvae.widgets.layers import (
     add_quietly,
@@ -35,6 +38,7 @@ from napari_brainvae.widgets.layers import (
     section_geometry,
     shapes_in_pixels,
 )
+from napari_brainvae.widgets.plots import FigureView
 from napari_brainvae.widgets.region_list import placed
 
 PLUGIN = "napari-brainvae"
@@ -220,6 +224,7 @@ def test_the_weight_moves_section_and_bars(viewer, receptive, population, atlas,
     asked = []
     compute = widget.latest._compute
     widget.latest._compute = lambda *a: asked.append(a[-2]) or compute(*a)
+    viewer.dims.set_point(0, 12)
     widget.regions.select("HPF")
     for weight in np.linspace(0, -1, 30):
         widget.weight.setValue(weight)
@@ -235,9 +240,7 @@ def test_the_weight_moves_section_and_bars(viewer, receptive, population, atlas,
         assert np.array_equal(layer.data, expected.section)
         assert np.array_equal(layer.scale, viewer.layers["phantom"].scale[1:])
         assert viewer.layers.index(layer) == 1, "right above the sections"
-        qtbot.waitUntil(lambda: widget.bars.latest.idle, timeout=LONG)
-        bars = [bar.get_height() for bar in widget.bars.figure.axes[0].patches]
-        assert np.allclose(bars, expected.shift, atol=1e-4)
+        assert np.allclose(widget.bars.shift, expected.shift, atol=1e-4)
 
     is_shown(12, -1)
     viewer.dims.set_point(0, 5)
@@ -250,6 +253,7 @@ def test_the_weight_moves_section_and_bars(viewer, receptive, population, atlas,
 
 def test_drawn_regions_follow_their_layer_and_are_kept_in_files(viewer, receptive, qtbot, tmp_path):
     widget = receptive
+    widget.weight.setValue(-1)
     layer = widget.regions.new()
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=LONG)
     assert "'region' is empty: draw a polygon" in widget._message.text()
@@ -348,23 +352,33 @@ def test_the_population_is_measured_and_exported(viewer, receptive, population, 
     assert "must be below" in panel._about.text()
 
 
-def test_clicks_find_their_cell(receptive, qtbot):
-    from napari_brainvae.widgets.plots import shift_bars
-
-    view = receptive.bars
+def test_clicks_find_their_cell(qtbot):
+    view = FigureView(200)
+    qtbot.addWidget(view)
     clicked = []
     view.clicked.connect(lambda *where: clicked.append(where))
-    qtbot.waitUntil(lambda: view.figure is not None and view.latest.idle, timeout=LONG)
-    view.show_figure(lambda: shift_bars(np.zeros(4, np.float32), 1.0, "x"))
-    qtbot.waitUntil(lambda: view.latest.idle, timeout=LONG)
-    axes = view.figure.axes[0]
-    x, y = axes.transData.transform((2, 0.5)) / view.figure.bbox.size
-    from qtpy.QtCore import QPoint, Qt
+    view.resize(300, 200)
+    view.show()
 
+    def draw():
+        figure = Figure(layout="constrained")
+        figure.subplots().imshow(np.zeros((3, 5)))
+        return figure
+
+    view.show_figure(draw)
+    qtbot.waitUntil(lambda: view.figure is not None and view.latest.idle, timeout=LONG)
+    x, y = view.figure.axes[0].transData.transform((4, 1)) / view.figure.bbox.size
     point = QPoint(round(x * view.width()), round((1 - y) * view.height()))
     qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=point)
     assert clicked[0][0] == 0
-    assert np.allclose(clicked[0][1:], (2, 0.5), atol=0.05)
+    assert np.allclose(clicked[0][1:], (4, 1), atol=0.05)
+    view.release()
+
+
+@pytest.mark.parametrize(("limit", "step"), [(1, 0.2), (1.5, 0.5), (4.7, 1), (10, 2), (0.3, 0.1)])
+def test_ticks_are_round(limit, step):
+    assert tick_step(limit) == pytest.approx(step)
+    assert 2 <= limit / step <= 5
 
 
 def test_closing_in_mid_run_stops_everything(viewer, atlas, qtbot):
@@ -410,7 +424,9 @@ def test_one_factor_and_a_population_of_one(viewer, qtbot, tmp_path, population)
     widget.population.pages.setCurrentIndex(1)
     qtbot.waitUntil(lambda: "at least 2 regions" in view._message, timeout=LONG)
 
-    widget.source.layer = viewer.add_image(sections[3], name="one")
+    widget.source.layer = viewer.add_image(
+        sections[3], name="one", **section_geometry(viewer.layers["phantom"], (64, 80))
+    )
     widget.population.measure()
     done(widget, qtbot)
     assert "cannot be fitted to 1 section" in widget.population._about.text()

@@ -220,9 +220,9 @@ def image_metrics(real: Images, drawn: Images, dtcwt: npt.NDArray[np.intp]) -> d
         "SSIM": quality["ssim"],
         STEERABLE: np.asarray(cw_ssim(real, drawn, weights=tissue)),
         CENTRE: np.asarray(cw_ssim(real, drawn)),
-        DTCWT: np.full(len(real), np.nan),
     }
     if len(dtcwt):
+        values[DTCWT] = np.full(len(real), np.nan)
         values[DTCWT][dtcwt] = cw_ssim(
             real[dtcwt],
             drawn[dtcwt],

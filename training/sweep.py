@@ -125,8 +125,8 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
                 client.submit(run_cell, cell, task, key=f"{name}-{client.id}", pure=False): name
                 for name, cell in missing.items()
             }
-            for future in as_completed(futures):
-                name = futures[future]
+            for future in as_completed(list(futures)):
+                name = futures.pop(future)
                 error = future.exception()
                 if error is None:
                     write_text(folder / f"{name}.json", json.dumps(future.result(), indent=2))
@@ -135,6 +135,8 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
                 else:
                     failed.append(f"{name} ({' '.join(str(error).split())})")
                     print(f"{name} failed: {error}", flush=True)
+                # Else the scheduler would do it again when the worker that holds it dies.
+                future.release()
     table = assemble(folder, list(grid))
     if len(table):
         _write_results(options, table)
@@ -176,7 +178,7 @@ def _client(options: SweepOptions, tasks: int) -> Iterator[Client]:
 
     if options.scheduler is not None:
         try:
-            client = Client(options.scheduler, timeout=20)
+            client = Client(options.scheduler)
         except (OSError, ValueError, TimeoutError) as error:
             raise OSError(f"no dask scheduler answers at {options.scheduler}") from error
         with client:

@@ -19,7 +19,8 @@ THRESHOLD = 5.0
 leakage and missing tissue and cost least on clean sections (phantom on the real template)."""
 
 ROUNDS = 8
-"""Missing tissue over a sixth of the section has converged by then."""
+"""Most sections have settled by then. On the same phantom, with PCA, 16 rounds brought the error on
+missing tissue down by another tenth, at twice the cost, and 32 no further."""
 
 FAINTEST = 1e-3
 """Residuals of this size, of a full scale of 1, are nothing, however small the spread."""

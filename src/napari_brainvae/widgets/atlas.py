@@ -36,7 +36,13 @@ from napari_brainvae.widgets.atlas_plane import (
 )
 from napari_brainvae.widgets.background import Latest, PluginWidget
 from napari_brainvae.widgets.choice import LayerChoice, has_sections
-from napari_brainvae.widgets.layers import AXES, add_quietly, population_of, section_geometry
+from napari_brainvae.widgets.layers import (
+    AXES,
+    add_quietly,
+    population_of,
+    section_geometry,
+    update_layer,
+)
 from napari_brainvae.widgets.source import MADE_HERE, notify
 from napari_brainvae.widgets.tree import StructureView
 
@@ -205,10 +211,7 @@ class AtlasWidget(PluginWidget):
         if not self._made.keys() & {"atlas", "outlines"}:
             self._made |= add_plane(self.viewer, drawn, self._geometry(), name)
         else:
-            update_plane(self._made, drawn, self._geometry())
-        for part, layer in self._made.items():
-            if part in ("atlas", "outlines"):
-                layer.name = f"{part}: {name}"
+            update_plane(self._made, drawn, self._geometry(), name)
         self.tree.show_tree(drawn.atlas, drawn.present())
         self._tell(drawn)
         self._outline_structure()
@@ -274,11 +277,9 @@ class AtlasWidget(PluginWidget):
             made.contour = 2
             add_quietly(self.viewer, made)
             self._made["structure"] = made
-        layer = self._made["structure"]
-        layer.data, layer.name = image, f"structure: {structure.acronym}"
-        layer.colormap = {0: CLEAR, 1: "white", None: CLEAR}
-        for name, value in self._geometry().items():
-            setattr(layer, name, value)
+            made.colormap = {0: CLEAR, 1: "white", None: CLEAR}
+        name = f"structure: {structure.acronym}"
+        update_layer(self._made["structure"], image, name, self._geometry())
 
     def _structure_mask(self) -> Mask | None:
         region = self._region()

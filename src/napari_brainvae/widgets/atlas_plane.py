@@ -17,7 +17,7 @@ from psygnal import Signal
 from napari_brainvae.atlas import Atlas, Side, outlines
 from napari_brainvae.regions import DEFAULT_REGIONS, Mask
 from napari_brainvae.structures import Labels as LabelImage
-from napari_brainvae.widgets.layers import add_quietly
+from napari_brainvae.widgets.layers import add_quietly, update_layer
 from napari_brainvae.widgets.source import MADE_HERE
 
 ATLAS = "brainvae_atlas"
@@ -188,17 +188,16 @@ def add_plane(
     return {"atlas": labels, "outlines": borders}
 
 
-def update_plane(layers: dict[str, Layer], drawn: DrawnPlane, geometry: dict[str, Any]) -> None:
+def update_plane(
+    layers: dict[str, Layer], drawn: DrawnPlane, geometry: dict[str, Any], name: str
+) -> None:
     """Put another plane into the layers that `add_plane` made."""
     if (labels := layers.get("atlas")) is not None:
-        labels.data = drawn.labels
+        update_layer(labels, drawn.labels, f"atlas: {name}", geometry)
         labels.features, labels.colormap = drawn.features, drawn.colormap
         labels.metadata[ATLAS].show(drawn.atlas, drawn.plane, drawn.pixel_size_um)
     if (borders := layers.get("outlines")) is not None:
-        borders.data = drawn.borders.astype(np.float32)
-    for layer in layers.values():
-        for key, value in geometry.items():
-            setattr(layer, key, value)
+        update_layer(borders, drawn.borders.astype(np.float32), f"outlines: {name}", geometry)
 
 
 def is_atlas(layer: Layer) -> bool:

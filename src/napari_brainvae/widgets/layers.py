@@ -115,6 +115,17 @@ def add_quietly(viewer: Any, layer: Layer, position: int | None = None) -> None:
     viewer.layers.selection.active = next((each for each in viewer.layers if each == active), layer)
 
 
+def update_layer(layer: Layer, data: Any, name: str, geometry: dict[str, Any]) -> None:
+    """Show other data in a layer; what is as before is not set again, which would cost time."""
+    layer.data = data
+    if layer.name != name:
+        layer.name = name
+    for key, value in geometry.items():
+        now = layer.affine.affine_matrix if key == "affine" else getattr(layer, key)
+        if not np.array_equal(now, value):
+            setattr(layer, key, value)
+
+
 def shapes_in_pixels(
     shapes: Shapes, sections: Layer, shape: tuple[int, int]
 ) -> list[npt.NDArray[np.float64]]:

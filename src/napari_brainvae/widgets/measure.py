@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from pydantic import ValidationError
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
@@ -48,6 +49,7 @@ class Measured:
     """An impact matrix and what it was measured with."""
 
     impact: Impact
+    scores: pd.DataFrame
     regions: dict[str, Region]
     model: Model
     population: Population
@@ -204,12 +206,14 @@ class MeasurePanel(QWidget):
         self.finished.emit()
 
     def _show(self) -> None:
+        if self.measured is None:
+            return
         impact = self._in_direction()
         self.heat_map.show_figure(lambda: impact_heatmap(impact))
         row, factor = np.unravel_index(int(impact.matrix().argmax()), impact.matrix().shape)
         self.show_cell(int(row), int(factor))
         self.covariance.show_figure(lambda: factor_covariance(impact))
-        self._scores.setText(_scores(impact))
+        self._scores.setText(_scores(self.measured.scores, impact.options))
 
     def show_cell(self, row: int, factor: int) -> None:
         """Show the two distributions of a region's row and a factor, from 0."""
@@ -274,14 +278,12 @@ def _measure(
         impact = impact_matrix(model, population, masks, options, progress=progress)
     except ValueError as error:
         return str(error)
-    _ = impact.intervals  # found here, not where they are shown
-    return Measured(impact, regions, model, population)
+    return Measured(impact, impact.scores(), regions, model, population)
 
 
-def _scores(impact: Impact) -> str:
+def _scores(table: pd.DataFrame, options: ImpactOptions) -> str:
     """Disentanglement scores in the direction on show, as a table."""
-    table = impact.scores()
-    table = table[table["direction"] == impact.options.direction].set_index("score")
+    table = table[table["direction"] == options.direction].set_index("score")
     table = table.reindex([name for name in SCORES if name in table.index])
     rows = [
         f"<tr><td>{title}</td><td>&nbsp; <b>{row.value:.3f}</b></td>"
@@ -290,5 +292,5 @@ def _scores(impact: Impact) -> str:
     ]
     if not rows:
         return "Scores compare at least 2 regions and 2 factors."
-    level = f"{impact.options.confidence:.0%} intervals over brains"
+    level = f"{options.confidence:.0%} intervals over brains"
     return f"<table>{''.join(rows)}</table>{level}"

@@ -14,7 +14,6 @@ from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_brainvae.figures import HIGH, LOW
 from napari_brainvae.widgets.background import Latest
 
 Draw = Callable[[], Figure]
@@ -143,18 +142,3 @@ def _render(
         canvas = FigureCanvasAgg(figure)
         canvas.draw()
         return draw, figure, np.asarray(canvas.buffer_rgba()).copy()
-
-
-def shift_bars(shift: npt.NDArray[np.float32], limit: float, title: str) -> Figure:
-    """Draw each factor's shift ``(L,)`` in units of its spread over the population."""
-    figure = Figure(layout="constrained")
-    axes = figure.subplots()
-    names = [f"F{i + 1}" for i in range(len(shift))]
-    axes.bar(names, shift, color=np.where(shift < 0, LOW, HIGH).tolist())
-    axes.axhline(0, color="black", linewidth=0.8)
-    axes.set_ylim(-limit, limit)
-    axes.set_ylabel("shift (population SD)", fontsize=9)
-    axes.set_title(title, fontsize=9)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.tick_params(labelsize=8)
-    return figure

@@ -47,6 +47,7 @@ from napari_brainvae.widgets.layers import (
     population_of,
     section_geometry,
     shown_index,
+    update_layer,
 )
 from napari_brainvae.widgets.share_table import ShareTable
 from napari_brainvae.widgets.source import MADE_HERE, Source, notify
@@ -247,9 +248,7 @@ class ProjectiveFieldWidget(PluginWidget):
             add_quietly(self.viewer, made, self._place(part))
             self._made[part] = made
             return
-        made.data, made.name = picture, name
-        for key, value in geometry.items():
-            setattr(made, key, value)
+        update_layer(made, picture, name, geometry)
 
     def _place(self, part: str) -> int:
         """Generated sections lie right above the others, fields below outlines and shapes."""

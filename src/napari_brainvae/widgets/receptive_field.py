@@ -26,10 +26,16 @@ from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images
 from napari_brainvae.receptive_field import Shift, check_content, factor_shift
 from napari_brainvae.widgets.background import Latest, PluginWidget
+from napari_brainvae.widgets.bars import ShiftBars
 from napari_brainvae.widgets.controls import Controls
-from napari_brainvae.widgets.layers import add_quietly, population_of, section_geometry, shown_index
+from napari_brainvae.widgets.layers import (
+    add_quietly,
+    population_of,
+    section_geometry,
+    shown_index,
+    update_layer,
+)
 from napari_brainvae.widgets.measure import MeasurePanel
-from napari_brainvae.widgets.plots import FigureView, shift_bars
 from napari_brainvae.widgets.region_list import RegionList, Wanted
 from napari_brainvae.widgets.source import MADE_HERE, Source
 
@@ -77,7 +83,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self._zero.setFixedWidth(28)
         self._message = QLabel(wordWrap=True)
         self._message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.bars = FigureView(240)
+        self.bars = ShiftBars(240)
         self.population = MeasurePanel(self.source, self.regions, self.controls.values)
         self.tabs = QTabWidget()
         self._arrange()
@@ -139,7 +145,6 @@ class ReceptiveFieldWidget(PluginWidget):
     def release(self) -> None:
         """Stop what runs and leave no callback behind; the layers stay."""
         self.latest.close()
-        self.bars.release()
         self.population.release()
         self.regions.release()
         self.source.release()
@@ -187,7 +192,7 @@ class ReceptiveFieldWidget(PluginWidget):
         shift = answer.shift.shift
         limit = self._limit = max(self._limit, 1.1 * float(np.abs(shift).max()))
         title = f"{answer.region} x {answer.weight:+.2f} in {answer.brain}"
-        self.bars.show_figure(lambda: shift_bars(shift, limit, title))
+        self.bars.show_shift(shift, limit, title)
 
     def _put(self, section: Images, layer: Image, bright: float) -> None:
         name = f"perturbed: {layer.name}"
@@ -204,10 +209,9 @@ class ReceptiveFieldWidget(PluginWidget):
             add_quietly(self.viewer, made, self.viewer.layers.index(layer) + 1)
             self._made = made
             return
-        self._made.data, self._made.name = section, name
-        self._made.contrast_limits = (0, bright)
-        for key, value in geometry.items():
-            setattr(self._made, key, value)
+        update_layer(self._made, section, name, geometry)
+        if self._made.contrast_limits[1] != bright:
+            self._made.contrast_limits = (0, bright)
 
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale."""

@@ -130,7 +130,7 @@ class ReconstructWidget(PluginWidget):
 
     def _show(self, result: tuple[Any, Any, int, Reconstruction]) -> None:
         layer, population, index, shown = result
-        if layer is not self.source.layer or layer not in self.viewer.layers:
+        if self.source.layer != layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed
         # As bright as the original is shown.
         bright = max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
