@@ -25,7 +25,7 @@ from napari_brainvae.impact import ImpactOptions, impact_matrix, usable_sections
 from napari_brainvae.model import Model
 from napari_brainvae.phantom import BRIGHTNESS_FACTORS, FACTORS, SHAPE_FACTORS
 from napari_brainvae.population import Population
-from napari_brainvae.projective_field import field_by_region, projective_field
+from napari_brainvae.projection import field_by_region, projective_field
 from napari_brainvae.regions import atlas_regions
 
 ACTIVE = 0.01

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from napari_brainvae.checkpoint import load_checkpoint
-from napari_brainvae.projective_field import dense_projective_field, projective_field, refine
+from napari_brainvae.projection import dense_projective_field, projective_field, refine
 
 
 def fit_one(folder: Path) -> Path:

@@ -20,7 +20,7 @@ from napari_brainvae.checkpoint import fingerprint, load_checkpoint
 from napari_brainvae.impact import ImpactOptions, impact_matrix
 from napari_brainvae.phantom import draw_section, write_phantom_atlas
 from napari_brainvae.population import Population
-from napari_brainvae.projective_field import projective_field
+from napari_brainvae.projection import projective_field
 from napari_brainvae.regions import DEFAULT_REGIONS, Region, atlas_regions
 from training.cli import main
 from training.interpret import InterpretOptions, interpret

@@ -21,7 +21,7 @@ from napari_brainvae.perturbation import ImpactOptions, Perturbation
 from napari_brainvae.phantom import draw_section, write_phantom_atlas
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Preprocessing
-from napari_brainvae.projective_field import (
+from napari_brainvae.projection import (
     field_by_region,
     population_mean,
     projective_field,

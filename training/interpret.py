@@ -117,7 +117,7 @@ def interpret(options: InterpretOptions) -> None:
     from napari_brainvae.checkpoint import load_checkpoint
     from napari_brainvae.impact import impact_matrix, usable_sections
     from napari_brainvae.population import Population
-    from napari_brainvae.projective_field import projective_field
+    from napari_brainvae.projection import projective_field
 
     out = options.out
     if out.exists() and not out.is_dir():
@@ -265,7 +265,7 @@ def write_tables(
     """Write impacts and scores of every model, and the first one's fields by region."""
     import pandas as pd
 
-    from napari_brainvae.projective_field import field_by_region
+    from napari_brainvae.projection import field_by_region
 
     tissue = None if place.labels is None else place.labels > 0
     tables = {
@@ -287,7 +287,7 @@ def write_maps(out: Path, maps: Images, model: Model, place: Place) -> None:
     import tifffile
 
     from napari_brainvae.checkpoint import fingerprint
-    from napari_brainvae.projective_field import PARTS
+    from napari_brainvae.projection import PARTS
     from napari_brainvae.reconstruct import ome_metadata
 
     text = f"Projective fields of napari-brainvae model {fingerprint(model)}; T is the factor"

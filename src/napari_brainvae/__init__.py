@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = version("napari-brainvae")
 
+# No module may have the name of what it offers: once imported, the module would hide it.
 _HOME = {
     "Atlas": "atlas",
     "BetaVAE": "vae",
@@ -22,7 +23,7 @@ _HOME = {
     "impact_matrix": "impact",
     "load_checkpoint": "checkpoint",
     "pca_frechet_distance": "metrics",
-    "projective_field": "projective_field",
+    "projective_field": "projection",
     "save_checkpoint": "checkpoint",
 }
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from napari_brainvae.metrics import pca_frechet_distance
     from napari_brainvae.pca import PCA
     from napari_brainvae.population import Population
-    from napari_brainvae.projective_field import projective_field
+    from napari_brainvae.projection import projective_field
     from napari_brainvae.vae import BetaVAE
     from napari_brainvae.wavelets import cw_ssim
 

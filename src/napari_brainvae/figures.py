@@ -22,7 +22,7 @@ from scipy.stats import norm
 from napari_brainvae.files import replacing
 from napari_brainvae.impact import Impact
 from napari_brainvae.perturbation import Direction
-from napari_brainvae.projective_field import HUES, LIMIT, compose_rgb
+from napari_brainvae.projection import HUES, LIMIT, compose_rgb
 
 DIVERGENCES: dict[Direction, str] = {
     "forward": "KL(low || high)",

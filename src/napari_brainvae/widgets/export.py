@@ -25,7 +25,7 @@ from napari_brainvae.impact import Impact
 from napari_brainvae.model import Model
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images
-from napari_brainvae.projective_field import PARTS
+from napari_brainvae.projection import PARTS
 from napari_brainvae.reconstruct import ome_metadata
 from napari_brainvae.regions import Mask, Region
 from napari_brainvae.widgets.plots import MATPLOTLIB, Draw

@@ -17,7 +17,7 @@ from napari_brainvae.files import Progress, Stopped
 from napari_brainvae.model import Model
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images
-from napari_brainvae.projective_field import (
+from napari_brainvae.projection import (
     LIMIT,
     PARTS,
     compose_rgb,
@@ -26,7 +26,7 @@ from napari_brainvae.projective_field import (
     projective_field,
     refine,
 )
-from napari_brainvae.projective_field import Field as Estimate
+from napari_brainvae.projection import Field as Estimate
 from napari_brainvae.regions import Mask
 from napari_brainvae.structures import Labels
 from napari_brainvae.widgets.atlas_plane import AtlasPlane

@@ -27,7 +27,7 @@ from superqt import QLabeledDoubleSlider
 from napari_brainvae.model import Model
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images
-from napari_brainvae.projective_field import HUES, traverse
+from napari_brainvae.projection import HUES, traverse
 from napari_brainvae.widgets.atlas_plane import ATLAS, AtlasPlane, is_atlas
 from napari_brainvae.widgets.background import JobBar, Latest, PluginWidget
 from napari_brainvae.widgets.choice import LayerChoice

@@ -7,7 +7,7 @@ import pandas as pd
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem
 
-from napari_brainvae.projective_field import HUES
+from napari_brainvae.projection import HUES
 from napari_brainvae.widgets.field_steps import shares
 from napari_brainvae.widgets.tree import swatch
 

@@ -16,7 +16,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from napari_brainvae.checkpoint import load_checkpoint
 from napari_brainvae.files import Stopped
-from napari_brainvae.projective_field import (
+from napari_brainvae.projection import (
     PARTS,
     compose_rgb,
     dense_projective_field,
