@@ -162,7 +162,7 @@ def projective_fields(
     Parameters
     ----------
     maps
-        ``(F, 3, H, W)`` from `projective_field.projective_field`.
+        ``(F, 3, H, W)`` from `projection.projective_field`.
     factors
         Indices of the F factors, from 0.
     outlines
