@@ -108,17 +108,18 @@ def test_inputs_are_spoilt_and_targets_are_not(phantom_file, population, tmp_pat
 
 
 def test_an_interrupted_augmented_run_goes_on_to_the_same_bits(phantom_file, tmp_path, monkeypatch):
-    from training import run
+    from training.run_directory import RunDirectory
 
     fit(options(phantom_file, tmp_path / "whole"))
-    save = run.save_checkpoint
+    save = RunDirectory.save_state
 
-    def pull_the_plug(model, path):
-        save(model, path)
+    def pull_the_plug(directory, state):
+        save(directory, state)
+        assert state["step"] == 3
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(run, "save_checkpoint", pull_the_plug)
+        patch.setattr(RunDirectory, "save_state", pull_the_plug)
         fit(options(phantom_file, tmp_path / "cut", checkpoint_every=3))
     fit(options(phantom_file, tmp_path / "cut", checkpoint_every=3, resume=True))
     whole, cut = (
@@ -136,3 +137,26 @@ def test_an_interrupted_augmented_run_goes_on_to_the_same_bits(phantom_file, tmp
 def test_a_share_is_a_share(share, tmp_path):
     with pytest.raises(ValueError, match="augment"):
         options(tmp_path, tmp_path, augment=share)
+
+
+def test_a_run_killed_after_its_last_step_is_completed(phantom_file, tmp_path, monkeypatch):
+    """Between the last saved state and the record that says so."""
+    import json
+
+    from training.run_directory import RunDirectory
+
+    write = RunDirectory.write_record
+
+    def pull_the_plug(directory, record):
+        if record["status"] == "complete":
+            raise KeyboardInterrupt
+        write(directory, record)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(RunDirectory, "write_record", pull_the_plug)
+        fit(options(phantom_file, tmp_path / "run"))
+    fit(options(phantom_file, tmp_path / "run", resume=True))
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["status"] == "complete"
+    assert record["active_factors"] <= 2
+    assert (tmp_path / "run" / "model.safetensors").exists()

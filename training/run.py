@@ -93,8 +93,16 @@ def run_training(
             pass
         return
     directory.write_record(record | {"status": "running"})
+    # A run that was killed between its last state and its record has no step left to do.
+    findings = measure(model, images, sample) if first == plan.steps else {}
     for step in log.follow(steps):
         if step % options.checkpoint_every == 0 or step == plan.steps:
+            findings = measure(model, images, sample)
+            model.header.training |= {"step": step} | findings
+            save_checkpoint(model, directory.model)
+            network.train()
+            log.write(step, findings)
+            # Last: a kill before it repeats these steps, a kill after it has lost nothing.
             directory.save_state(
                 {
                     "network": network.state_dict(),
@@ -102,11 +110,6 @@ def run_training(
                     "step": step,
                 }
             )
-            findings = measure(model, images, sample)
-            model.header.training |= {"step": step} | findings
-            save_checkpoint(model, directory.model)
-            network.train()
-            log.write(step, findings)
     directory.write_record(record | {"status": "complete"} | findings)
     print(summary(findings, directory))
 
