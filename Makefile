@@ -40,7 +40,7 @@ demo: $(INSTALLED)
 	$(BIN)/python -m training.demo demo
 
 test: $(INSTALLED) screen
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -32,6 +32,20 @@ def test_one_section_by_hand(model, population):
     assert np.allclose(look.section, population.sections([3])[0] * look.gain, atol=1e-5)
 
 
+def test_robust_inference_marks_and_repairs(model, population):
+    spoilt = population.subset([0])
+    spoilt.images[0, 25:37, 32:44] *= 3
+    look = reconstruct_section(model, spoilt, 0, robust=True)
+    plain = reconstruct_section(model, spoilt, 0)
+    assert plain.artifact is None
+    assert plain.repaired is None
+    assert look.artifact[26:36, 33:43].all()
+    assert look.artifact.mean() < 0.1
+    assert np.array_equal(look.repaired[~look.artifact], look.section[~look.artifact])
+    clean = reconstruct_section(model, population, 0).reconstruction
+    assert np.abs(look.reconstruction - clean).mean() < np.abs(plain.reconstruction - clean).mean()
+
+
 def test_a_brain_far_from_the_population_is_unusual(model, population):
     assert model.header.reference is not None
     usual = [reconstruct_section(model, population, i).unusual for i in range(24)]

@@ -96,7 +96,7 @@ def test_only_the_newest_position_is_computed(opened, qtbot, monkeypatch):
     asked = []
     compute = widget.latest._compute
     monkeypatch.setattr(
-        widget.latest, "_compute", lambda *a: asked.append(a[-1]) or compute(*a), raising=True
+        widget.latest, "_compute", lambda *a: asked.append(a[2]) or compute(*a), raising=True
     )
     for brain in range(1, 20):
         viewer.dims.set_point(0, brain)
@@ -113,6 +113,22 @@ def test_side_by_side_and_back(opened):
     widget._side_by_side.setChecked(False)
     assert not canvas_grid(viewer).enabled
     assert {layer: layer.visible for layer in viewer.layers} == before
+
+
+def test_artifacts_are_marked_and_repaired_while_asked_for(opened, qtbot):
+    viewer, widget = opened
+    population = population_of(viewer.layers["phantom"])
+    brain = int(np.flatnonzero(population.flagged)[0])
+    show(viewer, widget, qtbot, brain)
+    widget._robust.setChecked(True)
+    qtbot.waitUntil(lambda: "artifact: phantom" in viewer.layers, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.latest.idle)
+    look = reconstruct_section(widget.source.model, population, brain, robust=True)
+    for part in ("artifact", "repaired", "reconstruction"):
+        assert np.array_equal(viewer.layers[f"{part}: phantom"].data, getattr(look, part))
+    widget._robust.setChecked(False)
+    qtbot.waitUntil(lambda: "artifact: phantom" not in viewer.layers, timeout=20_000)
+    assert "repaired: phantom" not in viewer.layers
 
 
 @pytest.mark.parametrize("all_brains", [True, False])

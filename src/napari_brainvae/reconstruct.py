@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import tifffile
 
 from napari_brainvae.checkpoint import fingerprint
@@ -14,6 +15,7 @@ from napari_brainvae.files import Progress, replacing, report
 from napari_brainvae.model import Latents, Model, kl_divergence, squared_error
 from napari_brainvae.population import Population, creating, write_covariates
 from napari_brainvae.preprocess import Images, crop_to
+from napari_brainvae.robust import robust_inference
 
 BATCH = 16
 
@@ -36,6 +38,8 @@ class Reconstruction:
         What the stored section was multiplied by to become ``section``, where it was not clipped.
     unusual
         Whether `model.Reference.unusual` says so; None if the checkpoint has no reference.
+    artifact, repaired
+        ``(H, W)`` bool and float32, by `robust.robust_inference`; None if it was not asked for.
     """
 
     section: Images
@@ -46,10 +50,17 @@ class Reconstruction:
     kl: float
     gain: float
     unusual: bool | None
+    artifact: npt.NDArray[np.bool_] | None = None
+    repaired: Images | None = None
 
 
-def reconstruct_section(model: Model, population: Population, index: int) -> Reconstruction:
+def reconstruct_section(
+    model: Model, population: Population, index: int, *, robust: bool = False
+) -> Reconstruction:
     """Treat one section of a population as the training data were treated, and reconstruct it.
+
+    With ``robust``, what the residual says is artifact is replaced before the section is encoded,
+    and the section's brightness is matched without it.
 
     Raises
     ------
@@ -57,8 +68,14 @@ def reconstruct_section(model: Model, population: Population, index: int) -> Rec
         If the section cannot be used or does not fit the model.
     """
     section = population.prepared(model.header.preprocessing, [index])
-    mean, log_variance = model.encode(section)
-    reconstruction = model.decode(mean)
+    repair = robust_inference(model, section) if robust else None
+    if repair is None:
+        mean, log_variance = model.encode(section)
+        reconstruction = model.decode(mean)
+    else:
+        mean, log_variance = repair.mean, repair.log_variance
+        reconstruction = repair.reconstruction
+        section = np.clip(repair.gain[:, None, None] * section, 0, 1)
     error = float(squared_error(section, reconstruction)[0])
     kl = float(kl_divergence(mean, log_variance).sum())
     reference = model.header.reference
@@ -71,6 +88,8 @@ def reconstruct_section(model: Model, population: Population, index: int) -> Rec
         kl=kl,
         gain=_gain(population.sections([index]), section),
         unusual=None if reference is None else bool(reference.unusual(error, kl)),
+        artifact=None if repair is None else repair.artifact[0],
+        repaired=None if repair is None else repair.repaired[0],
     )
 
 

@@ -46,6 +46,11 @@ class ReconstructWidget(PluginWidget):
         self.source = Source(viewer)
         self._side_by_side = QCheckBox("Side by side")
         self._side_by_side.setToolTip("Original, reconstruction and residual in one row.")
+        self._robust = QCheckBox("Find artifacts")
+        self._robust.setToolTip(
+            "Mark what the residual says is artifact, put the reconstruction there, and encode "
+            "again: shows the artifact and the repaired section."
+        )
         self._readout = QLabel()
         self._readout.setWordWrap(True)
         self._save_shown = QPushButton("Export shown …")
@@ -62,6 +67,7 @@ class ReconstructWidget(PluginWidget):
         viewer.dims.events.point.connect(self.refresh)
         viewer.layers.events.removed.connect(self._removed)
         self._side_by_side.toggled.connect(self._set_side_by_side)
+        self._robust.toggled.connect(self.refresh)
         self._save_shown.clicked.connect(lambda: self._ask_export(all_brains=False))
         self._save_all.clicked.connect(lambda: self._ask_export(all_brains=True))
         self._changed()
@@ -70,6 +76,7 @@ class ReconstructWidget(PluginWidget):
         layout = QVBoxLayout(self)
         layout.addWidget(self.source)
         layout.addWidget(self._readout)
+        layout.addWidget(self._robust)
         layout.addWidget(self._side_by_side)
         buttons = QGridLayout()
         buttons.addWidget(self._save_shown, 0, 0)
@@ -83,10 +90,10 @@ class ReconstructWidget(PluginWidget):
         if not self.source.ready:
             return
         layer = self.source.layer
-        wanted = (self.source.model, layer, self._index())
+        wanted = (self.source.model, layer, self._index(), self._robust.isChecked())
         if wanted != self._asked:
             self._asked = wanted
-            self.latest.request(*wanted[:2], population_of(layer), wanted[2])
+            self.latest.request(*wanted, population_of(layer))
 
     def export(self, path: Path, *, all_brains: bool) -> None:
         """Write the reconstruction on show, or all of them, in the background.
@@ -125,8 +132,9 @@ class ReconstructWidget(PluginWidget):
         self.refresh()
 
     @staticmethod
-    def _compute(model: Any, layer: Image, population: Any, index: int) -> Any:
-        return layer, population, index, reconstruct_section(model, population, index)
+    def _compute(model: Any, layer: Image, index: int, robust: bool, population: Any) -> Any:
+        shown = reconstruct_section(model, population, index, robust=robust)
+        return layer, population, index, shown
 
     def _show(self, result: tuple[Any, Any, int, Reconstruction]) -> None:
         layer, population, index, shown = result
@@ -138,9 +146,15 @@ class ReconstructWidget(PluginWidget):
         looks = {
             "reconstruction": {"colormap": "gray", "contrast_limits": (0, bright)},
             "residual": {"colormap": RESIDUAL, "contrast_limits": (-strong, strong)},
+            "repaired": {"colormap": "gray", "contrast_limits": (0, bright)},
+            "artifact": {"colormap": "red", "contrast_limits": (0, 1), "blending": "additive"},
         }
         for part, look in looks.items():
-            self._update(part, getattr(shown, part), layer, look)
+            image = getattr(shown, part)
+            if image is None:
+                self._remove(part)
+            else:
+                self._update(part, np.asarray(image, dtype=np.float32), layer, look)
         self._tell(population.ids[index], shown)
         self._set_side_by_side(self._side_by_side.isChecked())
 
@@ -179,10 +193,13 @@ class ReconstructWidget(PluginWidget):
     def _clear(self) -> None:
         """Show nothing rather than something stale."""
         self._readout.setText("")
-        for layer in list(self._made.values()):
-            if layer in self.viewer.layers:
-                self.viewer.layers.remove(layer)
-        self._made.clear()
+        for part in list(self._made):
+            self._remove(part)
+
+    def _remove(self, part: str) -> None:
+        layer = self._made.pop(part, None)
+        if layer is not None and layer in self.viewer.layers:
+            self.viewer.layers.remove(layer)
 
     def _removed(self, event: Any) -> None:
         self._made = {part: made for part, made in self._made.items() if made is not event.value}
