@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_brainvae.files import Stopped, replacing, report, write_text
+from napari_brainvae.files import Stopped, remove_leftovers, replacing, report, write_text
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -41,3 +41,12 @@ def test_progress_goes_on_unless_it_says_false(answer):
 def test_progress_stops_a_computation():
     with pytest.raises(Stopped, match="1 of 2"):
         report(lambda done, total: False, 1, 2)
+
+
+def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "model.safetensors").touch()
+    (tmp_path / ".hidden").touch()
+    (tmp_path / ".model.0a1b2c3d.partial.safetensors").touch()
+    (tmp_path / ".p.0a1b2c3d.partial.zarr").mkdir()
+    remove_leftovers(tmp_path)
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".hidden", "model.safetensors"]

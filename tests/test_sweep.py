@@ -28,8 +28,8 @@ def command(population, out, *flags) -> list[str]:
 
 
 def finished(out) -> dict[str, int]:
-    """When each cell's file was written."""
-    return {path.name: path.stat().st_mtime_ns for path in out.glob("cells/*.json")}
+    """When each cell's file was written; one that is being written still begins with a dot."""
+    return {path.name: path.stat().st_mtime_ns for path in out.glob("cells/[!.]*.json")}
 
 
 def wait_for(count, out, process):

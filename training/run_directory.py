@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import torch
 
-from napari_brainvae.files import replacing, write_text
+from napari_brainvae.files import remove_leftovers, replacing, write_text
 
 
 class RunDirectory:
@@ -38,6 +38,9 @@ class RunDirectory:
             raise NotADirectoryError(f"{self.folder} is a file, not a folder for a run")
         if resume and not self.record.exists():
             raise FileNotFoundError(f"{self.folder} holds no run to resume")
+        if resume:
+            remove_leftovers(self.folder)
+            remove_leftovers(self.state.parent)
         if not resume and self.folder.exists() and any(self.folder.iterdir()):
             raise FileExistsError(
                 f"{self.folder} is not empty: give another folder, or --resume its run"

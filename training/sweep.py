@@ -109,10 +109,11 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
     """
     from distributed import as_completed
 
-    from napari_brainvae.files import write_text
+    from napari_brainvae.files import remove_leftovers, write_text
 
     _begin(options)
     folder = options.out / "cells"
+    remove_leftovers(folder)
     grid = {name_of(cell): cell for cell in cells(options)}
     missing = {n: c for n, c in grid.items() if not (folder / f"{n}.json").exists()}
     print(f"{len(grid)} cells, {len(grid) - len(missing)} of them done before", flush=True)
@@ -130,7 +131,7 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
                 error = future.exception()
                 if error is None:
                     write_text(folder / f"{name}.json", json.dumps(future.result(), indent=2))
-                    done = len(list(folder.glob("*.json")))
+                    done = sum((folder / f"{n}.json").exists() for n in grid)
                     print(f"{name} done, {done} of {len(grid)}", flush=True)
                 else:
                     failed.append(f"{name} ({' '.join(str(error).split())})")

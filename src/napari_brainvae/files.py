@@ -65,6 +65,15 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def remove_leftovers(folder: str | Path) -> None:
+    """Remove what `replacing` leaves in ``folder`` when its process is killed."""
+    for path in Path(folder).glob(".*.partial*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write ``text`` (UTF-8) to ``path`` in one step."""
     with replacing(path) as beside:
