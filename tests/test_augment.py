@@ -7,7 +7,7 @@ import torch
 from napari_brainvae.augment import corrupted, tissue_of
 from napari_brainvae.preprocess import Preprocessing
 from training.fit import FitOptions, fit
-from training.optimise import batch_indices
+from training.optimise import batch_order
 from training.run import corruption, make_plan, split
 
 
@@ -98,10 +98,9 @@ def test_inputs_are_spoilt_and_targets_are_not(phantom_file, population, tmp_pat
     fit(chosen)
     train, _ = split(population, chosen.held_out, chosen.seed)
     prepared = population.prepared(Preprocessing.fit(population.sections(train)), train)
-    plan = make_plan(chosen, prepared)
+    plan = make_plan(chosen, Preprocessing(height=64, width=80), len(train))
     assert len(inputs) == len(targets) == 6
-    for step, (x, target) in enumerate(zip(inputs, targets, strict=True)):
-        batch = batch_indices(plan, len(train), step)
+    for x, target, batch in zip(inputs, targets, batch_order(plan, len(train)), strict=True):
         np.testing.assert_array_equal(target[:, 0], prepared[batch])
         assert not (x == target).all(dim=(1, 2, 3)).any()
         assert 0 <= x.min() <= x.max() <= 1

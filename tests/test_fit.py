@@ -23,8 +23,9 @@ from napari_brainvae.population import Population
 from napari_brainvae.vae import Network
 from training.cli import main, parse
 from training.fit import FitOptions, fit
-from training.optimise import Plan, batch_indices, batch_noise, learning_rate, training_steps
+from training.optimise import Plan, batch_noise, batch_order, learning_rate, training_steps
 from training.run import split, trimmed_components
+from training.sections import Resident
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -44,12 +45,17 @@ def plan(**changes) -> Plan:
 
 
 def test_each_epoch_shows_every_section_at_most_once():
-    one = plan(batch_size=3)
-    first = torch.cat([batch_indices(one, 10, step) for step in range(3)])
-    second = torch.cat([batch_indices(one, 10, step) for step in range(3, 6)])
+    batches = list(batch_order(plan(batch_size=3), 10))
+    first, second = torch.cat(batches[:3]), torch.cat(batches[3:])
     assert len(first.unique()) == len(second.unique()) == 9
     assert not torch.equal(first, second)
-    assert torch.equal(batch_indices(one, 10, 4), batch_indices(one, 10, 4))
+
+
+@pytest.mark.parametrize("start", [0, 1, 3, 5])
+def test_batches_follow_from_the_step_alone(start):
+    one = plan(batch_size=3)
+    resumed = list(batch_order(one, 10, start))
+    assert torch.equal(torch.cat(resumed), torch.cat(list(batch_order(one, 10))[start:]))
 
 
 def test_learning_rates():
@@ -72,11 +78,12 @@ def test_the_loop_is_the_plain_loop(rng):
     ours, plain = nets
     fabric = Fabric(accelerator="cpu", devices=1)
     wrapped, optimizer = fabric.setup(ours, torch.optim.Adam(ours.parameters(), 1e-3))
-    logged = list(training_steps(fabric, wrapped, optimizer, images, plan(steps=3)))
+    sections = Resident(images[:, 0].numpy(), fabric.device)
+    logged = list(training_steps(fabric, wrapped, optimizer, sections, plan(steps=3)))
 
     adam = torch.optim.Adam(plain.parameters(), 1e-3)
-    for step in range(3):
-        x = images[batch_indices(plan(), 9, step)]
+    for step, batch in enumerate(batch_order(plan(steps=3), 9)):
+        x = images[batch]
         mean, log_variance = plain.encode(x)
         z = mean + (log_variance / 2).exp() * batch_noise(plan(), 4, 2, step)
         error = ((torch.sigmoid(plain.decode(z)) - x) ** 2).sum() / 4

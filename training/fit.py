@@ -63,6 +63,20 @@ class FitOptions(BaseModel):
     precision: Literal["auto", "32", "bf16"] = Field(
         "auto", description="bf16 where the hardware is fast at it, else 32."
     )
+    resident_gb: float = Field(
+        4.0,
+        ge=0,
+        description="Memory, GB, that the training sections may take on the device; more of them "
+        "are read from the file as they are needed.",
+    )
+    readers: int | None = Field(
+        None,
+        ge=0,
+        description="Processes that read ahead then; 8 for a GPU, none for a CPU by default.",
+    )
+    capture: bool = Field(
+        False, description="Record the step as a CUDA graph and replay it; on one GPU."
+    )
     seed: int = Field(0, ge=0, description="Of the split, the start, the batches and the noise.")
     threads: int | None = Field(None, ge=1, description="CPU threads; torch's choice by default.")
     log_every: int = Field(10, ge=1, description="Steps from one row of history.csv to the next.")
@@ -121,7 +135,7 @@ def _check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -
     if before["data"] != now["data"]:
         raise ValueError(f"the run in {folder} was begun with other data than this population")
     # The path may change and a run may be looked at more often; what decides the result may not.
-    free = {"population", "log_every", "checkpoint_every"}
+    free = {"population", "log_every", "checkpoint_every", "resident_gb", "readers", "capture"}
     changed = [
         f"--{name.replace('_', '-')} {value} (was {before['options'].get(name)})"
         for name, value in now["options"].items()

@@ -10,15 +10,23 @@ import hashlib
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from napari_brainvae.vae import Network, kl_per_factor, reconstruction_loss
+from training.sections import Sections
 
 FULL_SIZE = 320 * 448
 """Pixels of the paper's sections, at which its beta was chosen."""
+
+CHUNK_PIXELS = 2 * FULL_SIZE
+"""Pixels, about, whose gradients a CPU computes at a time: two sections of full size."""
+
+WARM_UP = 3
+"""Steps before one is recorded."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +59,12 @@ def training_steps(
     fabric: Any,
     network: Network,
     optimizer: torch.optim.Optimizer,
-    images: Tensor,
+    sections: Sections,
     plan: Plan,
     start: int = 0,
+    *,
     corrupt: Callable[[Tensor, list[int]], Tensor] | None = None,
+    capture: bool = False,
 ) -> Iterator[Logged]:
     """Optimise equation 2 of the paper from step ``start`` to the plan's last.
 
@@ -64,8 +74,8 @@ def training_steps(
         A launched `lightning_fabric.Fabric`.
     network, optimizer
         As `fabric.setup` gave them.
-    images
-        ``(N, 1, H, W)`` training sections on the device.
+    sections
+        What to fit.
     plan
         What to do.
     start
@@ -74,29 +84,105 @@ def training_steps(
         Makes of a step's sections ``(n, 1, H, W)`` the inputs to encode; the sections as they
         are stay the target. Told how many sections the run had seen before each of them, from
         which all that it does must follow.
+    capture
+        Record the step as a CUDA graph and replay it; wants an optimiser that is ``capturable``.
 
     Yields
     ------
     Logged
         After every step.
     """
-    for step in range(start, plan.steps):
+    mine = slice(fabric.global_rank, None, fabric.world_size)
+    size = min(plan.batch_size, len(sections))
+    order = (batch[mine] for batch in batch_order(plan, len(sections), start))
+    take: Callable[..., Tensor] = partial(take_step, fabric, network, optimizer, plan)
+    if capture:
+        take = Captured(take)
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(plan, step)
-        batch = batch_indices(plan, len(images), step)
+            group["lr"] = torch.zeros((), device=fabric.device)  # which a replay reads again
+    for step, targets in enumerate(sections.batches(order), start):
+        for group in optimizer.param_groups:
+            if capture:
+                group["lr"].fill_(learning_rate(plan, step))
+            else:
+                group["lr"] = learning_rate(plan, step)
         # Every process draws the whole batch's noise and keeps its own rows.
-        noise = batch_noise(plan, len(batch), network.latent_dim, step)
-        mine = slice(fabric.global_rank, None, fabric.world_size)
-        sections = images[batch[mine].to(images.device)]
-        seen = range(step * len(batch), (step + 1) * len(batch))[mine]
-        inputs = sections if corrupt is None else corrupt(sections, list(seen))
-        logits, mean, log_variance = network(inputs, noise[mine].to(images.device))
-        reconstruction = reconstruction_loss(logits.float(), sections, plan.loss)
-        kl = kl_per_factor(mean.float(), log_variance.float())
-        optimizer.zero_grad(set_to_none=True)
-        fabric.backward(plan.pixel_weight * reconstruction + plan.beta * kl.sum())
-        optimizer.step()
-        yield Logged(step + 1, reconstruction.detach(), kl.detach())
+        noise = batch_noise(plan, size, network.latent_dim, step)[mine].to(targets.device)
+        seen = range(step * size, (step + 1) * size)[mine]
+        inputs = targets if corrupt is None else corrupt(targets, list(seen))
+        losses = take(inputs, targets, noise)
+        if fabric.world_size > 1:
+            losses = fabric.all_reduce(losses, reduce_op="mean")
+        yield Logged(step + 1, losses[0], losses[1:])
+
+
+def take_step(
+    fabric: Any,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    plan: Plan,
+    inputs: Tensor,
+    targets: Tensor,
+    noise: Tensor,
+) -> Tensor:
+    """Change the weights by one step.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(1 + L,)``: reconstruction loss and KL divergence per factor, averaged over the batch.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    count = len(targets)
+    # On a CPU a few sections at a time, whose activations stay in its cache.
+    pixels = targets[0].numel()
+    chunk = max(1, CHUNK_PIXELS // pixels) if targets.device.type == "cpu" else count
+    total = torch.zeros(1 + noise.shape[1], device=targets.device)
+    for at in range(0, count, chunk):
+        part = slice(at, at + chunk)
+        share = len(targets[part]) / count
+        # Processes exchange gradients once, with the last chunk.
+        with fabric.no_backward_sync(network, enabled=at + chunk < count):
+            logits, mean, log_variance = network(inputs[part], noise[part])
+            reconstruction = reconstruction_loss(logits.float(), targets[part], plan.loss)
+            kl = kl_per_factor(mean.float(), log_variance.float())
+            objective = plan.pixel_weight * reconstruction + plan.beta * kl.sum()
+            fabric.backward(share * objective)
+        total += share * torch.cat([reconstruction.detach()[None], kl.detach()])
+    optimizer.step()
+    return total
+
+
+class Captured:
+    """A step recorded once as a CUDA graph and then replayed, with no Python between kernels.
+
+    The first few calls run as they are: recording wants every buffer to have been made.
+    """
+
+    def __init__(self, step: Callable[..., Tensor]) -> None:
+        self.step, self.calls = step, 0
+        self.graph = torch.cuda.CUDAGraph()
+        self.inputs: list[Tensor] = []
+        self.result = torch.empty(0)
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """Take the step with these tensors, whose shapes never change."""
+        self.calls += 1
+        if self.calls <= WARM_UP:
+            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                result = self.step(*tensors)
+            torch.cuda.current_stream().wait_stream(stream)
+            return result
+        if not self.inputs:
+            self.inputs = [tensor.clone() for tensor in tensors]
+            with torch.cuda.graph(self.graph):
+                self.result = self.step(*self.inputs)
+        for held, tensor in zip(self.inputs, tensors, strict=True):
+            held.copy_(tensor)
+        self.graph.replay()
+        return self.result.clone()
 
 
 def learning_rate(plan: Plan, step: int) -> float:
@@ -109,13 +195,19 @@ def learning_rate(plan: Plan, step: int) -> float:
     return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / (plan.steps - rise)))
 
 
-def batch_indices(plan: Plan, count: int, step: int) -> Tensor:
-    """Sections of a step's batch: each epoch a new order, its incomplete last batch dropped."""
+def batch_order(plan: Plan, count: int, start: int = 0) -> Iterator[Tensor]:
+    """Positions ``(n,)`` of each batch from step ``start`` on.
+
+    Each epoch has a new order, and its incomplete last batch is dropped.
+    """
     size = min(plan.batch_size, count)
     per_epoch = count // size
-    order = torch.randperm(count, generator=_random(plan.seed, step // per_epoch, 0))
-    first = (step % per_epoch) * size
-    return order[first : first + size]
+    order = None
+    for step in range(start, plan.steps):
+        epoch, place = divmod(step, per_epoch)
+        if order is None or place == 0:
+            order = torch.randperm(count, generator=_random(plan.seed, epoch, 0))
+        yield order[place * size : (place + 1) * size]
 
 
 def batch_noise(plan: Plan, size: int, latent_dim: int, step: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,17 +18,24 @@ from napari_brainvae.augment import corrupted
 from napari_brainvae.checkpoint import save_checkpoint
 from napari_brainvae.model import Header, Reference, kl_divergence, squared_error
 from napari_brainvae.pca import principal_components
-from napari_brainvae.population import Population
+from napari_brainvae.population import BLOCK, Population
 from napari_brainvae.preprocess import Images, Preprocessing
 from napari_brainvae.vae import BetaVAE, Network
 from training.optimise import FULL_SIZE, Logged, Plan, learning_rate, training_steps
 from training.run_directory import RunDirectory
+from training.sections import Resident, Sections, Streamed, evenly, fit_preprocessing
 
 if TYPE_CHECKING:
     from training.fit import FitOptions
 
 SAMPLE = 256
 """Sections, at most, that are looked at to say how training goes."""
+
+START_SAMPLE = 2048
+"""Sections, at most, whose principal components recipe fast starts from."""
+
+READERS = 8
+"""Processes that read ahead of a GPU by default."""
 
 TRIMMING_ROUNDS = 3
 
@@ -59,45 +67,42 @@ def run_training(
 ) -> None:
     """Fit, or go on fitting, with resolved options; see `training.fit.FitOptions`."""
     train, held_out = split(population, options.held_out, options.seed)
-    preprocessing = population.description.preprocessing or Preprocessing.fit(
-        population.sections(train)
-    )
-    images = population.prepared(preprocessing, train)
-    sample = population.prepared(preprocessing, held_out[:SAMPLE]) if held_out else None
-    plan = make_plan(options, images)
+    preprocessing = population.description.preprocessing or fit_preprocessing(population, train)
+    plan = make_plan(options, preprocessing, len(train))
     if options.threads:
         torch.set_num_threads(options.threads)
-    fabric = Fabric(
-        accelerator=options.device,
-        devices=options.devices,
-        precision=_precision(options.precision, options.device),
-    )
-    fabric.launch()
-    model = start(options, plan, preprocessing, population, images)
+    fabric = make_fabric(options)
+    sections = choose_sections(options, population, preprocessing, train, fabric.device)
+    samples = Samples.read(population, preprocessing, train, held_out)
+    model = start(options, plan, preprocessing, population, train)
     model.header.training = record | {"held_out": [population.ids[i] for i in held_out]}
     network = model.network.train()
-    optimizer = torch.optim.Adam(network.parameters(), plan.learning_rate, fused=True)
+    capture = options.capture and fabric.device.type == "cuda" and fabric.world_size == 1
+    optimizer = torch.optim.Adam(
+        network.parameters(), plan.learning_rate, fused=True, capturable=capture
+    )
     wrapped, optimizer = fabric.setup(network, optimizer)
     saved = directory.load_state() if options.resume else None
     if saved is not None:
         network.load_state_dict(saved["network"])
         optimizer.load_state_dict(saved["optimizer"])
     first = saved["step"] if saved else 0
-    resident = torch.from_numpy(images[:, None]).to(fabric.device)
 
     log = Log(options, plan, directory, first)
     corrupt = corruption(options, preprocessing)
-    steps = training_steps(fabric, wrapped, optimizer, resident, plan, first, corrupt)
+    steps = training_steps(
+        fabric, wrapped, optimizer, sections, plan, first, corrupt=corrupt, capture=capture
+    )
     if fabric.global_rank > 0:
         for _ in steps:
             pass
         return
     directory.write_record(record | {"status": "running"})
     # A run that was killed between its last state and its record has no step left to do.
-    findings = measure(model, images, sample) if first == plan.steps else {}
+    findings = measure(model, samples) if first == plan.steps else {}
     for step in log.follow(steps):
         if step % options.checkpoint_every == 0 or step == plan.steps:
-            findings = measure(model, images, sample)
+            findings = measure(model, samples)
             model.header.training |= {"step": step} | findings
             save_checkpoint(model, directory.model)
             network.train()
@@ -114,20 +119,68 @@ def run_training(
     print(summary(findings, directory))
 
 
-def make_plan(options: FitOptions, images: Images) -> Plan:
-    """Turn resolved options into a plan for sections ``(N, H, W)``."""
+def make_plan(options: FitOptions, preprocessing: Preprocessing, count: int) -> Plan:
+    """Turn resolved options into a plan for ``count`` sections.
+
+    Raises
+    ------
+    ValueError
+        If the sections of a step do not divide among the devices.
+    """
     assert options.batch_size and options.steps  # by `resolved`
     fast = options.recipe == "fast"
+    batch_size = min(options.batch_size, count)
+    if batch_size % options.devices:
+        raise ValueError(
+            f"{batch_size} sections a step do not divide among {options.devices} devices: "
+            "give another --batch-size"
+        )
     return Plan(
         beta=options.beta,
         loss=options.loss,
-        batch_size=min(options.batch_size, len(images)),
+        batch_size=batch_size,
         learning_rate=options.learning_rate,
         steps=options.steps,
         seed=options.seed,
         schedule="cosine" if fast else "constant",
-        pixel_weight=FULL_SIZE / images[0].size if fast else 1.0,
+        pixel_weight=FULL_SIZE / (preprocessing.height * preprocessing.width) if fast else 1.0,
     )
+
+
+def make_fabric(options: FitOptions) -> Fabric:
+    """Start the processes, on the devices and in the precision that were asked for."""
+    precision: Any = _precision(options.precision, options.device)
+    fabric = Fabric(
+        accelerator=options.device,
+        devices=options.devices,
+        precision=precision,
+    )
+    fabric.launch()
+    torch.backends.cudnn.benchmark = True
+    return fabric
+
+
+def choose_sections(
+    options: FitOptions,
+    population: Population,
+    preprocessing: Preprocessing,
+    train: list[int],
+    device: torch.device,
+) -> Sections:
+    """Keep the sections in the memory of the device if they may take it, else read them."""
+    size = len(train) * preprocessing.height * preprocessing.width * 4
+    if size <= options.resident_gb * 1e9:
+        return Resident(population.prepared(preprocessing, train), device)
+    if device.type == "cuda":
+        readers = READERS if options.readers is None else options.readers
+    else:
+        readers = options.readers or 0
+    print(
+        f"{len(train)} sections take {size / 1e9:.1f} GB, more than --resident-gb "
+        f"{options.resident_gb:g}: they are read from the file as they are needed",
+        file=sys.stderr,
+    )
+    return Streamed(options.population, preprocessing, train, device, readers)
 
 
 def start(
@@ -135,10 +188,10 @@ def start(
     plan: Plan,
     preprocessing: Preprocessing,
     population: Population,
-    images: Images,
+    train: list[int],
 ) -> BetaVAE:
     """Make the model of a recipe at its starting point."""
-    height, width = images.shape[1:]
+    height, width = preprocessing.shape
     fast = options.recipe == "fast"
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
@@ -154,6 +207,7 @@ def start(
         plane=population.description.plane,
     )
     if fast:
+        images = population.prepared(preprocessing, evenly(train, START_SAMPLE))
         mean, components, eigenvalues = trimmed_components(images, options.latent_dim)
         network.set_mean_image(torch.from_numpy(mean))
         network.start_from_pca(
@@ -198,9 +252,12 @@ def trimmed_components(images: Images, count: int) -> tuple[Any, Any, Any]:
     for _ in range(TRIMMING_ROUNDS):
         mean, components, eigenvalues = principal_components(images[kept], count)
         flat = components.reshape(count, -1)
-        centred = (images - mean).reshape(len(images), -1)
-        # Components are orthonormal: what is left is the total less what they explain.
-        left = np.square(centred).sum(axis=1) - np.square(centred @ flat.T).sum(axis=1)
+        left = np.empty(len(images))
+        for at in range(0, len(images), BLOCK):
+            centred = (images[at : at + BLOCK] - mean).reshape(-1, flat.shape[1])
+            # Components are orthonormal: what is left is the total less what they explain.
+            explained = np.square(centred @ flat.T).sum(axis=1)
+            left[at : at + BLOCK] = np.square(centred).sum(axis=1) - explained
         spread = 1.4826 * np.median(np.abs(left - np.median(left)))
         kept = left <= np.median(left) + 3 * spread
         if kept.sum() <= count:
@@ -208,15 +265,36 @@ def trimmed_components(images: Images, count: int) -> tuple[Any, Any, Any]:
     return mean, components, eigenvalues
 
 
-def measure(model: BetaVAE, images: Images, held_out: Images | None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Samples:
+    """Prepared sections ``(n, H, W)`` that are looked at to say how training goes."""
+
+    training: Images
+    held_out: Images | None
+
+    @classmethod
+    def read(
+        cls,
+        population: Population,
+        preprocessing: Preprocessing,
+        train: list[int],
+        held_out: list[int],
+    ) -> Samples:
+        """Read some sections that are fitted and some that are not."""
+        return cls(
+            population.prepared(preprocessing, evenly(train, SAMPLE)),
+            population.prepared(preprocessing, held_out[:SAMPLE]) if held_out else None,
+        )
+
+
+def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:
     """How the model stands: errors, KL divergence per factor, active factors.
 
     Also puts into the model's header the reference against which new sections are judged.
     """
     model.network.eval()
-    some = images[np.linspace(0, len(images) - 1, min(SAMPLE, len(images))).astype(int)]
-    mean, log_variance = model.encode(some)
-    error = squared_error(some, model.decode(mean))
+    mean, log_variance = model.encode(samples.training)
+    error = squared_error(samples.training, model.decode(mean))
     model.header.reference = Reference.measure(error, mean, log_variance)
     findings = {
         "training_error": float(error.mean()),
@@ -224,8 +302,8 @@ def measure(model: BetaVAE, images: Images, held_out: Images | None) -> dict[str
         "active_factors": int((mean.var(axis=0) > ACTIVE).sum()),
         "latent_dim": model.latent_dim,
     }
-    if held_out is not None:
-        error = squared_error(held_out, model.reconstruct(held_out))
+    if samples.held_out is not None:
+        error = squared_error(samples.held_out, model.reconstruct(samples.held_out))
         findings["held_out_error"] = float(error.mean())
     return findings
 

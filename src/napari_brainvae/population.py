@@ -24,6 +24,9 @@ FILE_TYPES = (".zarr", ".npz", ".npy", ".tif", ".tiff")
 PUBLISHED_SHAPES = ((456, 320), (448, 320))
 """(columns, rows) of the paper's own arrays, which are stored transposed."""
 
+BLOCK = 64
+"""Sections prepared at a time."""
+
 
 class Description(BaseModel):
     """What is known of a population beyond its pixels; the attributes of its Zarr group."""
@@ -114,10 +117,18 @@ class Population:
 
         A population that was written already preprocessed is not matched a second time.
         """
-        sections = self.sections(index)
-        if self.description.preprocessing is not None:
-            return np.asarray(crop_to(sections, preprocessing.shape), dtype=np.float32)
-        return preprocessing.apply(sections, [self.ids[i] for i in np.arange(len(self))[index]])
+        chosen = np.arange(len(self))[index]
+        prepared = np.empty((len(chosen), *preprocessing.shape), dtype=np.float32)
+        # In blocks, because what is done to a section takes several times its memory.
+        for start in range(0, len(chosen), BLOCK):
+            block = chosen[start : start + BLOCK]
+            sections = self.sections(block)
+            if self.description.preprocessing is not None:
+                done = crop_to(sections, preprocessing.shape)
+            else:
+                done = preprocessing.apply(sections, [self.ids[i] for i in block])
+            prepared[start : start + BLOCK] = done
+        return prepared
 
     def subset(self, index: Sequence[int]) -> Population:
         """Read some of the sections into a population of their own."""
