@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import napari
 from qtpy.QtWidgets import QApplication
+
+from napari_brainvae.phantom import DEMO, Phantom, draw_section, write_phantom_atlas
 
 IMAGES = Path(__file__).parent / "images"
 PLUGIN = "napari-brainvae"
@@ -31,13 +34,24 @@ def settle(seconds: float = 1.0) -> None:
         time.sleep(0.01)
 
 
-def demo_viewer() -> napari.Viewer:
-    """Open the sample data in a window of 1400 x 850 px."""
+def opened(name: str, folder: Path | None = None) -> tuple[napari.Viewer, Any]:
+    """Open the sample data and a widget in a window of 1400 x 760 px, over an atlas if given."""
     viewer = napari.Viewer()
     viewer.window._qt_window.resize(1400, 760)
     viewer.open_sample(PLUGIN, "demo_population")
     viewer.open_sample(PLUGIN, "demo_model")
-    return viewer
+    if folder is not None:
+        _, atlas = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
+        atlas.open_atlas(folder)
+        wait(lambda: any(layer.name.startswith("outlines") for layer in viewer.layers))
+        wait(lambda: atlas.latest.idle)
+        if name == "Atlas":
+            return viewer, atlas
+        viewer.window.remove_dock_widget(atlas)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    wait(lambda: widget.source.ready)
+    wait(lambda: widget.latest.idle)
+    return viewer, widget
 
 
 def save(viewer: napari.Viewer, name: str, *, keep: bool = False) -> None:
@@ -53,36 +67,18 @@ def save(viewer: napari.Viewer, name: str, *, keep: bool = False) -> None:
 
 def reconstruct() -> None:
     """A brain with leaking fluorescence, side by side with its reconstruction."""
-    from napari_brainvae.phantom import DEMO, Phantom, draw_section
-
     phantom = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
     leaking = next(i for i in range(len(phantom)) if phantom.brain(i).artifact == "leakage")
-    viewer = demo_viewer()
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Reconstruct and denoise")
-    wait(lambda: widget.source.ready)
+    viewer, widget = opened("Reconstruct and denoise")
     viewer.dims.set_point(0, leaking)
     wait(lambda: widget.latest.idle)
     widget._side_by_side.setChecked(True)
     save(viewer, "reconstruct")
 
 
-def with_atlas(viewer: napari.Viewer, folder: Path) -> object:
-    """Open the atlas of the drawn anatomy over the demo population."""
-    from napari_brainvae.phantom import DEMO, draw_section, write_phantom_atlas
-
-    if not folder.exists():
-        write_phantom_atlas(draw_section(DEMO.height, DEMO.width), folder)
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
-    widget.open_atlas(folder)
-    wait(lambda: any(layer.name.startswith("outlines") for layer in viewer.layers))
-    wait(lambda: widget.latest.idle)
-    return widget
-
-
 def atlas(folder: Path) -> None:
     """The structure tree, and the hippocampal formation as shapes to edit."""
-    viewer = demo_viewer()
-    widget = with_atlas(viewer, folder)
+    viewer, widget = opened("Atlas", folder)
     widget.tree.choose(widget._drawn.atlas.structure("HPF").id)
     widget.side = "left"
     widget.edit_as_shapes()
@@ -91,10 +87,7 @@ def atlas(folder: Path) -> None:
 
 def receptive_field(folder: Path) -> None:
     """The population measured: regions x factors."""
-    viewer = demo_viewer()
-    viewer.window.remove_dock_widget(with_atlas(viewer, folder))
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Receptive field")
-    wait(lambda: widget.source.ready)
+    viewer, widget = opened("Receptive field", folder)
     widget.regions.select("HPF")
     widget.weight.setValue(-1)
     wait(lambda: widget.latest.idle)
@@ -110,11 +103,7 @@ def receptive_field(folder: Path) -> None:
 
 def projective_field(folder: Path) -> None:
     """Where every factor acts, over the outlines of the atlas."""
-    viewer = demo_viewer()
-    viewer.window.remove_dock_widget(with_atlas(viewer, folder))
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Projective field")
-    wait(lambda: widget.source.ready)
-    wait(lambda: widget.latest.idle)
+    viewer, widget = opened("Projective field", folder)
     widget.compute_all()
     wait(lambda: not widget.job.running)
     widget._grid.setChecked(True)
@@ -123,6 +112,8 @@ def projective_field(folder: Path) -> None:
 
 if __name__ == "__main__":
     with TemporaryDirectory() as scratch:
+        drawn = Path(scratch) / "drawn.atlas"
+        write_phantom_atlas(draw_section(DEMO.height, DEMO.width), drawn)
         reconstruct()
         for picture in (atlas, receptive_field, projective_field):
-            picture(Path(scratch) / "drawn.atlas")
+            picture(drawn)

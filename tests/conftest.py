@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from napari_brainvae.phantom import Phantom, PhantomOptions, draw_section, write_phantom
+from napari_brainvae.phantom import (
+    Phantom,
+    PhantomOptions,
+    draw_section,
+    write_phantom,
+    write_phantom_atlas,
+)
 from napari_brainvae.population import Population
 from training.fit import FitOptions, fit
 
@@ -35,6 +41,14 @@ def phantom_file(tmp_path_factory) -> Path:
     options = PhantomOptions(count=24, seed=5, height=64, width=80)
     write_phantom(Phantom(draw_section(64, 80), options), path)
     return path
+
+
+@pytest.fixture(scope="session")
+def atlas_folder(tmp_path_factory) -> Path:
+    """The atlas of the phantom's drawn section, 64 x 80 px; read only."""
+    folder = tmp_path_factory.mktemp("atlas") / "p.atlas"
+    write_phantom_atlas(draw_section(64, 80), folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

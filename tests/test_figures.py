@@ -27,7 +27,7 @@ def test_the_heat_map_names_and_shows_every_cell(impact):
     assert [t.get_text() for t in axes.get_xticklabels()] == [f"F{i}" for i in range(1, 9)]
     assert len(axes.texts) == 48
     np.testing.assert_array_equal(axes.images[0].get_array(), impact.matrix())
-    assert "symmetric KL" in bar.get_ylabel()
+    assert bar.get_ylabel() == "symmetric KL, nats"
     assert "-1 and +1" in axes.get_title()
 
 

@@ -18,20 +18,13 @@ from PIL import Image
 from napari_brainvae.atlas import Atlas
 from napari_brainvae.checkpoint import fingerprint, load_checkpoint
 from napari_brainvae.impact import ImpactOptions, impact_matrix
-from napari_brainvae.phantom import draw_section, write_phantom_atlas
+from napari_brainvae.phantom import draw_section
 from napari_brainvae.population import Population
 from napari_brainvae.projection import projective_field
 from napari_brainvae.regions import DEFAULT_REGIONS, Region, atlas_regions
 from training.cli import main
 from training.interpret import InterpretOptions, interpret
 from training.pca import PCAOptions, fit_pca
-
-
-@pytest.fixture(scope="module")
-def atlas_folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("atlas") / "drawn.atlas"
-    write_phantom_atlas(draw_section(64, 80), folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -21,8 +21,7 @@ from napari_brainvae.phantom import (
     draw_section,
     planted_mask,
     section_from_atlas,
-    thickness_field,
-    ventricle_field,
+    shape_fields,
     write_phantom_atlas,
 )
 
@@ -187,7 +186,8 @@ def warped(labels: np.ndarray, field: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("deviations", [-2, -1, 1, 2])
 def test_cortex_thickens_inwards(section: Section, deviations: int) -> None:
     cortex = planted_mask(section, "cortical thickness")
-    grown = warped(cortex, deviations * thickness_field(section))
+    field = deviations * shape_fields(section)[0]
+    grown = warped(cortex, field)
     # Rows at the height of the auditory areas cross the sheet at a right angle.
     rows = np.flatnonzero(section.tree.within(section.annotation, "AUD").any(axis=1))[8:-8]
     change = grown[rows].sum() / cortex[rows].sum() - 1
@@ -195,24 +195,25 @@ def test_cortex_thickens_inwards(section: Section, deviations: int) -> None:
     assert change == pytest.approx(THICKNESS_PER_SD * deviations, rel=0.2)
     assert np.sign(grown.sum() - cortex.sum()) == np.sign(deviations)
     # The outline of the brain stays.
-    brain = warped(section.tissue, deviations * thickness_field(section))
+    brain = warped(section.tissue, field)
     assert np.abs(brain - section.tissue).sum() < 0.01 * section.tissue.sum()
 
 
 @pytest.mark.parametrize("deviations", [-1, 1, 2])
 def test_ventricles_swell(section: Section, deviations: int) -> None:
     ventricles = planted_mask(section, "ventricle size")
-    grown = warped(ventricles, deviations * ventricle_field(section))
+    field = shape_fields(section)[1]
+    grown = warped(ventricles, deviations * field)
     change = grown.sum() / ventricles.sum() - 1
     assert 0.06 < change / deviations < 0.4
     # Far from them nothing moves.
     far = ndimage.distance_transform_edt(~ventricles) * section.pixel_size_um > 2000
-    assert np.abs(ventricle_field(section)[:, far]).max() < 0.01
+    assert np.abs(field[:, far]).max() < 0.01
 
 
 def test_fields_do_not_fold(section: Section) -> None:
     """At 3 SD the brain is still one sheet: the map's determinant is positive."""
-    for field in (thickness_field(section), ventricle_field(section)):
+    for field in shape_fields(section):
         for deviations in (-3, 3):
             down, right = deviations * field
             (yy, yx), (xy, xx) = np.gradient(down), np.gradient(right)

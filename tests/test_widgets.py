@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import tifffile
+from listeners import callbacks
 from napari.components import ViewerModel
 from napari.layers import Image
 
@@ -126,6 +127,11 @@ def test_artifacts_are_marked_and_repaired_while_asked_for(opened, qtbot):
     look = reconstruct_section(widget.source.model, population, brain, robust=True)
     for part in ("artifact", "repaired", "reconstruction"):
         assert np.array_equal(viewer.layers[f"{part}: phantom"].data, getattr(look, part))
+    repaired, drawn = (viewer.layers[f"{part}: phantom"] for part in ("repaired", "reconstruction"))
+    assert repaired.contrast_limits == drawn.contrast_limits, "one brightness for both"
+    widget._side_by_side.setChecked(True)
+    assert canvas_grid(viewer).actual_shape(viewer.layers) == (2, 3)
+    widget._side_by_side.setChecked(False)
     widget._robust.setChecked(False)
     qtbot.waitUntil(lambda: "artifact: phantom" not in viewer.layers, timeout=20_000)
     assert "repaired: phantom" not in viewer.layers
@@ -181,26 +187,19 @@ def test_layers_may_be_renamed_removed_and_replaced(opened, qtbot, phantom_file)
     qtbot.waitUntil(lambda: reconstruction_of(viewer) is not None, timeout=20_000)
 
 
-def test_closing_leaves_no_callback_and_stops_the_job(opened, qtbot):
-    viewer, widget = opened
-    emitters = [
-        viewer.dims.events.point,
-        viewer.layers.events.inserted,
-        viewer.layers.events.removed,
-        viewer.layers["phantom"].events.name,
-    ]
+def test_closing_leaves_no_callback_and_stops_the_job(viewer, phantom_file, run_folder, qtbot):
+    viewer.open(phantom_file, plugin=PLUGIN)
+    viewer.open(run_folder / "model.safetensors", plugin=PLUGIN)
+    before = callbacks(viewer)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    qtbot.waitUntil(lambda: reconstruction_of(viewer) is not None, timeout=20_000)
     widget.job.run("Endless", endless, lambda _: pytest.fail("done"))
-    ours = [c for e in emitters for c in e.callbacks if _is_ours(c, widget)]
-    assert ours
+    assert callbacks(viewer) != before
     viewer.window.remove_dock_widget(widget)
     qtbot.waitUntil(lambda: not widget.job.running, timeout=5_000)
-    left = [c for e in emitters for c in e.callbacks if _is_ours(c, widget)]
-    assert left == []
-
-
-def _is_ours(callback, widget) -> bool:
-    owner = callback[0]() if isinstance(callback, tuple) else getattr(callback, "__self__", None)
-    return owner in (widget, widget.source)
+    for part in ("reconstruction", "residual"):
+        viewer.layers.remove(f"{part}: phantom")
+    assert callbacks(viewer) == before
 
 
 BAD = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from listeners import callbacks
 from napari.components import ViewerModel
 
 from napari_brainvae.atlas import Atlas, outlines
@@ -134,18 +135,11 @@ def test_the_paper_s_plane_of_the_real_annotation(shared_data):
 
 
 @pytest.fixture
-def atlas_directory(tmp_path):
-    directory = tmp_path / "p.atlas"
-    write_phantom_atlas(draw_section(64, 80), directory)
-    return directory
-
-
-@pytest.fixture
-def opened(make_napari_viewer, phantom_file, atlas_directory, qtbot):
+def opened(make_napari_viewer, phantom_file, atlas_folder, qtbot):
     viewer = make_napari_viewer()
     viewer.open(phantom_file, plugin=PLUGIN)
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
-    widget.open_atlas(atlas_directory)
+    widget.open_atlas(atlas_folder)
     qtbot.waitUntil(lambda: "atlas" in widget._made, timeout=20_000)
     return viewer, widget
 
@@ -154,9 +148,9 @@ def choose(widget, acronym):
     widget.tree.choose(widget._drawn.atlas.structure(acronym).id)
 
 
-def test_the_population_s_plane_is_opened(opened, atlas_directory):
+def test_the_population_s_plane_is_opened(opened, atlas_folder):
     viewer, widget = opened
-    atlas = Atlas.open(atlas_directory)
+    atlas = Atlas.open(atlas_folder)
     assert widget.plane == 2, "the population says it"
     labels, sections = viewer.layers["atlas: p.atlas, plane 2"], viewer.layers["phantom"]
     assert np.array_equal(labels.data > 0, atlas.plane(2) > 0)
@@ -228,26 +222,14 @@ def test_layers_come_and_go_and_what_is_no_atlas_leaves_nothing_stale(opened, qt
     assert "cannot be shown" in widget._about.text()
 
 
-def test_closing_leaves_no_callback(make_napari_viewer, phantom_file, atlas_directory, qtbot):
+def test_closing_leaves_no_callback(make_napari_viewer, phantom_file, atlas_folder, qtbot):
     viewer = make_napari_viewer()
     viewer.open(phantom_file, plugin=PLUGIN)
     before = callbacks(viewer)
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
-    widget.open_atlas(atlas_directory)  # and closed while it is being opened
+    widget.open_atlas(atlas_folder)  # and closed while it is being opened
     assert callbacks(viewer) != before
     viewer.window.remove_dock_widget(widget)
     assert callbacks(viewer) == before
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
     assert len(viewer.layers) == 1
-
-
-def callbacks(viewer) -> list[int]:
-    """How many callbacks every event has that the widgets listen to."""
-    emitters = [
-        viewer.cursor.events.position,
-        viewer.dims.events.point,
-        viewer.layers.events.inserted,
-        viewer.layers.events.removed,
-        *(layer.events.name for layer in viewer.layers),
-    ]
-    return [len(emitter.callbacks) for emitter in emitters]

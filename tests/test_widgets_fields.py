@@ -8,17 +8,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from listeners import callbacks
 from matplotlib.figure import Figure
 from napari.components import ViewerModel
 from napari.layers import Image, Shapes
 from pydantic import BaseModel, Field
 from qtpy.QtCore import QPoint, Qt
 
+from napari_brainvae.atlas import Atlas
 from napari_brainvae.checkpoint import fingerprint, save_checkpoint
 from napari_brainvae.impact import impact_matrix
 from napari_brainvae.pca import PCA
 from napari_brainvae.perturbation import ImpactOptions, Perturbation
-from napari_brainvae.phantom import draw_section, write_phantom_atlas
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Preprocessing
 from napari_brainvae.projection import (
@@ -27,7 +28,7 @@ from napari_brainvae.projection import (
     projective_field,
     traverse,
 )
-from napari_brainvae.receptive_field import factor_shift
+from napari_brainvae.receptive_field import Probe, region_weights
 from napari_brainvae.regions import Region, polygons_to_mask
 from napari_brainvae.widgets.atlas_plane import ATLAS, AtlasRegion, add_plane, draw_plane
 from napari_brainvae.widgets.bars import tick_step
@@ -145,12 +146,8 @@ def test_bounds_come_from_the_schema():
 
 
 @pytest.fixture(scope="session")
-def atlas(tmp_path_factory):
-    from napari_brainvae.atlas import Atlas
-
-    directory = tmp_path_factory.mktemp("atlas") / "p.atlas"
-    write_phantom_atlas(draw_section(64, 80), directory)
-    return Atlas.open(directory)
+def atlas(atlas_folder):
+    return Atlas.open(atlas_folder)
 
 
 def add_atlas(viewer, atlas):
@@ -201,23 +198,6 @@ def done(widget, qtbot):
     qtbot.waitUntil(lambda: not bar.running, timeout=LONG)
 
 
-def callbacks(viewer) -> list[int]:
-    """How many callbacks every event has that the widgets listen to."""
-    emitters = [
-        viewer.cursor.events.position,
-        viewer.dims.events.point,
-        viewer.layers.events.inserted,
-        viewer.layers.events.removed,
-    ]
-    for layer in viewer.layers:
-        emitters.append(layer.events.name)
-        if isinstance(layer, Shapes):
-            emitters += [layer.events.data, layer.events.scale, layer.events.affine]
-        if ATLAS in layer.metadata:
-            emitters.append(layer.metadata[ATLAS].changed)
-    return [len(getattr(emitter, "callbacks", emitter)) for emitter in emitters]
-
-
 def test_the_weight_moves_section_and_bars(viewer, receptive, population, atlas, qtbot):
     widget, model = receptive, receptive.source.model
     assert widget.regions.names == ["SSp", "RSP", "HPF", "STR", "TH", "HY"], "the paper's six"
@@ -235,7 +215,9 @@ def test_the_weight_moves_section_and_bars(viewer, receptive, population, atlas,
     def is_shown(brain, weight, **options):
         section = population.prepared(model.header.preprocessing, [brain])[0]
         mask = atlas.mask("HPF", 2)
-        expected = factor_shift(model, section, mask, weight, Perturbation(**options))
+        options = Perturbation(**options)
+        region = region_weights(mask, model.shape, options.soft_edge)
+        expected = Probe(model, section).shift(region, weight, options.mode)
         layer = viewer.layers["perturbed: phantom"]
         assert np.array_equal(layer.data, expected.section)
         assert np.array_equal(layer.scale, viewer.layers["phantom"].scale[1:])
@@ -472,7 +454,7 @@ def test_the_generated_section_follows_the_slider(viewer, projective, population
     qtbot.waitUntil(lambda: widget.traversal.idle, timeout=LONG)
     [layer] = [layer for layer in viewer.layers if layer.name.startswith("generated")]
     assert layer.name == "generated: F1 moved by +3.00"
-    assert np.array_equal(layer.data, traverse(model, 0, [0, 3.0])[1])
+    assert np.array_equal(layer.data, traverse(model, 0, 3.0)[0])
     assert viewer.layers.index(layer) == 1
 
     viewer.dims.set_point(0, 7)

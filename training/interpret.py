@@ -18,6 +18,9 @@ from napari_brainvae.perturbation import ImpactOptions
 from training.cli import main
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to interpret
+    import pandas as pd
+    from matplotlib.figure import Figure
+
     from napari_brainvae.atlas import Atlas
     from napari_brainvae.impact import Impact
     from napari_brainvae.model import Model
@@ -142,10 +145,7 @@ def interpret(options: InterpretOptions) -> None:
         maps = projective_field(model, tolerance=options.tolerance, progress=progress)
 
     about = describe_all(options, population, models, place, sections)
-    write_tables(out, impacts, maps, place, regions)
-    write_maps(out, maps, model, place)
-    write_figures(out, impacts, maps, place, about)
-    write_text(out / "record.json", json.dumps(about, indent=2) + "\n")
+    Findings(impacts, maps, place, regions, about).write(out)
     print(f"results: {out}")
 
 
@@ -255,72 +255,74 @@ def describe_all(
     }
 
 
-def write_tables(
-    out: Path,
-    impacts: Mapping[str, Impact],
-    maps: Images,
-    place: Place,
-    regions: Mapping[str, Mask],
-) -> None:
-    """Write impacts and scores of every model, and the first one's fields by region."""
-    import pandas as pd
+@dataclass(frozen=True, eq=False)
+class Findings:
+    """What was measured, ready to be written.
 
-    from napari_brainvae.projection import field_by_region
+    Attributes
+    ----------
+    impacts
+        Of every model, by name.
+    maps
+        ``(L, 3, H, W)`` projective fields of the first model.
+    place, regions
+        Where the sections lie in the atlas; masks ``(H, W)`` by name.
+    about
+        From `describe_all`.
+    """
 
-    tissue = None if place.labels is None else place.labels > 0
-    tables = {
-        "impact.csv": pd.concat({n: i.table() for n, i in impacts.items()}, names=["model"]),
-        "scores.csv": pd.concat({n: i.scores() for n, i in impacts.items()}, names=["model"]),
-        "field_by_region.csv": field_by_region(maps, regions, tissue=tissue),
-    }
-    if place.labels is not None:
-        tables["field_by_structure.csv"] = field_by_region(maps, place.structures(), tissue=tissue)
-    for name, table in tables.items():
-        if name in ("impact.csv", "scores.csv"):
-            table = table.reset_index(level="model").reset_index(drop=True)
-        with replacing(out / name) as beside:
-            table.to_csv(beside, index=False)
+    impacts: Mapping[str, Impact]
+    maps: Images
+    place: Place
+    regions: Mapping[str, Mask]
+    about: Mapping[str, Any]
 
+    def write(self, out: Path) -> None:
+        """Write tables, maps, figures and the record to a folder."""
+        from napari_brainvae.export import write_maps
+        from napari_brainvae.figures import save_figure
 
-def write_maps(out: Path, maps: Images, model: Model, place: Place) -> None:
-    """Write the fields ``(F, 3, H, W)`` as an OME-TIFF in micrometres: time is the factor."""
-    import tifffile
+        for name, table in self.tables().items():
+            with replacing(out / name) as beside:
+                table.to_csv(beside, index=False)
+        maps, size = out / "projective_field.ome.tif", self.place.pixel_size_um
+        write_maps(maps, self.maps, range(len(self.maps)), size, self.about)
+        for name, figure in self.figures().items():
+            save_figure(figure, out / name, self.about)
+        write_text(out / "record.json", json.dumps(self.about, indent=2) + "\n")
 
-    from napari_brainvae.checkpoint import fingerprint
-    from napari_brainvae.projection import PARTS
-    from napari_brainvae.reconstruct import ome_metadata
+    def tables(self) -> dict[str, pd.DataFrame]:
+        """Impacts and scores of every model, and the first one's fields by region."""
+        import pandas as pd
 
-    text = f"Projective fields of napari-brainvae model {fingerprint(model)}; T is the factor"
-    metadata = ome_metadata(place.pixel_size_um, text, axes="TCYX")
-    with replacing(out / "projective_field.ome.tif") as beside:
-        tifffile.imwrite(beside, maps, ome=True, metadata=metadata | {"Channel": {"Name": PARTS}})
+        from napari_brainvae.projection import field_by_region
 
+        labels = self.place.labels
+        tissue = None if labels is None else labels > 0
+        of_models = {
+            "impact.csv": {name: impact.table() for name, impact in self.impacts.items()},
+            "scores.csv": {name: impact.scores() for name, impact in self.impacts.items()},
+        }
+        tables = {
+            name: pd.concat(each, names=["model"]).reset_index("model").reset_index(drop=True)
+            for name, each in of_models.items()
+        }
+        tables["field_by_region.csv"] = field_by_region(self.maps, self.regions, tissue=tissue)
+        if labels is not None:
+            structures = field_by_region(self.maps, self.place.structures(), tissue=tissue)
+            tables["field_by_structure.csv"] = structures
+        return tables
 
-def write_figures(
-    out: Path,
-    impacts: Mapping[str, Impact],
-    maps: Images,
-    place: Place,
-    about: Mapping[str, Any],
-) -> None:
-    """Draw Fig. 3 of the paper; 3C for the factor that each region has most impact on."""
-    from napari_brainvae import figures
-    from napari_brainvae.atlas import outlines
+    def figures(self) -> dict[str, Figure]:
+        """Fig. 3 of the paper; 3C for the factor that each region has most impact on."""
+        from napari_brainvae.atlas import outlines
+        from napari_brainvae.export import impact_figures
+        from napari_brainvae.figures import projective_fields
 
-    impact = next(iter(impacts.values()))
-    lines = None if place.labels is None else outlines(place.labels)
-    drawn = {
-        "projective_fields": figures.projective_fields(maps, outlines=lines),
-        "impact": figures.impact_heatmap(impact),
-    }
-    for region, factor in zip(impact.regions, impact.matrix().argmax(axis=1), strict=True):
-        name = f"codes_{region}_F{factor + 1}"
-        drawn[name] = figures.impact_distributions(impact, region, int(factor))
-    if min(impact.matrix().shape) > 1:
-        drawn["factor_covariance"] = figures.factor_covariance(impact)
-        drawn["disentanglement"] = figures.disentanglement_bars(impacts)
-    for name, figure in drawn.items():
-        figures.save_figure(figure, out / name, about)
+        labels = self.place.labels
+        borders = None if labels is None else outlines(labels)
+        drawn = {name: draw() for name, draw in impact_figures(self.impacts).items()}
+        return drawn | {"projective_fields": projective_fields(self.maps, outlines=borders)}
 
 
 @contextmanager

@@ -54,12 +54,14 @@ def impact_heatmap(impact: Impact) -> Figure:
     for (row, column), value in np.ndenumerate(matrix):
         color = "white" if scale(value) < 0.6 else "black"
         axes.text(column, row, _short(value), ha="center", va="center", fontsize=8, color=color)
-    bar = figure.colorbar(image, label=f"impact, {DIVERGENCES[impact.options.direction]} (nats)")
+    bar = figure.colorbar(image)
+    # Short and small: in a panel the bar is hardly longer than its label.
+    bar.set_label(f"{DIVERGENCES[impact.options.direction]}, nats", fontsize=8)
     if largest > 3:
         ticks = [0, *(each for d in range(6) for each in (10**d, 3 * 10**d) if each < largest)]
         bar.set_ticks(ticks, labels=[f"{tick}" for tick in ticks])
     bar.ax.minorticks_off()
-    axes.set_title(_how(impact), fontsize=9)
+    axes.set_title(f"Impact, {_how(impact)}", fontsize=9)
     return figure
 
 

@@ -22,6 +22,7 @@ from napari_brainvae.artifacts import ARTIFACTS, add_grid, add_leakage, remove_t
 from napari_brainvae.atlas import Atlas, centred
 from napari_brainvae.drawing import draw, drawn_structures
 from napari_brainvae.files import Progress, report
+from napari_brainvae.growth import swelling, thickening
 from napari_brainvae.population import (
     Description,
     Population,
@@ -232,7 +233,7 @@ class Phantom:
                 for name in BRIGHTNESS_FACTORS
             ]
         )
-        self._shapes = np.stack([thickness_field(section), ventricle_field(section)])
+        self._shapes = shape_fields(section)
         self._grid = np.indices(section.shape, dtype=np.float32)
 
     def __len__(self) -> int:
@@ -298,45 +299,16 @@ class Phantom:
         return corrupt(clean, self.section.tissue, rng)
 
 
-# Both fields say where a pixel of the brain takes its value from: (2, H, W) float32 displacements
-# in pixels for a factor of one standard deviation.
-
-
-def thickness_field(section: Section) -> FloatImage:
-    """Isocortex grows inwards, away from the pia, and what lies deep to it gives way."""
+def shape_fields(section: Section) -> FloatImage:
+    """What one standard deviation of each factor of shape moves, (2, 2, H, W) float32, pixels."""
+    cortex, ventricles = (planted_mask(section, name) for name in SHAPE_FACTORS)
     pixels_per_mm = 1000 / section.pixel_size_um
-    cortex = planted_mask(section, "cortical thickness")
-    field = np.zeros((2, *section.shape))
-    columns = np.arange(section.shape[1])
-    is_left = np.broadcast_to(2 * columns + 1 <= section.shape[1], section.shape)
-    # Side by side: the midline is pia for the medial cortex of each hemisphere.
-    for half in (section.tissue & is_left, section.tissue & ~is_left):
-        depth = ndimage.distance_transform_edt(half)
-        beyond, nearest = ndimage.distance_transform_edt(~(cortex & half), return_indices=True)
-        # Flat where the white matter begins, so that the planted growth is had there in full.
-        stretch = depth[tuple(nearest)] * np.exp(-((beyond / pixels_per_mm) ** 2))
-        field -= THICKNESS_PER_SD * half * stretch * _slope(depth, 0.15 * pixels_per_mm)
-    return _smoothed(field, 0.1 * pixels_per_mm)
-
-
-def ventricle_field(section: Section) -> FloatImage:
-    """Ventricles swell to all sides, and their neighbours give way."""
-    pixels_per_mm = 1000 / section.pixel_size_um
-    ventricles = planted_mask(section, "ventricle size")
-    outside = ndimage.distance_transform_edt(~ventricles)
-    inside = ndimage.distance_transform_edt(ventricles)
-    push = VENTRICLE_MM_PER_SD * pixels_per_mm * np.exp(-outside / (0.4 * pixels_per_mm))
-    field = -push * section.tissue * _slope(outside - inside, 0.03 * pixels_per_mm)
-    return _smoothed(field, 0.05 * pixels_per_mm)
-
-
-def _slope(distance: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
-    """Which way a distance grows: length 1, but 0 where two sides meet and the way is open."""
-    return np.stack(np.gradient(ndimage.gaussian_filter(distance, sigma)))
-
-
-def _smoothed(field: NDArray[np.float64], sigma: float) -> FloatImage:
-    return np.asarray(ndimage.gaussian_filter(field, (0, sigma, sigma)), np.float32)
+    return np.stack(
+        [
+            thickening(cortex, section.tissue, THICKNESS_PER_SD, pixels_per_mm),
+            swelling(ventricles, section.tissue, VENTRICLE_MM_PER_SD, pixels_per_mm),
+        ]
+    )
 
 
 DEMO = PhantomOptions(count=48, seed=2, height=160, width=224, plane=DRAWN_PLANE)

@@ -11,8 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from scipy import ndimage
-from skimage.draw import polygon2mask
-from skimage.measure import approximate_polygon, find_contours
+from skimage import draw, measure  # whose functions are imported when they are first used
 
 from napari_brainvae.atlas import Atlas, Side
 from napari_brainvae.files import write_text
@@ -136,7 +135,7 @@ def polygons_to_mask(polygons: Iterable[npt.ArrayLike], shape: tuple[int, int]) 
     """Union of outlines ``(n, 2)`` in pixels; what lies outside ``shape`` is cut off."""
     mask = np.zeros(shape, dtype=bool)
     for polygon in polygons:
-        mask |= polygon2mask(shape, np.asarray(polygon, dtype=np.float64))
+        mask |= draw.polygon2mask(shape, np.asarray(polygon, dtype=np.float64))
     return mask
 
 
@@ -205,8 +204,8 @@ def _outlines(part: Mask, corner: Polygon, tolerance: float) -> list[Polygon]:
         left[:, middle:], right[:, :middle] = False, False
         halves = (mask_to_polygons(half, tolerance) for half in (left, right))
         return [outline + corner for half in halves for outline in half]
-    (contour, *_) = find_contours(np.pad(part, 1).astype(float), 0.5)
-    simple = approximate_polygon(contour, tolerance)
+    (contour, *_) = measure.find_contours(np.pad(part, 1).astype(float), 0.5)
+    simple = measure.approximate_polygon(contour, tolerance)
     # A part of a pixel or two would be simplified away.
     closed = simple if len(simple) > 4 else contour
     return [closed[:-1] - 1 + corner]

@@ -38,12 +38,13 @@ from napari_brainvae.widgets.background import Latest, PluginWidget
 from napari_brainvae.widgets.choice import LayerChoice, has_sections
 from napari_brainvae.widgets.layers import (
     AXES,
+    MADE_HERE,
     add_quietly,
     population_of,
     section_geometry,
     update_layer,
 )
-from napari_brainvae.widgets.source import MADE_HERE, notify
+from napari_brainvae.widgets.source import notify
 from napari_brainvae.widgets.tree import StructureView
 
 TOLERANCE = 1.0

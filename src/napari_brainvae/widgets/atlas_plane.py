@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,8 +16,7 @@ from psygnal import Signal
 from napari_brainvae.atlas import Atlas, Side, outlines
 from napari_brainvae.regions import DEFAULT_REGIONS, Mask
 from napari_brainvae.structures import Labels as LabelImage
-from napari_brainvae.widgets.layers import add_quietly, update_layer
-from napari_brainvae.widgets.source import MADE_HERE
+from napari_brainvae.widgets.layers import MADE_HERE, add_quietly, update_layer
 
 ATLAS = "brainvae_atlas"
 """Metadata key of the layer that shows an atlas; its value is an `AtlasPlane`."""
@@ -73,7 +71,7 @@ class AtlasPlane:
         self.regions.remove(region)
         self.changed.emit()
 
-    def mask(self, region: AtlasRegion, shape: tuple[int, int]) -> Callable[[], Mask]:
+    def mask(self, region: AtlasRegion, shape: tuple[int, int]) -> partial[Mask]:
         """Give what makes a region's mask, in the plane that is on show now, in any thread."""
         return partial(structure_mask, self.atlas, self.plane, self.pixel_size_um, region, shape)
 

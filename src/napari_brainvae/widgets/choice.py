@@ -10,8 +10,7 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, Signal
 
-from napari_brainvae.widgets.layers import CHECKPOINT
-from napari_brainvae.widgets.source import MADE_HERE
+from napari_brainvae.widgets.layers import CHECKPOINT, MADE_HERE
 
 
 class LayerChoice(QObject):

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import tifffile
 
 from napari_brainvae.checkpoint import describe, fingerprint
-from napari_brainvae.figures import (
-    disentanglement_bars,
-    factor_covariance,
-    impact_distributions,
-    impact_heatmap,
-    projective_fields,
-    save_figure,
-)
+from napari_brainvae.export import file_name, impact_figures, write_maps
+from napari_brainvae.figures import projective_fields, save_figure
 from napari_brainvae.files import Progress, replacing, report, write_text
 from napari_brainvae.impact import Impact
 from napari_brainvae.model import Model
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images
-from napari_brainvae.projection import PARTS
-from napari_brainvae.reconstruct import ome_metadata
 from napari_brainvae.regions import Mask, Region
-from napari_brainvae.widgets.plots import MATPLOTLIB, Draw
+from napari_brainvae.widgets.plots import MATPLOTLIB
 
 
 def write_table(table: pd.DataFrame, path: Path, model: Model, options: Mapping[str, Any]) -> None:
@@ -62,14 +52,7 @@ def export_impact(
     for name, region in regions.items():
         region.save(folder / "regions" / f"{file_name(name)}.json")
     write_text(folder / "record.json", json.dumps(about, indent=2) + "\n")
-    figures: dict[str, Draw] = {"impact": partial(impact_heatmap, impact)}
-    for row, name in enumerate(impact.regions):
-        factor = int(impact.matrix()[row].argmax())
-        stem = f"codes_{file_name(name)}_F{factor + 1}"
-        figures[stem] = partial(impact_distributions, impact, name, factor)
-    if min(impact.matrix().shape) > 1:
-        figures["factor_covariance"] = partial(factor_covariance, impact)
-        figures["disentanglement"] = partial(disentanglement_bars, {"this model": impact})
+    figures = impact_figures({"this model": impact})
     for done, (name, draw) in enumerate(figures.items()):
         report(progress, done, len(figures))
         with MATPLOTLIB:
@@ -88,11 +71,7 @@ def export_fields(
 ) -> None:
     """Write projective fields ``(F, 3, H, W)`` as OME-TIFF in micrometres, table and figure."""
     about = {"options": dict(options), "model": describe(model)}
-    numbers = ", ".join(f"F{factor + 1}" for factor in factors)
-    text = f"Projective fields; T is the factor: {numbers}. {json.dumps(about, sort_keys=True)}"
-    metadata = ome_metadata(pixel_size_um, text, axes="TCYX") | {"Channel": {"Name": PARTS}}
-    with replacing(folder / "projective_field.ome.tif") as beside:
-        tifffile.imwrite(beside, maps, ome=True, metadata=metadata)
+    write_maps(folder / "projective_field.ome.tif", maps, factors, pixel_size_um, about)
     if table is not None:
         write_table(table, folder / "field_by_region.csv", model, options)
     write_text(folder / "record.json", json.dumps(about, indent=2) + "\n")
@@ -101,8 +80,3 @@ def export_fields(
             maps, factors=factors, outlines=borders, limit=float(options["limit"])
         )
         save_figure(figure, folder / "projective_fields", about)
-
-
-def file_name(name: str) -> str:
-    """Give a name that every file system takes."""
-    return "".join(c if c.isalnum() or c in " -_()" else "_" for c in name).strip()

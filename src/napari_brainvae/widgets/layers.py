@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 import zarr
+from napari.layers import Image
 
 from napari_brainvae.population import Population
 
 if TYPE_CHECKING:
-    from napari.layers import Image, Layer, Shapes
+    from napari.layers import Layer, Shapes
 
 POPULATION = "brainvae_population"
 CHECKPOINT = "brainvae_checkpoint"
+MADE_HERE = "brainvae_made_here"
+"""Metadata key of layers that the widgets make; they are not offered as sections."""
 AXES = ("brain", "DV", "ML")
 """Axis names of a population: one brain after the other, dorsal to ventral, left to right."""
 
@@ -124,6 +127,33 @@ def update_layer(layer: Layer, data: Any, name: str, geometry: dict[str, Any]) -
         now = layer.affine.affine_matrix if key == "affine" else getattr(layer, key)
         if not np.array_equal(now, value):
             setattr(layer, key, value)
+
+
+def show_on(
+    viewer: Any,
+    sections: Layer,
+    made: dict[str, Image],
+    part: str,
+    picture: npt.NDArray[Any],
+    name: str,
+    position: int | None = None,
+    **look: Any,
+) -> None:
+    """Show a picture ``(H, W)`` or ``(H, W, 4)`` exactly on the sections, in the layer of its part.
+
+    Parameters
+    ----------
+    made
+        The layers that there are, by part; a missing one is made, with its look, and noted here.
+    position
+        Where a new layer goes; on top by default.
+    """
+    geometry = section_geometry(sections, picture.shape[:2])
+    if part in made:
+        update_layer(made[part], picture, name, geometry)
+        return
+    made[part] = Image(picture, name=name, metadata={MADE_HERE: part}, **look, **geometry)
+    add_quietly(viewer, made[part], position)
 
 
 def shapes_in_pixels(

@@ -32,7 +32,6 @@ from napari_brainvae.widgets.atlas_plane import ATLAS, AtlasPlane, is_atlas
 from napari_brainvae.widgets.background import JobBar, Latest, PluginWidget
 from napari_brainvae.widgets.choice import LayerChoice
 from napari_brainvae.widgets.controls import Controls
-from napari_brainvae.widgets.export import export_fields
 from napari_brainvae.widgets.field_steps import (
     AllFields,
     Anatomy,
@@ -42,15 +41,14 @@ from napari_brainvae.widgets.field_steps import (
     all_fields,
 )
 from napari_brainvae.widgets.layers import (
-    add_quietly,
+    MADE_HERE,
     canvas_grid,
     population_of,
-    section_geometry,
+    show_on,
     shown_index,
-    update_layer,
 )
 from napari_brainvae.widgets.share_table import ShareTable
-from napari_brainvae.widgets.source import MADE_HERE, Source, notify
+from napari_brainvae.widgets.source import Source, notify
 
 CHOSEN, EVERY = "chosen regions", "every structure"
 
@@ -234,21 +232,9 @@ class ProjectiveFieldWidget(PluginWidget):
         for factor, picture in enumerate(fields.overlays):
             self._put(f"F{factor + 1}", picture, f"field: F{factor + 1} (all)", visible=False)
 
-    def _put(
-        self, part: str, picture: Any, name: str, *, visible: bool = True, **look: Any
-    ) -> None:
-        """Put a picture into the layer of its part, which is made if it is not there."""
-        sections = self.source.layer
-        geometry = section_geometry(sections, picture.shape[:2])
-        made = self._made.get(part)
-        if made is None:
-            made = Image(
-                picture, name=name, metadata={MADE_HERE: part}, visible=visible, **look, **geometry
-            )
-            add_quietly(self.viewer, made, self._place(part))
-            self._made[part] = made
-            return
-        update_layer(made, picture, name, geometry)
+    def _put(self, part: str, picture: Any, name: str, **look: Any) -> None:
+        sections, position = self.source.layer, self._place(part)
+        show_on(self.viewer, sections, self._made, part, picture, name, position, **look)
 
     def _place(self, part: str) -> int:
         """Generated sections lie right above the others, fields below outlines and shapes."""
@@ -260,8 +246,9 @@ class ProjectiveFieldWidget(PluginWidget):
 
     def _move(self, event: Any = None) -> None:
         """Ask for the section that the model draws at the slider's position."""
-        if self.source.ready:
-            self.traversal.request(self._job(), self.position.value())
+        # The job of the field on show knows where the factor is moved from.
+        if self._asked is not None:
+            self.traversal.request(self._asked, self.position.value())
 
     def _show_traversal(self, result: tuple[FieldJob, float, Images, float]) -> None:
         job, c, section, bright = result
@@ -275,9 +262,9 @@ class ProjectiveFieldWidget(PluginWidget):
         )
 
     def _factor_changed(self, event: Any = None) -> None:
+        self.refresh()
         if "traversal" in self._made:
             self._move()
-        self.refresh()
 
     def _options_changed(self) -> None:
         limit = FieldOptions(**self.controls.values()).limit
@@ -383,17 +370,18 @@ class ProjectiveFieldWidget(PluginWidget):
 
 
 def _traverse(job: FieldJob, c: float) -> tuple[FieldJob, float, Images, float]:
-    """Decode a factor moved by c, and how bright the unmoved section is."""
-    still, moved = traverse(job.model, job.factor, [0, c], z0=job.z0())
-    return job, c, moved, max(float(np.percentile(still, 99.8)), 1e-3)
+    """Decode a factor moved by c, and say how bright the unmoved section is."""
+    return job, c, traverse(job.model, job.factor, c, z0=job.z0)[0], job.bright
 
 
 def _write(
     folder: Path, job: FieldJob, maps: Images, factors: list[int], table: pd.DataFrame | None
 ) -> None:
+    from napari_brainvae.widgets.export import export_fields  # matplotlib is slow to import
+
     population: Population | None = job.population
     size = population.description.pixel_size_um if population else None
-    options = {**job.options.model_dump(mode="json"), "z0": job.z0().tolist()}
+    options = {**job.options.model_dump(mode="json"), "z0": job.z0.tolist()}
     borders = job.anatomy.borders if job.anatomy else None
     size = size or job.model.header.pixel_size_um
     export_fields(folder, maps, factors, table, borders, job.model, options, size)

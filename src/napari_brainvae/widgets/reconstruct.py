@@ -27,10 +27,10 @@ from napari_brainvae.widgets.background import JobBar, Latest, PluginWidget
 from napari_brainvae.widgets.layers import (
     canvas_grid,
     population_of,
-    section_geometry,
+    show_on,
     shown_index,
 )
-from napari_brainvae.widgets.source import MADE_HERE, Source, notify
+from napari_brainvae.widgets.source import Source, notify
 
 RESIDUAL = Colormap(
     [[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual (blue, black, orange)"
@@ -140,43 +140,34 @@ class ReconstructWidget(PluginWidget):
         layer, population, index, shown = result
         if self.source.layer != layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed
-        # As bright as the original is shown.
+        # As bright as the original is shown, and the repaired section as the reconstruction.
         bright = max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
+        before = self._made.get("reconstruction")
+        limits = (0, bright) if before is None else before.contrast_limits
         strong = max(float(np.percentile(np.abs(shown.residual), 99.5)), 1e-3)
         looks = {
-            "reconstruction": {"colormap": "gray", "contrast_limits": (0, bright)},
+            "reconstruction": {"colormap": "gray", "contrast_limits": limits},
             "residual": {"colormap": RESIDUAL, "contrast_limits": (-strong, strong)},
-            "repaired": {"colormap": "gray", "contrast_limits": (0, bright)},
-            "artifact": {"colormap": "red", "contrast_limits": (0, 1), "blending": "additive"},
+            "repaired": {"colormap": "gray", "contrast_limits": limits},
+            "artifact": {
+                "colormap": "red",
+                "contrast_limits": (0, 1),
+                "blending": "additive",
+                "opacity": 0.4,  # the repaired section beneath is to be seen
+            },
         }
+        first = not self._made
         for part, look in looks.items():
             image = getattr(shown, part)
             if image is None:
                 self._remove(part)
             else:
-                self._update(part, np.asarray(image, dtype=np.float32), layer, look)
+                picture, name = np.asarray(image, dtype=np.float32), f"{part}: {layer.name}"
+                show_on(self.viewer, layer, self._made, part, picture, name, **look)
+        if first:
+            self.viewer.layers.selection.active = layer
         self._tell(population.ids[index], shown)
         self._set_side_by_side(self._side_by_side.isChecked())
-
-    def _update(self, part: str, image: Any, on: Image, look: dict[str, Any]) -> None:
-        """Put an image into the layer of its part, which is made, with its look, if not there."""
-        if part not in self._made:
-            # Made, then added: what napari's `add_image` gives a plugin is only a proxy.
-            self._made[part] = Image(
-                image,
-                name=_name(part, on),
-                metadata={MADE_HERE: part},
-                **look,
-                **section_geometry(on, image.shape),
-            )
-            self.viewer.add_layer(self._made[part])
-            self.viewer.layers.selection.active = on
-        else:
-            made = self._made[part]
-            made.data = image
-            made.name = _name(part, on)
-            for name, value in section_geometry(on, image.shape).items():
-                setattr(made, name, value)
 
     def _tell(self, brain: str, shown: Reconstruction) -> None:
         reference = self.source.model.header.reference if self.source.model else None
@@ -205,18 +196,18 @@ class ReconstructWidget(PluginWidget):
         self._made = {part: made for part, made in self._made.items() if made is not event.value}
 
     def _set_side_by_side(self, on: bool) -> None:
-        """Lay the three out in a row, and give the viewer back as it was."""
+        """Lay the layers out in a row, or five in two, and give the viewer back as it was."""
         grid = canvas_grid(self.viewer)
         if on and self._made:
-            trio = [self.source.layer, *self._made.values()]
+            ours = [self.source.layer, *self._made.values()]
             if self._before is None:
                 self._before = {
                     "grid": (grid.enabled, grid.shape, grid.stride),
                     "visible": {layer: layer.visible for layer in self.viewer.layers},
                 }
                 for layer in self.viewer.layers:
-                    layer.visible = layer in trio
-                grid.shape, grid.stride, grid.enabled = (1, -1), 1, True
+                    layer.visible = layer in ours
+            grid.shape, grid.stride, grid.enabled = (1 if len(ours) <= 3 else 2, -1), 1, True
         elif not on and self._before is not None:
             grid.enabled, grid.shape, grid.stride = self._before["grid"]
             for layer, visible in self._before["visible"].items():
@@ -226,7 +217,7 @@ class ReconstructWidget(PluginWidget):
             # napari before 0.6.3 has no names on the canvas.
             if layer is not None and hasattr(layer, "name_overlay"):
                 layer.name_overlay.visible = on
-                layer.name_overlay.font_size = 9
+                layer.name_overlay.font_size = 7
 
     def _ask_export(self, *, all_brains: bool) -> None:
         name, _ = QFileDialog.getSaveFileName(
@@ -234,7 +225,3 @@ class ReconstructWidget(PluginWidget):
         )
         if name:
             self.export(Path(name), all_brains=all_brains)
-
-
-def _name(part: str, on: Image) -> str:
-    return f"{part}: {on.name}"

@@ -7,18 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import napari.viewer
-from magicgui.widgets import ComboBox, FileEdit
-from napari.layers import Image
+from magicgui.widgets import FileEdit
+from napari.layers import Image, Layer
 from napari.utils.notifications import show_info
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
 from napari_brainvae.model import Model
 from napari_brainvae.widgets.background import Latest
+from napari_brainvae.widgets.choice import LayerChoice, has_sections
 from napari_brainvae.widgets.layers import CHECKPOINT
-
-MADE_HERE = "brainvae_made_here"
-"""Metadata key of layers that the widgets make; they are not offered as sections."""
 
 
 class Source(QWidget):
@@ -36,11 +34,10 @@ class Source(QWidget):
         super().__init__()
         self.viewer = viewer
         self.model: Model | None = None
-        self._layers = ComboBox(
-            label="Sections",
-            choices=self._choices,
-            nullable=True,
-            tooltip="Image layer with one section per brain, (N, H, W), or a single section.",
+        self._layers = LayerChoice(
+            viewer,
+            has_sections,
+            "Image layer with one section per brain, (N, H, W), or a single section.",
         )
         self._file = FileEdit(
             label="Model",
@@ -56,25 +53,21 @@ class Source(QWidget):
         form.addRow("Model", self._file.native)
         form.addRow(self._about)
         self._load = Latest(_load, self._loaded, self._failed, parent=self)
-        self._layers.changed.connect(self._layer_changed)
+        self._layers.changed.connect(self.changed)
         self._file.changed.connect(self._open)
-        events = viewer.layers.events
-        events.inserted.connect(self._inserted)
-        events.removed.connect(self._reset_choices)
-        self._named: list[Any] = []
+        viewer.layers.events.inserted.connect(self._inserted)
         for layer in viewer.layers:
-            self._follow(layer)
-        self._reset_choices()
+            self._take_checkpoint(layer)
 
     @property
     def layer(self) -> Image | None:
         """The chosen layer, None if there is none."""
-        chosen: Image | None = self._layers.value
+        chosen: Image | None = self._layers.layer
         return chosen
 
     @layer.setter
     def layer(self, layer: Image) -> None:
-        self._layers.value = layer
+        self._layers.layer = layer
 
     @property
     def checkpoint(self) -> Path | None:
@@ -94,44 +87,16 @@ class Source(QWidget):
     def release(self) -> None:
         """Leave no callback behind."""
         self._load.close()
+        self._layers.release()
         self.viewer.layers.events.inserted.disconnect(self._inserted)
-        self.viewer.layers.events.removed.disconnect(self._reset_choices)
-        for layer in self._named:
-            layer.events.name.disconnect(self._reset_choices)
-        self._named.clear()
-
-    def _choices(self, _: Any = None) -> list[Image]:
-        return [
-            layer
-            for layer in self.viewer.layers
-            if isinstance(layer, Image)
-            and not layer.rgb
-            and layer.ndim in (2, 3)
-            and MADE_HERE not in layer.metadata
-            and CHECKPOINT not in layer.metadata
-        ]
 
     def _inserted(self, event: Any) -> None:
-        self._follow(event.value)
-        self._reset_choices()
+        self._take_checkpoint(event.value)
 
-    def _follow(self, layer: Any) -> None:
-        layer.events.name.connect(self._reset_choices)
-        self._named.append(layer)
+    def _take_checkpoint(self, layer: Layer) -> None:
+        """Choose the model that a layer was opened with, unless one is chosen."""
         if CHECKPOINT in layer.metadata and self._file.value is None:
             self.checkpoint = layer.metadata[CHECKPOINT]
-
-    def _reset_choices(self, event: Any = None) -> None:
-        before = self.layer
-        with self._layers.changed.blocked():
-            self._layers.reset_choices()
-            if self._layers.value is None and (choices := self._choices()):
-                self._layers.value = choices[-1]
-        if self.layer is not before:
-            self._layer_changed()
-
-    def _layer_changed(self) -> None:
-        self.changed.emit()
 
     def _open(self, path: Path | None) -> None:
         self.model = None

@@ -1,0 +1,24 @@
+"""Who listens to a viewer: a widget that is closed leaves nobody behind."""
+
+from __future__ import annotations
+
+from napari.layers import Shapes
+
+from napari_brainvae.widgets.atlas_plane import ATLAS
+
+
+def callbacks(viewer) -> list[int]:
+    """How many callbacks every event has that the widgets listen to."""
+    emitters = [
+        viewer.cursor.events.position,
+        viewer.dims.events.point,
+        viewer.layers.events.inserted,
+        viewer.layers.events.removed,
+    ]
+    for layer in viewer.layers:
+        emitters.append(layer.events.name)
+        if isinstance(layer, Shapes):
+            emitters += [layer.events.data, layer.events.scale, layer.events.affine]
+        if ATLAS in layer.metadata:
+            emitters.append(layer.metadata[ATLAS].changed)
+    return [len(getattr(emitter, "callbacks", emitter)) for emitter in emitters]
