@@ -8,13 +8,17 @@ SCREEN := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libd
   libfontconfig1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 \
   libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1 fonts-dejavu-core
 
-.PHONY: help demo test lint bench screen screenshots demo-model clean
+# Those that need no data and no screen, and are over in minutes.
+QUICK_BENCHMARKS := training_step interaction projective_field impact_matrix cw_ssim
+
+.PHONY: help demo test lint bench bench-gpu screen screenshots demo-model clean
 
 help:
 	@echo "make demo         a population, a fit, a report: the whole tour, in demo/"
 	@echo "make test         install what is missing and run the tests"
 	@echo "make lint         ruff, mypy and the manifest"
-	@echo "make bench        the benchmarks, which print ratios"
+	@echo "make bench        the quick benchmarks, which print ratios"
+	@echo "make bench-gpu    the training step on an NVIDIA GPU: correct, how fast, a whole run"
 	@echo "make screenshots  the pictures of the README, from real windows"
 	@echo "make demo-model   fit the small model that ships with the plugin"
 
@@ -49,7 +53,12 @@ lint: $(INSTALLED)
 	$(BIN)/npe2 validate src/napari_brainvae/napari.yaml
 
 bench: $(INSTALLED)
-	for b in benchmarks/*.py; do $(BIN)/python $$b || exit 1; done
+	for b in $(QUICK_BENCHMARKS); do echo; echo "== $$b"; $(BIN)/python -m benchmarks.$$b || exit 1; done
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/python -m pytest -q tests/test_sections.py tests/test_metrics.py
+	$(BIN)/python -m benchmarks.training_step --device cuda --batch 64 --sections 1723 \
+	  --steps 100 --warm-up 20 --whole-run
 
 screenshots: $(INSTALLED) screen
 	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/screenshots.py

@@ -1,74 +1,114 @@
-"""Time the impact matrix beside the encodes that it cannot do without.
+"""Time the impact matrix of a population beside the loops that a lab would write.
 
-    python benchmarks/impact_matrix.py [--model FILE] [--brains 16] [--threads 1]
+    python benchmarks/impact_matrix.py [--atlas DIR] [--sections 8] [--turns 7] [--threads 1]
 
-Without --model, an untrained network of the paper's size is used: the cost is the same.
+The paper's six regions, perturbed at two extremes, in sections of 320 x 448 px. The plain loop
+encodes one perturbed section at a time with the authors' network as it is; the batched loop encodes
+whole sections as this package does, batched and with the channels last. A sample of the sections is
+measured and scaled to 832. With --atlas, sections and regions are those of a real template.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from napari_brainvae.checkpoint import load_checkpoint
-from napari_brainvae.impact import ImpactOptions, bootstrap, impact_matrix
-from napari_brainvae.model import Header
-from napari_brainvae.preprocess import Preprocessing
-from napari_brainvae.receptive_field import factor_shift
-from napari_brainvae.vae import BetaVAE
+from benchmarks.timing import (
+    HEIGHT,
+    WIDTH,
+    PlainModel,
+    fresh_model,
+    in_turns,
+    print_machine,
+    print_times,
+)
+from napari_brainvae.atlas import Atlas
+from napari_brainvae.impact import ImpactOptions, impact_matrix
+from napari_brainvae.local import LAYERS, reach
+from napari_brainvae.model import Model
+from napari_brainvae.phantom import Phantom, PhantomOptions, draw_section, section_from_atlas
+from napari_brainvae.preprocess import Images, Preprocessing
+from napari_brainvae.receptive_field import Mask, perturb
+from napari_brainvae.regions import DEFAULT_REGIONS
+
+WEIGHTS = (-1.0, 1.0)
+PAPER = 832
+
+
+def plain_loop(model: Model, images: Images, regions: dict[str, Mask], mode: str) -> Images:
+    """Perturb and encode one section at a time: posterior means ``(R, 2, N, L)``."""
+    means = np.empty((len(regions), 2, len(images), model.latent_dim), np.float32)
+    for i, section in enumerate(images):
+        for r, mask in enumerate(regions.values()):
+            for e, weight in enumerate(WEIGHTS):
+                means[r, e, i] = model.encode(perturb(section, mask, weight, mode)[None])[0][0]
+    return means
+
+
+def batched_loop(model: Model, images: Images, regions: dict[str, Mask], mode: str) -> Images:
+    """Perturb and encode all sections at once; fast, but every section is encoded whole."""
+    return np.stack(
+        [
+            [model.encode(perturb(images, mask, weight, mode))[0] for weight in WEIGHTS]
+            for mask in regions.values()
+        ]
+    )
+
+
+def sections_and_regions(atlas: Path | None, count: int) -> tuple[Images, dict[str, Mask]]:
+    if atlas is None:
+        anatomy = draw_section(HEIGHT, WIDTH)
+    else:
+        anatomy = section_from_atlas(Atlas.open(atlas), 286, HEIGHT, WIDTH)
+    phantom = Phantom(anatomy, PhantomOptions(count=count, artifacts=0))
+    images = np.stack([phantom.brain(i).image for i in range(count)])
+    masks = {name: anatomy.tree.within(anatomy.annotation, name) for name in DEFAULT_REGIONS}
+    return Preprocessing.fit(images).apply(images), masks
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path)
-    parser.add_argument("--brains", type=int, default=16)
-    parser.add_argument("--regions", type=int, default=6)
+    parser.add_argument("--atlas", type=Path)
+    parser.add_argument("--sections", type=int, default=8, help="measured, and scaled to 832")
+    parser.add_argument("--turns", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    model = load_checkpoint(options.model) if options.model else untrained()
-    rng = np.random.default_rng(0)
-    images = rng.uniform(0.2, 0.4, (options.brains, *model.shape)).astype(np.float32)
-    columns = np.array_split(np.arange(model.shape[1]), options.regions)
-    regions = {}
-    for i, part in enumerate(columns):
-        regions[f"region {i}"] = np.zeros(model.shape, bool)
-        regions[f"region {i}"][:, part] = True
-
-    model.encode(images[:4])
-    encodes = 2 * options.regions * options.brains
-    start = time.perf_counter()
-    for _ in range(2 * options.regions):
-        model.encode(images)
-    bare = time.perf_counter() - start
-    print(f"{model.shape[0]} x {model.shape[1]} px, {options.brains} brains, {encodes} encodes")
-    print(f"encodes alone    {bare:8.2f} s   {bare / encodes * 1e3:6.1f} ms each")
+    print_machine()
+    images, regions = sections_and_regions(options.atlas, options.sections)
+    model = fresh_model()
+    plain = PlainModel(model)
+    print(
+        f"{'region':8}{'of the section':>15}" + "".join(f"{f'layer {i + 1}':>9}" for i in range(3))
+    )
+    for name, mask in regions.items():
+        where = reach(mask, model.network.padding)
+        sizes = [len(step.stretches) // 4 for step in where.steps]
+        outputs = [mask.size / 4 ** (i + 1) for i in range(LAYERS)]
+        shares = [size / all_ for size, all_ in zip(sizes, outputs, strict=True)]
+        print(f"{name:8}{mask.mean():15.1%}" + "".join(f"{share:9.1%}" for share in shares))
     for mode in ("content", "fill"):
-        start = time.perf_counter()
-        impact = impact_matrix(model, images, regions, ImpactOptions(mode=mode))
-        seconds = time.perf_counter() - start
-        paper = seconds / options.brains * 832
-        print(
-            f"impact, {mode:8} {seconds:8.2f} s   {seconds / bare:6.2f} x; 832 brains {paper:.0f} s"
+        ask = ImpactOptions(mode=mode, resamples=0)
+        ours = impact_matrix(model, images, regions, ask).mean
+        expected = plain_loop(plain, images, regions, mode)
+        error = np.abs(ours - expected).max() / np.abs(expected).max()
+        print(f"\n{mode}: largest difference {error:.1e} of the largest code")
+        times = in_turns(
+            {
+                "plain loop": lambda _, mode=mode: plain_loop(plain, images, regions, mode),
+                "batched loop": lambda _, mode=mode: batched_loop(model, images, regions, mode),
+                "impact_matrix": lambda _, ask=ask: impact_matrix(model, images, regions, ask),
+            },
+            options.turns,
+            warm_up=1,
         )
-    start = time.perf_counter()
-    bootstrap(impact)
-    print(f"1,000 resamples  {time.perf_counter() - start:8.2f} s")
-
-    code = model.encode(images[:1])[0][0]
-    start = time.perf_counter()
-    for weight in np.linspace(-1, 1, 10):
-        factor_shift(model, images[0], regions["region 1"], weight, unperturbed=code)
-    print(f"one slider step  {(time.perf_counter() - start) * 100:8.1f} ms")
-
-
-def untrained() -> BetaVAE:
-    size = {"height": 320, "width": 448}
-    return BetaVAE(Header(kind="vae", latent_dim=8, preprocessing=Preprocessing(**size), **size))
+        print_times(times, [("impact_matrix", "plain loop"), ("impact_matrix", "batched loop")])
+        for name, each in times.items():
+            seconds = np.median(each.cpu) * PAPER / len(images)
+            print(f"{name}: {PAPER} sections {seconds:.0f} s of CPU, scaled from {len(images)}")
 
 
 if __name__ == "__main__":

@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from napari_brainvae.perturbation import ImpactOptions, Perturbation
 from napari_brainvae.receptive_field import (
+    Probe,
     check_content,
-    factor_shift,
     perturb,
     region_weights,
     tissue_level,
@@ -92,18 +92,16 @@ def test_tissue_has_no_holes(section):
 def test_shift_of_a_linear_encoder(section, weight, rng):
     encoder = rng.standard_normal((3, *SHAPE)) / 100
     model = LinearModel(encoder, reference=reference([0, 0, 0], [2.0, 0.5, 1e-6]))
-    result = factor_shift(model, section, MASK, weight)
+    region = region_weights(MASK, SHAPE)
+    result = Probe(model, section).shift(region, weight)
     expected = weight * (encoder * MASK * section).sum((1, 2)) / [2.0, 0.5, 0.1]
     assert_allclose(result.shift, expected, rtol=1e-4, atol=1e-6)
     assert_array_equal(result.section, perturb(section, MASK, weight))
-    known = model.encode(section[None])[0][0]
-    again = factor_shift(model, section, MASK, weight, unperturbed=known)
-    assert_array_equal(again.shift, result.shift)
-    without = factor_shift(LinearModel(encoder), section, MASK, weight).shift
+    without = Probe(LinearModel(encoder), section).shift(region, weight).shift
     assert_allclose(without, result.shift * [2.0, 0.5, 0.1], rtol=1e-5)
 
 
-def test_a_known_code_saves_an_encode(section, rng):
+def test_a_step_of_the_weight_costs_one_encode(section, rng, monkeypatch):
     class Counting(LinearModel):
         encodes = 0
 
@@ -112,9 +110,16 @@ def test_a_known_code_saves_an_encode(section, rng):
             return super()._encode(images)
 
     model = Counting(rng.standard_normal((2, *SHAPE)))
-    code = model.encode(section[None])[0][0]
-    factor_shift(model, section, MASK, 1, unperturbed=code)
-    assert model.encodes == 2
+    probe, region = Probe(model, section), region_weights(MASK, SHAPE)
+    levels = []
+    monkeypatch.setattr(
+        "napari_brainvae.receptive_field.tissue_level", lambda s: levels.append(s) or 0.3
+    )
+    for weight in (1, 0.5, -1):
+        probe.check("x", region)
+        probe.shift(region, weight, "fill")
+    assert model.encodes == 1 + 3
+    assert len(levels) == 1
 
 
 @pytest.mark.parametrize(
@@ -127,19 +132,23 @@ def test_a_known_code_saves_an_encode(section, rng):
         (np.where(MASK, np.nan, 0), "values from 0 to 1"),
     ],
 )
-def test_masks_that_are_refused(section, mask, message):
+def test_masks_that_are_refused(mask, message):
     with pytest.raises(ValueError, match=message):
-        factor_shift(LinearModel(np.ones((1, *SHAPE))), section, mask, 1)
+        region_weights(mask, SHAPE)
 
 
 def test_regions_with_nothing_to_perturb(section):
     corner, hole = np.zeros(SHAPE, bool), np.zeros(SHAPE, bool)
     corner[:3, :3] = True
     hole[31:34, 39:41] = True
+    probe = Probe(LinearModel(np.ones((1, *SHAPE))), section)
     for mask, message in [(corner, "'x' lies outside the tissue"), (hole, "'x' has no content")]:
         with pytest.raises(ValueError, match=message):
             check_content(section[None], {"x": region_weights(mask, SHAPE)})
+        with pytest.raises(ValueError, match=message):
+            probe.check("x", region_weights(mask, SHAPE))
     check_content(section[None], {"x": region_weights(MASK, SHAPE)})
+    probe.check("x", region_weights(MASK, SHAPE))
 
 
 @pytest.mark.parametrize(

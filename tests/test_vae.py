@@ -60,6 +60,18 @@ def test_numpy_face_is_the_torch_network(rng):
     assert np.allclose(model.decode(ours[0]), drawn, atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [(64, 64), (65, 71), (320, 448)])
+def test_drawing_without_gradients_is_the_transposed_convolution(size, rng):
+    """The fast last layer against torch's own, which training uses."""
+    network = fresh(*size, latent_dim=4).network
+    latents = torch.from_numpy(rng.normal(size=(3, 4)).astype(np.float32))
+    plain = network.decode(latents)
+    assert plain.requires_grad
+    with torch.no_grad():
+        fast = network.decode(latents)
+    assert torch.allclose(fast, plain, rtol=0, atol=2e-6 * float(plain.detach().abs().max()))
+
+
 def test_losses_are_sums_over_pixels_and_means_over_the_batch(rng):
     logits = torch.from_numpy(rng.normal(size=(2, 1, 4, 5)))
     images = torch.from_numpy(rng.random((2, 1, 4, 5)))
@@ -118,6 +130,7 @@ def test_padding_is_outside_the_section():
     [
         (lambda m: m.encode(np.zeros((2, 64, 64))), "for sections of 64 x 72 px"),
         (lambda m: m.encode(np.zeros((64, 72))), "for sections of 64 x 72 px"),
+        (lambda m: m.near(np.zeros((64, 64))), "for sections of 64 x 72 px"),
         (lambda m: m.decode(np.zeros((2, 4))), "has 3 latent factors"),
         (lambda m: m.decode(np.zeros(3)), "has 3 latent factors"),
         (lambda m: Network(63, 100, 2), "at least 64 x 64"),

@@ -25,10 +25,15 @@ from napari_brainvae.disentanglement import (
 )
 from napari_brainvae.files import Progress, report
 from napari_brainvae.model import Latents, Model
-from napari_brainvae.perturbation import DIRECTIONS, Direction, ImpactOptions
+from napari_brainvae.perturbation import DIRECTIONS, Direction, ImpactOptions, Mode
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images, check_sections
-from napari_brainvae.receptive_field import check_content, perturb, region_weights
+from napari_brainvae.receptive_field import (
+    check_content,
+    perturb,
+    region_weights,
+    tissue_level,
+)
 
 BATCH = 16
 
@@ -179,22 +184,32 @@ def impact_matrix(
         name: region_weights(mask, model.shape, options.soft_edge, f"region {name!r}")
         for name, mask in regions.items()
     }
-    size = (len(regions), 2, len(chosen), model.latent_dim)
-    mean, log_variance = np.empty((2, *size), dtype=np.float32)
-    encodes = 2 * len(regions) * len(chosen)
-    done = 0
+    changes = [(r, weight) for r in weights.values() for weight in (options.low, options.high)]
+    codes = np.empty((2, len(changes), len(chosen), model.latent_dim), dtype=np.float32)
+    encodes = len(changes) * len(chosen)
     for start, batch in _batches(model, images, chosen):
-        where = slice(start, start + len(batch))
         if start == 0:
             check_content(batch, weights)
-        for r, region in enumerate(weights.values()):
-            for e, weight in enumerate((options.low, options.high)):
-                report(progress, done, encodes)
-                codes = model.encode(perturb(batch, region, weight, options.mode))
-                mean[r, e, where], log_variance[r, e, where] = codes
-                done += len(batch)
-    report(progress, done, encodes)
+        for i, section in enumerate(batch, start):
+            report(progress, i * len(changes), encodes)
+            codes[:, :, i] = _perturbed_codes(model, section, changes, options.mode)
+    report(progress, encodes, encodes)
+    mean, log_variance = codes.reshape(2, len(regions), 2, len(chosen), model.latent_dim)
     return Impact(list(regions), options, mean, np.exp(log_variance), chosen)
+
+
+def _perturbed_codes(
+    model: Model, section: Images, changes: Sequence[tuple[Images, float]], mode: Mode
+) -> Latents:
+    """Posterior means and log-variances ``(2, C, L)`` of one section after each of C changes."""
+    encode = model.near(section)
+    level = tissue_level(section) if mode == "fill" else None
+    parts = []
+    for start in range(0, len(changes), BATCH):
+        part = changes[start : start + BATCH]
+        versions = np.stack([perturb(section, *change, mode, level=level) for change in part])
+        parts.append(np.stack(encode(versions, [region > 0 for region, _ in part])))
+    return np.concatenate(parts, axis=1)
 
 
 def usable_sections(population: Population, *, include_flagged: bool = False) -> list[int]:

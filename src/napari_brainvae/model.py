@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from napari_brainvae.preprocess import Images, Preprocessing
 
 Latents = npt.NDArray[np.float32]
+LocalEncode = Callable[[Images, Sequence[npt.NDArray[np.bool_]]], tuple[Latents, Latents]]
 
 
 class Reference(BaseModel):
@@ -117,13 +119,32 @@ class Model(ABC):
         ValueError
             If the sections do not have the model's size.
         """
-        array = np.asarray(images, dtype=np.float32)
-        if array.ndim != 3 or array.shape[1:] != self.shape:
-            raise ValueError(
-                f"the model is for sections of {self.shape[0]} x {self.shape[1]} px, "
-                f"as (N, H, W); these have shape {array.shape}"
-            )
-        return self._encode(array)
+        return self._encode(self._fitting(images))
+
+    def near(self, section: npt.ArrayLike) -> LocalEncode:
+        """Prepare to encode versions of one section that differ from it in regions.
+
+        What a region does not reach need not be computed again: the smaller it is, the less an
+        encode may cost.
+
+        Parameters
+        ----------
+        section
+            ``(H, W)`` preprocessed.
+
+        Returns
+        -------
+        callable
+            Takes versions ``(N, H, W)`` and N masks ``(H, W)``, outside of which each version
+            equals the section, and gives the same as `encode`, up to rounding. Not to be called
+            from several threads at once.
+
+        Raises
+        ------
+        ValueError
+            If the section does not have the model's size.
+        """
+        return self._near(self._fitting(np.asarray(section)[None])[0])
 
     def decode(self, latents: npt.ArrayLike) -> Images:
         """Sections that the model draws from latent factors.
@@ -155,12 +176,24 @@ class Model(ABC):
         """Encode sections ``(N, H, W)`` and decode their posterior means."""
         return self.decode(self.encode(images)[0])
 
+    def _fitting(self, images: npt.ArrayLike) -> Images:
+        array = np.asarray(images, dtype=np.float32)
+        if array.ndim != 3 or array.shape[1:] != self.shape:
+            raise ValueError(
+                f"the model is for sections of {self.shape[0]} x {self.shape[1]} px, "
+                f"as (N, H, W); these have shape {array.shape}"
+            )
+        return array
+
     @abstractmethod
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Every array that the checkpoint must hold, by name."""
 
     @abstractmethod
     def _encode(self, images: Images) -> tuple[Latents, Latents]: ...
+
+    def _near(self, section: Images) -> LocalEncode:
+        return lambda versions, regions: self._encode(versions)
 
     @abstractmethod
     def _decode(self, latents: Latents) -> Images: ...

@@ -6,6 +6,7 @@ How much a whole population's codes answer is measured in `napari_brainvae.impac
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ from scipy import ndimage
 from skimage.filters import threshold_otsu
 
 from napari_brainvae.model import Model
-from napari_brainvae.perturbation import Mode, Perturbation
+from napari_brainvae.perturbation import Mode
 from napari_brainvae.preprocess import Images
 
 Mask = npt.NDArray[np.bool_]
@@ -33,7 +34,12 @@ class Shift(NamedTuple):
 
 
 def perturb(
-    images: npt.ArrayLike, mask: npt.ArrayLike, weight: float, mode: Mode = "content"
+    images: npt.ArrayLike,
+    mask: npt.ArrayLike,
+    weight: float,
+    mode: Mode = "content",
+    *,
+    level: float | None = None,
 ) -> Images:
     """Change a region in every section.
 
@@ -50,6 +56,8 @@ def perturb(
         Perturbation weight w.
     mode
         As in `Perturbation`.
+    level
+        `tissue_level` of one section, if it is known already; 'content' does without.
 
     Returns
     -------
@@ -60,8 +68,11 @@ def perturb(
     if mode == "content":
         changed = sections * (1 + np.float32(weight) * region)
     else:
-        level = np.vectorize(tissue_level, signature="(h,w)->()")(sections)
-        fill = np.asarray(weight * level, dtype=np.float32)[..., None, None]
+        if level is None:
+            levels = np.vectorize(tissue_level, signature="(h,w)->()")(sections)
+        else:
+            levels = np.asarray(level)
+        fill = np.asarray(weight * levels, dtype=np.float32)[..., None, None]
         changed = sections + region * (fill - sections)
     return np.clip(changed, 0, 1)
 
@@ -103,49 +114,63 @@ def tissue_mask(section: npt.NDArray[Any]) -> Mask:
     return np.asarray(ndimage.binary_fill_holes(section > threshold_otsu(section) / 2))
 
 
-def factor_shift(
-    model: Model,
-    section: Images,
-    mask: npt.ArrayLike,
-    weight: float,
-    options: Perturbation | None = None,
-    *,
-    unperturbed: npt.ArrayLike | None = None,
-) -> Shift:
-    """Perturb one brain and see how its factors shift.
+class Probe:
+    """One brain, to be perturbed again and again: what stays the same is computed once.
 
     Parameters
     ----------
     section
         ``(H, W)`` preprocessed.
-    mask
-        ``(H, W)``.
-    weight
-        Perturbation weight.
-    options
-        Mode and soft edge.
-    unperturbed
-        ``(L,)`` posterior mean of ``section``, if it is known already: saves one of two encodes.
 
-    Returns
-    -------
-    Shift
-        In units of ``header.reference.code_std``; of the prior's, 1, if the checkpoint has none. A
-        collapsed factor is measured by `LEAST_SPREAD`, so that it does not seem to answer.
-
-    Raises
-    ------
-    ValueError
-        As `region_weights` and `Model.encode`.
+    Attributes
+    ----------
+    mean
+        ``(L,)`` posterior mean of the section as it is.
     """
-    options = options or Perturbation()
-    region = region_weights(mask, model.shape, options.soft_edge)
-    changed = perturb(section, region, weight, options.mode)
-    before = model.encode(section[None])[0][0] if unperturbed is None else unperturbed
-    reference = model.header.reference
-    spread = np.ones(model.latent_dim) if reference is None else np.array(reference.code_std)
-    shift = (model.encode(changed[None])[0][0] - before) / np.maximum(spread, LEAST_SPREAD)
-    return Shift(changed, np.asarray(shift, dtype=np.float32))
+
+    def __init__(self, model: Model, section: Images) -> None:
+        self._section = section
+        self._encode = model.near(section)
+        self.mean = self._encode(section[None], [np.zeros(section.shape, bool)])[0][0]
+        reference = model.header.reference
+        spread = np.ones(model.latent_dim) if reference is None else np.array(reference.code_std)
+        self._spread = np.maximum(spread, LEAST_SPREAD)
+
+    @cached_property
+    def _tissue(self) -> Mask:
+        return tissue_mask(self._section)
+
+    @cached_property
+    def _level(self) -> float:
+        return tissue_level(self._section)
+
+    def check(self, name: str, region: Images) -> None:
+        """Refuse a region where there is nothing to perturb, as `check_content`."""
+        _check_content(self._section[None], self._tissue, name, region)
+
+    def shift(self, region: Images, weight: float, mode: Mode = "content") -> Shift:
+        """Perturb a region and see how the factors shift.
+
+        Parameters
+        ----------
+        region
+            ``(H, W)`` from `region_weights`.
+        weight
+            Perturbation weight.
+        mode
+            As in `Perturbation`.
+
+        Returns
+        -------
+        Shift
+            In units of ``header.reference.code_std``; of the prior's, 1, if the checkpoint has
+            none. A collapsed factor is measured by `LEAST_SPREAD`, so that it does not seem to
+            answer.
+        """
+        level = self._level if mode == "fill" else None
+        changed = perturb(self._section, region, weight, mode, level=level)
+        mean = self._encode(changed[None], [region > 0])[0][0]
+        return Shift(changed, np.asarray((mean - self.mean) / self._spread, dtype=np.float32))
 
 
 def check_content(sections: Images, weights: Mapping[str, Images]) -> None:
@@ -165,7 +190,11 @@ def check_content(sections: Images, weights: Mapping[str, Images]) -> None:
     """
     tissue = tissue_mask(sections.mean(axis=0))
     for name, region in weights.items():
-        if not tissue[region > 0].any():
-            raise ValueError(f"region {name!r} lies outside the tissue")
-        if not sections[:, region > 0].any():
-            raise ValueError(f"region {name!r} has no content: the sections are black there")
+        _check_content(sections, tissue, name, region)
+
+
+def _check_content(sections: Images, tissue: Mask, name: str, region: Images) -> None:
+    if not tissue[region > 0].any():
+        raise ValueError(f"region {name!r} lies outside the tissue")
+    if not sections[:, region > 0].any():
+        raise ValueError(f"region {name!r} has no content: the sections are black there")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast
@@ -62,7 +62,7 @@ class Anatomy:
     plane: int
     pixel_size_um: float
     shape: tuple[int, int]
-    makers: dict[str, Callable[[], Mask]]
+    makers: Mapping[str, Callable[[], Mask]]
     every: bool
 
     @classmethod
@@ -115,6 +115,7 @@ class FieldJob:
     wanted: Callable[[], bool] = lambda: True
     _steps: Iterator[Estimate] | None = field(default=None, repr=False)
 
+    @cached_property
     def z0(self) -> npt.NDArray[np.float32]:
         """Codes ``(L,)`` from which the factor is moved."""
         if self.options.start == "population mean" or self.population is None:
@@ -122,12 +123,17 @@ class FieldJob:
         section = self.population.prepared(self.model.header.preprocessing, [self.index])
         return self.model.encode(section)[0][0]
 
+    @cached_property
+    def bright(self) -> float:
+        """How bright the section is from which the factor is moved."""
+        return max(float(np.percentile(self.model.decode(self.z0[None]), 99.8)), 1e-3)
+
     def step(self) -> FieldStep | None:
         """Compute the next, better estimate; None at the end or when given up."""
         if self._steps is None:
             watched = cast(Model, _Watched(self.model, self.wanted))
             limit = self.options.limit
-            self._steps = refine(watched, self.factor, z0=self.z0(), limit=limit)
+            self._steps = refine(watched, self.factor, z0=self.z0, limit=limit)
         try:
             estimate = next(self._steps, None)
         except Stopped:
@@ -189,7 +195,7 @@ def all_fields(job: FieldJob, progress: Progress) -> AllFields:
 
     # Asked at every decode, too: the later steps of a refinement are long.
     watched = cast(Model, _Watched(job.model, lambda: progress(*last) is not False))
-    maps = projective_field(watched, z0=job.z0(), limit=limit, tolerance=TOLERANCE, progress=note)
+    maps = projective_field(watched, z0=job.z0, limit=limit, tolerance=TOLERANCE, progress=note)
     factors = list(range(job.model.latent_dim))
     borders = job.anatomy.borders if job.anatomy else None
     table = job.anatomy.table(maps, factors) if job.anatomy else None

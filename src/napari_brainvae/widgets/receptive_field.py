@@ -20,15 +20,16 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-from napari_brainvae.model import Latents, Model
+from napari_brainvae.model import Model
 from napari_brainvae.perturbation import Perturbation
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Images
-from napari_brainvae.receptive_field import Shift, check_content, factor_shift
+from napari_brainvae.receptive_field import Probe, Shift, region_weights
 from napari_brainvae.widgets.background import Latest, PluginWidget
 from napari_brainvae.widgets.bars import ShiftBars
 from napari_brainvae.widgets.controls import Controls
 from napari_brainvae.widgets.layers import (
+    MADE_HERE,
     add_quietly,
     population_of,
     section_geometry,
@@ -37,18 +38,25 @@ from napari_brainvae.widgets.layers import (
 )
 from napari_brainvae.widgets.measure import MeasurePanel
 from napari_brainvae.widgets.region_list import RegionList, Wanted
-from napari_brainvae.widgets.source import MADE_HERE, Source
+from napari_brainvae.widgets.source import Source
 
 
 @dataclass(frozen=True, eq=False)
 class Brain:
-    """A section as the model takes it, and its codes."""
+    """A section that is perturbed, and how bright it is shown."""
 
     model: Model
     images: Any
     index: int
-    section: Images
-    mean: Latents
+    probe: Probe
+    bright: float
+
+    @classmethod
+    def of(cls, model: Model, population: Population, index: int) -> Brain:
+        """Read and encode a section."""
+        section = population.prepared(model.header.preprocessing, [index])[0]
+        bright = max(float(np.percentile(section, 99.8)), 1e-3)
+        return cls(model, population.images, index, Probe(model, section), bright)
 
     def matches(self, model: Model, population: Population, index: int) -> bool:
         """Whether this is that section of that population, for that model."""
@@ -89,6 +97,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self._arrange()
         self._made: Image | None = None
         self._brain: Brain | None = None
+        self._region: tuple[tuple[Any, ...], Images] | None = None
         self._limit = 1.0
         self.latest = Latest(self._compute, self._show, self._clear, parent=self)
         self._set_range()
@@ -164,20 +173,18 @@ class ReceptiveFieldWidget(PluginWidget):
         """Perturb one section; runs in a background thread, one at a time."""
         asked = layer, population.ids[index], wanted.name, weight
         try:
-            brain = self._brain
-            if brain is None or not brain.matches(model, population, index):
-                section = population.prepared(model.header.preprocessing, [index])
-                mean = model.encode(section)[0][0]
-                brain = self._brain = Brain(model, population.images, index, section[0], mean)
-            mask = wanted.mask()
-            check_content(brain.section[None], {wanted.name: mask.astype(np.float32)})
-            shift = factor_shift(
-                model, brain.section, mask, weight, options, unperturbed=brain.mean
-            )
+            if self._brain is None or not self._brain.matches(model, population, index):
+                self._brain = Brain.of(model, population, index)
+            key = *wanted.key, options.soft_edge
+            if self._region is None or self._region[0] != key:
+                region = region_weights(wanted.mask(), model.shape, options.soft_edge)
+                self._region = key, region
+            brain, region = self._brain, self._region[1]
+            brain.probe.check(wanted.name, region)
+            shift = brain.probe.shift(region, weight, options.mode)
         except ValueError as error:
             return Answer(*asked, str(error))
-        bright = max(float(np.percentile(brain.section, 99.8)), 1e-3)
-        return Answer(*asked, shift, bright)
+        return Answer(*asked, shift, brain.bright)
 
     def _show(self, answer: Answer) -> None:
         layer = answer.layer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,12 +33,18 @@ FILES = "Regions (*.json)"
 class Wanted:
     """A region as it was when it was asked for: its mask can be made in another thread.
 
-    ``mask()`` raises ValueError if there is no such region in the section.
+    ``mask()`` raises ValueError if there is no such region in the section. Two with the same
+    ``key`` have the same mask.
     """
 
     name: str
-    mask: Callable[[], Mask]
+    mask: partial[Mask]
     drawn: Region | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What the mask is made of."""
+        return self.mask.func, *self.mask.args
 
 
 class RegionList(QWidget):
@@ -250,7 +255,7 @@ class RegionList(QWidget):
             hint = f"'{name}' is empty: draw a polygon, an ellipse or a rectangle in that layer"
             return Wanted(name, partial(_refuse, hint))
         region = Region.from_polygons(name, outlines, self.shape, self._pixel_size())
-        return Wanted(name, region.to_mask, region)
+        return Wanted(name, partial(Region.to_mask, region), region)
 
     def _pixel_size(self) -> float | None:
         if self.sections is None:
