@@ -267,6 +267,16 @@ def test_a_population_without_truth(evaluated, phantom_file, checkpoints, tmp_pa
     assert "12 held-out brains" in capsys.readouterr().out
 
 
+def test_as_many_brains_as_were_asked_for(phantom_file, checkpoints, tmp_path, capsys):
+    options = EvaluateOptions(
+        population=phantom_file, model=checkpoints[:1], out=tmp_path / "out", brains=3
+    )
+    comparison = evaluate(options)
+    assert (len(comparison.held.sections), comparison.held_out) == (3, 5)
+    assert "3 held-out brains of 5" in capsys.readouterr().out
+    assert "3 held-out brains of 5" in (tmp_path / "out" / "report.html").read_text()
+
+
 def test_scales_of_the_slow_transform():
     assert [dtcwt_scales(s) for s in ((64, 80), (96, 128), (97, 128), (320, 448))] == [3, 3, 4, 4]
 

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from gradients import gradients
 from lightning_fabric import Fabric
 
 import training.optimise as optimise
-from gradients import gradients
 from napari_brainvae.checkpoint import load_checkpoint
 from napari_brainvae.population import Population
 from napari_brainvae.preprocess import Preprocessing

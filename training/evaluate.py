@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 MEAN_SECTION = "mean section"
 FLOOR = "two halves of the real sections"
+BASELINE_BRAINS = 2048
+"""Brains, at most, that the baselines are fitted to: what memory holds."""
 FAMILIES = ("beta-VAE", "VAE", "PCA")
 """Best first, by the paper's claim (section 3.2)."""
 
@@ -38,13 +40,18 @@ class EvaluateOptions(BaseModel):
     population: CliPositionalArg[Path] = Field(description="The population the models know.")
     model: list[Path] = Field(min_length=1, description="Checkpoint; give it several times.")
     out: Path = Field(description="Folder for the results; new or empty.")
+    brains: int = Field(
+        512,
+        ge=2,
+        description="Held-out brains, at most, that are measured: chosen by the seed from more.",
+    )
     resamples: int = Field(
         1000, ge=10, description="Bootstrap resamples of the brains for the 95 % intervals."
     )
     dtcwt_sections: int = Field(
         64, ge=0, description="Brains, at most, for the slow one of the CW-SSIM transforms."
     )
-    seed: int = Field(0, ge=0, description="Of the resampling.")
+    seed: int = Field(0, ge=0, description="Of the choice of brains and of the resampling.")
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +66,8 @@ class Comparison:
         Name of the one that differences are taken to.
     held
         The brains, as the first model sees them.
+    held_out
+        How many held-out brains there are.
     metrics, differences, claims
         Tables in long form; see `compare`.
     """
@@ -66,6 +75,7 @@ class Comparison:
     models: dict[str, Model]
     baseline: str
     held: HeldOut
+    held_out: int
     metrics: pd.DataFrame
     differences: pd.DataFrame
     claims: pd.DataFrame
@@ -123,6 +133,8 @@ def compare(options: EvaluateOptions, models: dict[str, Model]) -> Comparison:
     ValueError
         If there is no brain that no model was fitted on, or a model is for another size.
     """
+    import numpy as np
+
     from napari_brainvae.population import Population
     from training.measures import HeldOut, measure_model
 
@@ -130,10 +142,12 @@ def compare(options: EvaluateOptions, models: dict[str, Model]) -> Comparison:
     held_out = held_out_sections(population, list(models.values()))
     ours = list(models)
     models = baselines(population, list(models.values()), held_out) | models
+    order = np.random.default_rng(options.seed).permutation(held_out)
+    chosen = sorted(order[: options.brains].tolist())
     baseline = next(name for name in models if name != MEAN_SECTION)
     measured = {}
     for name, model in models.items():
-        held = HeldOut.read(options.population, population, model.header.preprocessing, held_out)
+        held = HeldOut.read(options.population, population, model.header.preprocessing, chosen)
         measured[name] = measure_model(
             model,
             held,
@@ -142,11 +156,12 @@ def compare(options: EvaluateOptions, models: dict[str, Model]) -> Comparison:
             dtcwt_sections=options.dtcwt_sections,
         )
     preprocessing = models[ours[0]].header.preprocessing
-    held = HeldOut.read(options.population, population, preprocessing, held_out)
+    held = HeldOut.read(options.population, population, preprocessing, chosen)
     return Comparison(
         models,
         baseline,
         held,
+        len(held_out),
         metrics_table(measured, held, options.seed),
         differences_table(measured, baseline),
         claims_table(measured, models),
@@ -175,16 +190,20 @@ def held_out_sections(population: Population, models: list[Model]) -> list[int]:
 
 
 def baselines(population: Population, models: list[Model], held_out: list[int]) -> dict[str, Model]:
-    """Mean section, and PCA with as many factors as each model, fitted on the other brains."""
+    """Mean section, and PCA with as many factors as each model, fitted on the other brains.
+
+    On `BASELINE_BRAINS` of them, evenly spread, where there are more.
+    """
     import numpy as np
 
     from napari_brainvae.pca import PCA
+    from training.sections import evenly
 
     preprocessing = models[0].header.preprocessing
     seen = sorted(set(range(len(population))) - set(held_out))
     if len(seen) < 2:
         raise ValueError("every brain is held out: there is none to fit the baselines to")
-    sections = population.prepared(preprocessing, seen)
+    sections = population.prepared(preprocessing, evenly(seen, BASELINE_BRAINS))
     counts = dict.fromkeys(model.latent_dim for model in models)
     fitted = {f"PCA-{n}": PCA.fit(sections, n, preprocessing=preprocessing) for n in counts}
     pca = next(iter(fitted.values()))
@@ -302,13 +321,18 @@ def summary(comparison: Comparison) -> str:
     from training.measures import ERROR
 
     errors = comparison.metrics[comparison.metrics["metric"] == ERROR]
-    count = len(comparison.held.sections)
     lines = [
-        f"{count} held-out brains; squared error per pixel, x 1e-4, 95 % interval:",
+        f"{brains(comparison)}; squared error per pixel, x 1e-4, 95 % interval:",
         readable(errors, 1e4).to_string(),
         *claims_summary(comparison.claims),
     ]
     return "\n".join(lines)
+
+
+def brains(comparison: Comparison) -> str:
+    """How many brains were measured."""
+    count, total = len(comparison.held.sections), comparison.held_out
+    return f"{count} held-out brains" + (f" of {total}" if count < total else "")
 
 
 def claims_summary(claims: pd.DataFrame) -> list[str]:

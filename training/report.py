@@ -17,7 +17,14 @@ from napari_brainvae.checkpoint import fingerprint
 from napari_brainvae.files import write_text
 from napari_brainvae.model import Model, squared_error
 from napari_brainvae.preprocess import Images
-from training.evaluate import FLOOR, MEAN_SECTION, Comparison, claims_summary, readable
+from training.evaluate import (
+    FLOOR,
+    MEAN_SECTION,
+    Comparison,
+    brains,
+    claims_summary,
+    readable,
+)
 from training.measures import (
     HIGHER_IS_BETTER,
     SQUARED_ERRORS,
@@ -190,7 +197,7 @@ def evaluation_parts(
 ) -> list[tuple[str, str, Any]]:
     """Everything a comparison says, as parts of a report."""
     metrics, held = comparison.metrics, comparison.held
-    count = f"{len(held.sections)} held-out brains"
+    count = brains(comparison)
     scales = dtcwt_scales(held.sections.shape[1:])
     claims = comparison.claims
     verdicts = claims.pivot_table(
