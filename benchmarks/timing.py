@@ -46,8 +46,8 @@ def in_turns(
 
 def print_times(times: dict[str, Times], ratios: list[tuple[str, str]]) -> None:
     """Print milliseconds of each variant, and ratios of some to others, turn by turn."""
-    print(f"{'ms':26}" + 2 * f"{'median':>10}{'quartiles':>16}{'p95':>9}{'least':>9}")
-    print(f"{'':26}{'of CPU':>10}{'by the clock':>46}")
+    print(f"{'':26}{'ms of CPU':>10}{'by the clock':>49}")
+    print(f"{'':26}" + 2 * f"{'median':>10}{'quartiles':>18}{'p95':>9}{'least':>9}")
     for name, each in times.items():
         print(f"{name:26}" + "".join(_row(1e3 * seconds) for seconds in (each.cpu, each.clock)))
     for name, base in ratios:
@@ -59,8 +59,8 @@ def print_times(times: dict[str, Times], ratios: list[tuple[str, str]]) -> None:
 
 
 def _row(ms: NDArray[np.float64]) -> str:
-    middle = f"{np.median(ms):10.1f}{quartiles(ms, 1):>16}"
-    return f"{middle}{np.percentile(ms, 95):9.1f}{ms.min():9.1f}"
+    middle = f" {np.median(ms):9.1f} {quartiles(ms, 1):>17}"
+    return f"{middle} {np.percentile(ms, 95):8.1f} {ms.min():8.1f}"
 
 
 def quartiles(values: NDArray[np.float64], digits: int) -> str:

@@ -32,6 +32,19 @@ def test_one_section_by_hand(model, population):
     assert np.allclose(look.section, population.sections([3])[0] * look.gain, atol=1e-5)
 
 
+def test_a_section_is_what_a_population_prepares(model, population):
+    """It is read once, apart from `Population.prepared`: raw, and preprocessed before."""
+    preprocessing = model.header.preprocessing
+    done = Population(
+        preprocessing.apply(population.sections([2, 5])),
+        description=population.description.model_copy(update={"preprocessing": preprocessing}),
+    )
+    for brains, index in [(population, 5), (done, 1)]:
+        look = reconstruct_section(model, brains, index)
+        assert np.array_equal(look.section, brains.prepared(preprocessing, [index])[0])
+    assert look.gain == pytest.approx(1)
+
+
 def test_robust_inference_marks_and_repairs(model, population):
     spoilt = population.subset([0])
     spoilt.images[0, 25:37, 32:44] *= 3

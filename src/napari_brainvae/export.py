@@ -6,10 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tifffile
-from matplotlib.figure import Figure
 
 from napari_brainvae import figures
 from napari_brainvae.files import replacing
@@ -17,6 +16,9 @@ from napari_brainvae.impact import Impact
 from napari_brainvae.preprocess import Images
 from napari_brainvae.projection import PARTS
 from napari_brainvae.reconstruct import ome_metadata
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def write_maps(

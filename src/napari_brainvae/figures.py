@@ -8,21 +8,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import numpy.typing as npt
-from matplotlib.axes import Axes
-from matplotlib.colors import AsinhNorm, FuncNorm
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-from scipy.stats import norm
 
 from napari_brainvae.files import replacing
 from napari_brainvae.impact import Impact
 from napari_brainvae.perturbation import Direction
 from napari_brainvae.projection import HUES, LIMIT, compose_rgb
+
+# What draws is imported where it draws: windows open without figures, and sooner.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 DIVERGENCES: dict[Direction, str] = {
     "forward": "KL(low || high)",
@@ -42,9 +41,11 @@ WEAKEST = 1e-3
 
 def impact_heatmap(impact: Impact) -> Figure:
     """Draw the impact of each region on each factor (Fig. 3B): blue is low, yellow is high."""
+    from matplotlib.colors import FuncNorm
+
     matrix = impact.matrix()
     regions, factors = matrix.shape
-    figure = Figure(figsize=(2.6 + 0.62 * factors, 1.5 + 0.45 * regions), layout="constrained")
+    figure = _figure(2.6 + 0.62 * factors, 1.5 + 0.45 * regions)
     axes = figure.subplots()
     # Impacts span orders of magnitude; log(1 + x) shows the weak ones and keeps zero at zero.
     largest = max(float(matrix.max()), 1e-6)
@@ -75,10 +76,12 @@ def impact_distributions(impact: Impact, region: str, factor: int) -> Figure:
     factor
         Index from 0.
     """
+    from scipy.stats import norm
+
     r = impact.regions.index(region)
     means, stds = (value[r, :, factor] for value in impact.gaussians)
     codes = impact.mean[r, :, :, factor]
-    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    figure = _figure(4.6, 3.2)
     axes = figure.subplots()
     low = min(codes.min(), (means - 3.5 * stds).min())
     high = max(codes.max(), (means + 3.5 * stds).max())
@@ -100,9 +103,11 @@ def impact_distributions(impact: Impact, region: str, factor: int) -> Figure:
 
 def factor_covariance(impact: Impact) -> Figure:
     """Draw how alike factors are in what impacts them (Fig. 3D): covariance over regions."""
+    from matplotlib.colors import AsinhNorm
+
     covariance = impact.disentanglement.covariance
     factors = len(covariance)
-    figure = Figure(figsize=(2.4 + 0.42 * factors, 1.6 + 0.42 * factors), layout="constrained")
+    figure = _figure(2.4 + 0.42 * factors, 1.6 + 0.42 * factors)
     axes = figure.subplots()
     largest = np.abs(covariance).max()
     # One strong factor would leave nothing of the others to see on a linear scale.
@@ -127,7 +132,7 @@ def disentanglement_bars(impacts: Mapping[str, Impact]) -> Figure:
         By the name of the model; measured with the same options.
     """
     first = next(iter(impacts.values()))
-    figure = Figure(figsize=(3.2 * len(SCORES), 1.8 + 0.36 * len(impacts)), layout="constrained")
+    figure = _figure(3.2 * len(SCORES), 1.8 + 0.36 * len(impacts))
     panels = figure.subplots(1, len(SCORES), sharey=True)
     for axes, (score, title) in zip(panels, SCORES.items(), strict=True):
         values = np.array([getattr(i.disentanglement, score) for i in impacts.values()])
@@ -172,13 +177,15 @@ def projective_fields(
     limit
         Range of c that the maps were made with.
     """
+    from matplotlib.patches import Patch
+
     numbers = list(range(len(maps)) if factors is None else factors)
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)
     height, width = maps.shape[2:]
     across = 3 if columns > 2 else 1  # entries of the legend side by side
     size = 2.6 * columns, (2.6 * height / width + 0.3) * rows + 0.2 + 0.6 / across
-    figure = Figure(figsize=size, layout="constrained")
+    figure = _figure(*size)
     peak = maps.max(axis=(2, 3))
     full = np.maximum(peak, WEAKEST * peak.max(axis=0))
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
@@ -211,16 +218,24 @@ def save_figure(figure: Figure, stem: str | Path, about: Mapping[str, Any] | Non
         What the figure was made from and how (fingerprint, options): written into both files as
         JSON, in the metadata field "Description".
     """
+    from matplotlib import rc_context
+
     description = json.dumps(about or {}, sort_keys=True)
     for suffix, more in ((".png", {}), (".svg", {"Date": None})):
         path = Path(stem).with_name(Path(stem).name + suffix)
         metadata = {"Title": Path(stem).name, "Description": description, **more}
         # Text stays text, and equal figures give equal files.
         with (
-            matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "napari-brainvae"}),
+            rc_context({"svg.fonttype": "none", "svg.hashsalt": "napari-brainvae"}),
             replacing(path) as beside,
         ):
             figure.savefig(beside, dpi=200, metadata=metadata)
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _factor_names(count: int) -> list[str]:

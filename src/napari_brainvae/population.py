@@ -122,13 +122,16 @@ class Population:
         # In blocks, because what is done to a section takes several times its memory.
         for start in range(0, len(chosen), BLOCK):
             block = chosen[start : start + BLOCK]
-            sections = self.sections(block)
-            if self.description.preprocessing is not None:
-                done = crop_to(sections, preprocessing.shape)
-            else:
-                done = preprocessing.apply(sections, [self.ids[i] for i in block])
-            prepared[start : start + BLOCK] = done
+            prepared[start : start + BLOCK] = self.prepare(
+                self.sections(block), preprocessing, [self.ids[i] for i in block]
+            )
         return prepared
+
+    def prepare(self, sections: Images, preprocessing: Preprocessing, ids: Sequence[str]) -> Images:
+        """Do to sections ``(n, H, W)`` that were read already what `prepared` does."""
+        if self.description.preprocessing is not None:
+            return np.asarray(crop_to(sections, preprocessing.shape), dtype=np.float32)
+        return preprocessing.apply(sections, ids)
 
     def subset(self, index: Sequence[int]) -> Population:
         """Read some of the sections into a population of their own."""

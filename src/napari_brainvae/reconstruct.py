@@ -67,7 +67,9 @@ def reconstruct_section(
     ValueError
         If the section cannot be used or does not fit the model.
     """
-    section = population.prepared(model.header.preprocessing, [index])
+    # Read once: from a file that takes as long as half a decode, at every step of a slider.
+    stored = population.sections([index])
+    section = population.prepare(stored, model.header.preprocessing, [population.ids[index]])
     repair = robust_inference(model, section) if robust else None
     if repair is None:
         mean, log_variance = model.encode(section)
@@ -86,14 +88,14 @@ def reconstruct_section(
         mean=mean[0],
         error=error,
         kl=kl,
-        gain=_gain(population.sections([index]), section),
+        gain=_gain(stored, section),
         unusual=None if reference is None else bool(reference.unusual(error, kl)),
         artifact=None if repair is None else repair.artifact[0],
         repaired=None if repair is None else repair.repaired[0],
     )
 
 
-def _gain(stored: Images, prepared: Images) -> float:
+def _gain(stored: npt.NDArray[Any], prepared: Images) -> float:
     kept = prepared < 1
     brightness = crop_to(stored, prepared.shape[1:])[kept].sum(dtype=np.float64)
     return float(prepared[kept].sum(dtype=np.float64) / max(brightness, 1e-12))

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_brainvae.widgets.background import Latest
 
-Draw = Callable[[], Figure]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Draw = Callable[[], "Figure"]
 DPI = 80
 """Small type: a panel is narrower than a page."""
 MATPLOTLIB = threading.Lock()
@@ -132,6 +133,8 @@ def _render(
     draw: Draw, width: float, height: float, dpi: float
 ) -> tuple[Draw, Figure | str, npt.NDArray[np.uint8]]:
     """Draw into pixels, at a size in inches; where that fails, give the reason."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # slow, so not before it is used
+
     with MATPLOTLIB:
         try:
             figure = draw()
