@@ -22,9 +22,9 @@ from typing import Any, BinaryIO, Literal
 
 import nrrd
 import numpy as np
+import scipy  # whose modules are imported when they are first used
 import tifffile
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from napari_brainvae.files import replacing
 from napari_brainvae.structures import (
@@ -273,8 +273,8 @@ def outlines(labels: Labels) -> Mask:
     ndarray
         Same shape as ``labels``, bool.
     """
-    cross = ndimage.generate_binary_structure(labels.ndim, 1)
-    return np.asarray(labels > ndimage.minimum_filter(labels, footprint=cross))
+    cross = scipy.ndimage.generate_binary_structure(labels.ndim, 1)
+    return np.asarray(labels > scipy.ndimage.minimum_filter(labels, footprint=cross))
 
 
 def centred(size: int, available: int, ratio: float) -> NDArray[np.float64]:

@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+import skimage  # whose modules are imported when they are first used
 from pydantic import BaseModel, ConfigDict, Field
-from skimage.filters import threshold_otsu
 
 Images = npt.NDArray[np.float32]
 
@@ -160,4 +160,6 @@ def _brightness(sections: Images, mean_over: str) -> npt.NDArray[np.float32]:
     """Mean of each section ``(N, H, W)`` over all its pixels or over its tissue, ``(N,)``."""
     if mean_over == "section":
         return np.asarray(sections.mean(axis=(1, 2), dtype=np.float64), dtype=np.float32)
-    return np.array([s[s > threshold_otsu(s)].mean() for s in sections], dtype=np.float32)
+    return np.array(
+        [s[s > skimage.filters.threshold_otsu(s)].mean() for s in sections], dtype=np.float32
+    )

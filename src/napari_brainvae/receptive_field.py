@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from skimage.filters import threshold_otsu
+import scipy  # whose modules are imported when they are first used
+import skimage  # whose modules are imported when they are first used
 
 from napari_brainvae.model import Model
 from napari_brainvae.perturbation import Mode
@@ -99,19 +99,25 @@ def region_weights(
         raise ValueError(f"{name} must be a mask, with values from 0 to 1")
     if not weights.any():
         raise ValueError(f"{name} is empty: no pixel of it lies in the section")
-    return ndimage.gaussian_filter(weights, soft_edge) if soft_edge else weights
+    return scipy.ndimage.gaussian_filter(weights, soft_edge) if soft_edge else weights
 
 
 def tissue_level(section: npt.NDArray[Any]) -> float:
     """Mean brightness of a section's tissue ``(H, W)``: above Otsu's threshold."""
-    return float(section[section > threshold_otsu(section)].mean()) if np.ptp(section) else 0.0
+    return (
+        float(section[section > skimage.filters.threshold_otsu(section)].mean())
+        if np.ptp(section)
+        else 0.0
+    )
 
 
 def tissue_mask(section: npt.NDArray[Any]) -> Mask:
     """Where a section ``(H, W)`` shows the brain, ventricles and dark tracts included."""
     if not np.ptp(section):
         return np.asarray(section > 0)
-    return np.asarray(ndimage.binary_fill_holes(section > threshold_otsu(section) / 2))
+    return np.asarray(
+        scipy.ndimage.binary_fill_holes(section > skimage.filters.threshold_otsu(section) / 2)
+    )
 
 
 class Probe:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import scipy  # whose modules are imported when they are first used
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from scipy import ndimage
 from skimage import draw, measure  # whose functions are imported when they are first used
 
 from napari_brainvae.atlas import Atlas, Side
@@ -162,10 +162,10 @@ def mask_to_polygons(mask: npt.NDArray[Any], tolerance: float = 0.5) -> list[Pol
     mask = np.asarray(mask, dtype=bool)
     if not mask.any():
         raise ValueError("the region is empty: it has no outline")
-    labels, _ = ndimage.label(mask)
+    labels, _ = scipy.ndimage.label(mask)
     return [
         outline
-        for part, where in enumerate(ndimage.find_objects(labels), start=1)
+        for part, where in enumerate(scipy.ndimage.find_objects(labels), start=1)
         for outline in _outlines(labels[where] == part, _corner(where), tolerance)
     ]
 
@@ -197,7 +197,7 @@ def atlas_regions(
 
 def _outlines(part: Mask, corner: Polygon, tolerance: float) -> list[Polygon]:
     """Outlines of one connected part that lies at ``corner``."""
-    holes = ndimage.binary_fill_holes(part) & ~part
+    holes = scipy.ndimage.binary_fill_holes(part) & ~part
     if holes.any():
         middle = int(np.flatnonzero(holes.any(axis=0)).mean()) + 1
         left, right = part.copy(), part.copy()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+import scipy  # whose modules are imported when they are first used
 
 from napari_brainvae.files import Progress, report
 from napari_brainvae.model import Latents, Model
@@ -107,10 +107,10 @@ def _gain(section: Images, drawn: Images, kept: Mask) -> float:
 def _unlike(section: Images, drawn: Images) -> Mask:
     """Pixels whose surroundings differ from the reconstruction as hardly any tissue does."""
     size = len(section)
-    residual = np.abs(ndimage.gaussian_filter(section - drawn, size / 96))
+    residual = np.abs(scipy.ndimage.gaussian_filter(section - drawn, size / 96))
     # Empty glass agrees with the model to the noise, and would make all tissue look strange.
     tissue = drawn > 0.3 * drawn.mean()
     spread = 1.4826 * float(np.median(residual[tissue])) if tissue.any() else 0.0
     strange = residual > THRESHOLD * max(spread, FAINTEST)
     # Artifacts fade out: what is next to a marked pixel is half artifact.
-    return np.asarray(ndimage.binary_dilation(strange, iterations=max(1, size // 48)))
+    return np.asarray(scipy.ndimage.binary_dilation(strange, iterations=max(1, size // 48)))
