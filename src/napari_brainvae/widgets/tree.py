@@ -6,7 +6,7 @@ from typing import Any
 
 from qtpy.QtCore import QModelIndex, QSortFilterProxyModel, Qt, Signal
 from qtpy.QtGui import QColor, QIcon, QPixmap, QStandardItem, QStandardItemModel
-from qtpy.QtWidgets import QCheckBox, QLineEdit, QTreeView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QCheckBox, QLineEdit, QSizePolicy, QTreeView, QVBoxLayout, QWidget
 
 from napari_brainvae.structures import StructureTree
 
@@ -26,6 +26,8 @@ class StructureView(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        # Else napari leaves the lower half of the dock empty.
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self._items = QStandardItemModel(self)
         self._filter = _Filter(self)
         self._filter.setSourceModel(self._items)
