@@ -26,6 +26,7 @@ from training.evaluate import (
     readable,
 )
 from training.measures import (
+    FEWEST_RESAMPLED,
     HIGHER_IS_BETTER,
     SQUARED_ERRORS,
     artifact_classes,
@@ -220,7 +221,8 @@ def evaluation_parts(
             "CW-SSIM steerable: scale 4, 8 orientations; over the tissue, or with the usual "
             "Gaussian weights, which hardly see the lateral cortex. CW-SSIM dtcwt: the mean of "
             f"scales 1 to {scales}, over the tissue, on fewer brains (see count in metrics.csv). "
-            "The PCA-Frechet distance is a number of the whole set; its interval is a jackknife.",
+            "The PCA-Frechet distance is a number of the whole set; its interval is a jackknife. "
+            f"Classes of fewer than {FEWEST_RESAMPLED} brains have no interval.",
             figures["metrics"],
         ),
         (
