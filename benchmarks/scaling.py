@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -33,7 +34,7 @@ SMALL = (64, 80)
 AXES = {
     "sections": [(n, 8, SMALL) for n in (512, 2048, 8192, 32_768, 100_000)],
     "latent factors": [(128, n, (160, 224)) for n in (2, 8, 32, 96)],
-    "pixels": [(64, 8, size) for size in (SMALL, (160, 224), (320, 448), (640, 896))],
+    "pixels": [(64, 8, size) for size in (SMALL, (160, 224), (320, 448))],
 }
 STEPS = 32
 LIMIT_GB = 0.05
@@ -72,16 +73,22 @@ def commands(folder: Path, factors: int, shape: tuple[int, int]) -> Iterator[tup
 def measure(arguments: list[str]) -> tuple[float, float]:
     """Seconds and largest memory, MB, of a Python module run in a process of its own."""
     start = time.perf_counter()
-    process = subprocess.Popen(
+    memory = 0.0
+    with subprocess.Popen(
         [sys.executable, "-m", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
-    )
-    _, status, usage = os.wait4(process.pid, 0)
-    if status:
+    ) as process:
+        while process.poll() is None:
+            # What `getrusage` says of a child counts the memory of this process, too.
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            if peak := re.search(r"VmHWM:\s+(\d+) kB", status):
+                memory = int(peak[1]) / 1024
+            time.sleep(0.05)
+    if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} failed: run it by hand to see why")
-    return time.perf_counter() - start, usage.ru_maxrss / 1024
+    return time.perf_counter() - start, memory
 
 
 def missing(table: pd.DataFrame, options: argparse.Namespace) -> Iterator[pd.DataFrame]:
@@ -104,18 +111,19 @@ def missing(table: pd.DataFrame, options: argparse.Namespace) -> Iterator[pd.Dat
 
 
 def draw(table: pd.DataFrame) -> Figure:
-    """Seconds and memory along each axis, on logarithmic scales."""
+    """Seconds, on logarithmic scales, and memory along each axis."""
     figure = Figure(figsize=(11, 6), layout="constrained")
     panels: NDArray[np.object_] = figure.subplots(2, len(AXES), sharex="col", sharey="row")
     for column, axis in enumerate(AXES):
         for name, rows in table[table["axis"] == axis].groupby("command", sort=False):
             panels[0, column].loglog(rows["value"], rows["seconds"], "o-", label=name)
-            panels[1, column].loglog(rows["value"], rows["memory_mb"], "o-", label=name)
+            panels[1, column].semilogx(rows["value"], rows["memory_mb"], "o-", label=name)
         panels[1, column].set_xlabel(axis + (" of a section" if axis == "pixels" else ""))
         for panel in panels[:, column]:
             panel.grid(alpha=0.3, which="both")
     panels[0, 0].set_ylabel("seconds")
     panels[1, 0].set_ylabel("largest memory, MB")
+    panels[1, 0].set_ylim(bottom=0)
     panels[0, 0].legend()
     return figure
 
