@@ -17,19 +17,17 @@ import numpy as np
 import torch
 
 from benchmarks.timing import (
-    HEIGHT,
-    WIDTH,
     PlainModel,
     fresh_model,
+    full_section,
     in_turns,
     print_machine,
     print_times,
 )
-from napari_brainvae.atlas import Atlas
 from napari_brainvae.impact import ImpactOptions, impact_matrix
 from napari_brainvae.local import LAYERS, reach
 from napari_brainvae.model import Model
-from napari_brainvae.phantom import Phantom, PhantomOptions, draw_section, section_from_atlas
+from napari_brainvae.phantom import Phantom, PhantomOptions
 from napari_brainvae.preprocess import Images, Preprocessing
 from napari_brainvae.receptive_field import Mask, perturb
 from napari_brainvae.regions import DEFAULT_REGIONS
@@ -59,10 +57,7 @@ def batched_loop(model: Model, images: Images, regions: dict[str, Mask], mode: s
 
 
 def sections_and_regions(atlas: Path | None, count: int) -> tuple[Images, dict[str, Mask]]:
-    if atlas is None:
-        anatomy = draw_section(HEIGHT, WIDTH)
-    else:
-        anatomy = section_from_atlas(Atlas.open(atlas), 286, HEIGHT, WIDTH)
+    anatomy = full_section(atlas)
     phantom = Phantom(anatomy, PhantomOptions(count=count, artifacts=0))
     images = np.stack([phantom.brain(i).image for i in range(count)])
     masks = {name: anatomy.tree.within(anatomy.annotation, name) for name in DEFAULT_REGIONS}

@@ -20,22 +20,18 @@ import numpy as np
 import torch
 
 from benchmarks.timing import (
-    HEIGHT,
-    WIDTH,
     PlainModel,
     fresh_model,
+    full_section,
     in_turns,
     print_machine,
     print_times,
 )
-from napari_brainvae.atlas import Atlas
 from napari_brainvae.checkpoint import load_checkpoint, save_checkpoint
 from napari_brainvae.phantom import (
     Phantom,
     PhantomOptions,
     Section,
-    draw_section,
-    section_from_atlas,
     write_phantom,
     write_phantom_atlas,
 )
@@ -51,10 +47,7 @@ BRAINS = 24
 
 def prepare(folder: Path, atlas: Path | None) -> Section:
     """Write a population and an untrained model, whose steps cost what a trained one's do."""
-    if atlas is None:
-        anatomy = draw_section(HEIGHT, WIDTH)
-    else:
-        anatomy = section_from_atlas(Atlas.open(atlas), 286, HEIGHT, WIDTH)
+    anatomy = full_section(atlas)
     write_phantom(Phantom(anatomy, PhantomOptions(count=BRAINS)), folder / "p.zarr")
     model = fresh_model()
     model.header.preprocessing = Preprocessing.fit(Population.open(folder / "p.zarr").sections())

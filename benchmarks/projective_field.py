@@ -10,7 +10,6 @@ as it is, of which a sample is timed and scaled; then --factors of them are held
 from __future__ import annotations
 
 import argparse
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from benchmarks.timing import (
     Times,
     fresh_model,
     in_turns,
+    peak_memory,
     print_machine,
     print_times,
 )
@@ -43,12 +43,6 @@ def fit_one(folder: Path) -> Path:
     write_phantom(phantom, folder / "phantom.zarr")
     fit(FitOptions(population=folder / "phantom.zarr", out=folder / "run", steps=20, batch_size=8))
     return folder / "run" / "model.safetensors"
-
-
-def peak_memory() -> float:
-    """Most memory this process has had, MB (Linux)."""
-    status = Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1024
 
 
 def memory_of_all_factors(path: Path) -> None:

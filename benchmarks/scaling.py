@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 import tempfile
@@ -25,7 +24,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from benchmarks.timing import print_machine
+from benchmarks.timing import peak_memory, print_machine
 from napari_brainvae.files import replacing
 from napari_brainvae.population import Description, creating
 from napari_brainvae.regions import Region
@@ -82,9 +81,7 @@ def measure(arguments: list[str]) -> tuple[float, float]:
     ) as process:
         while process.poll() is None:
             # What `getrusage` says of a child counts the memory of this process, too.
-            status = Path(f"/proc/{process.pid}/status").read_text()
-            if peak := re.search(r"VmHWM:\s+(\d+) kB", status):
-                memory = int(peak[1]) / 1024
+            memory = max(memory, peak_memory(process.pid))
             time.sleep(0.05)
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} failed: run it by hand to see why")

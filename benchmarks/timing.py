@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import platform
+import re
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.training_step import Plain
+from napari_brainvae.atlas import Atlas
 from napari_brainvae.model import Header, Latents, Model
+from napari_brainvae.phantom import Section, draw_section, section_from_atlas
 from napari_brainvae.preprocess import Images, Preprocessing
 from napari_brainvae.vae import BetaVAE
 
@@ -81,6 +85,20 @@ def print_machine() -> None:
         f"{torch.backends.cpu.get_cpu_capability()}; "
         f"Python {platform.python_version()}, torch {torch.__version__}, NumPy {np.__version__}"
     )
+
+
+def peak_memory(process: int | str = "self") -> float:
+    """Most memory a process has had, MB (Linux); 0 if it has ended."""
+    status = Path(f"/proc/{process}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else 0.0
+
+
+def full_section(atlas: Path | None) -> Section:
+    """Anatomy at the paper's size: of its plane in an atlas, or drawn."""
+    if atlas is None:
+        return draw_section(HEIGHT, WIDTH)
+    return section_from_atlas(Atlas.open(atlas), 286, HEIGHT, WIDTH)
 
 
 def fresh_model() -> BetaVAE:

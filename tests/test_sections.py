@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -44,6 +45,8 @@ def test_sections_read_when_needed_are_those_kept_in_memory(phantom_file, popula
     resident = Resident(population.prepared(preprocessing, positions), CPU)
     streamed = Streamed(phantom_file, preprocessing, positions, CPU, readers)
     assert len(streamed) == len(resident) == 8
+    np.testing.assert_array_equal(streamed.read([6, 0]), resident.read([6, 0]))
+    assert "population" not in pickle.loads(pickle.dumps(streamed)).__dict__
     order = list(batch_order(PLAN, 8))
     for a, b in zip(resident.batches(order), streamed.batches(order), strict=True):
         assert a.shape == (4, 1, 64, 80)

@@ -73,8 +73,11 @@ def run_training(
         torch.set_num_threads(options.threads)
     fabric = make_fabric(options)
     sections = choose_sections(options, population, preprocessing, train, fabric.device)
-    samples = Samples.read(population, preprocessing, train, held_out)
-    model = start(options, plan, preprocessing, population, train)
+    samples = Samples(
+        sections.read(evenly(range(len(sections)), SAMPLE)),
+        population.prepared(preprocessing, held_out[:SAMPLE]) if held_out else None,
+    )
+    model = start(options, plan, preprocessing, population, sections)
     model.header.training = record | {"held_out": [population.ids[i] for i in held_out]}
     network = model.network.train()
     capture = options.capture and fabric.device.type == "cuda" and fabric.world_size == 1
@@ -188,7 +191,7 @@ def start(
     plan: Plan,
     preprocessing: Preprocessing,
     population: Population,
-    train: list[int],
+    sections: Sections,
 ) -> BetaVAE:
     """Make the model of a recipe at its starting point."""
     height, width = preprocessing.shape
@@ -207,7 +210,7 @@ def start(
         plane=population.description.plane,
     )
     if fast:
-        images = population.prepared(preprocessing, evenly(train, START_SAMPLE))
+        images = sections.read(evenly(range(len(sections)), START_SAMPLE))
         mean, components, eigenvalues = trimmed_components(images, options.latent_dim)
         network.set_mean_image(torch.from_numpy(mean))
         network.start_from_pca(
@@ -271,20 +274,6 @@ class Samples:
 
     training: Images
     held_out: Images | None
-
-    @classmethod
-    def read(
-        cls,
-        population: Population,
-        preprocessing: Preprocessing,
-        train: list[int],
-        held_out: list[int],
-    ) -> Samples:
-        """Read some sections that are fitted and some that are not."""
-        return cls(
-            population.prepared(preprocessing, evenly(train, SAMPLE)),
-            population.prepared(preprocessing, held_out[:SAMPLE]) if held_out else None,
-        )
 
 
 def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:

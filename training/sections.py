@@ -24,6 +24,9 @@ class Sections(Protocol):
     def batches(self, order: Iterable[Tensor]) -> Iterator[Tensor]:
         """Sections ``(n, 1, H, W)`` on the device, for each list ``(n,)`` of their positions."""
 
+    def read(self, positions: Sequence[int]) -> Images:
+        """Some of them, as ``(n, H, W)`` in this process's memory."""
+
 
 class Resident:
     """Sections ``(N, H, W)`` that stay in the memory of the device: a step never waits for them."""
@@ -38,6 +41,10 @@ class Resident:
         """Sections ``(n, 1, H, W)`` for each list ``(n,)`` of their positions."""
         for batch in order:
             yield self.images[batch.to(self.images.device)]
+
+    def read(self, positions: Sequence[int]) -> Images:
+        """Some of them, ``(n, H, W)``."""
+        return self.images[list(positions), 0].cpu().numpy()
 
 
 class Streamed(Dataset[Tensor]):
@@ -62,13 +69,20 @@ class Streamed(Dataset[Tensor]):
         """The population, which every reader opens for itself."""
         return Population.open(self.path)
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is opened here stays here: an array in memory would be copied to every reader.
+        return {name: value for name, value in vars(self).items() if name != "population"}
+
     def __len__(self) -> int:
         return len(self.positions)
 
     def __getitems__(self, batch: list[int]) -> Tensor:
         """Read one batch ``(n, 1, H, W)``."""
-        images = self.population.prepared(self.preprocessing, self.positions[batch])
-        return torch.from_numpy(images[:, None])
+        return torch.from_numpy(self.read(batch)[:, None])
+
+    def read(self, positions: Sequence[int]) -> Images:
+        """Some of them, ``(n, H, W)``."""
+        return self.population.prepared(self.preprocessing, self.positions[list(positions)])
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[Tensor]:
         """Sections ``(n, 1, H, W)`` for each list ``(n,)`` of their positions."""
