@@ -17,12 +17,12 @@ from napari_brainvae.reconstruct import reconstruct_section
 from napari_brainvae.widgets import contributions
 from napari_brainvae.widgets.layers import (
     CHECKPOINT,
-    canvas_grid,
     population_layer,
     population_of,
     section_geometry,
     shown_index,
 )
+from napari_brainvae.widgets.made import canvas_grid
 
 PLUGIN = "napari-brainvae"
 WIDGET = "Reconstruct and denoise"

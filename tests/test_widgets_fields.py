@@ -35,10 +35,10 @@ from napari_brainvae.widgets.bars import tick_step
 from napari_brainvae.widgets.controls import bounds
 from napari_brainvae.widgets.layers import (
     add_quietly,
-    canvas_grid,
     section_geometry,
     shapes_in_pixels,
 )
+from napari_brainvae.widgets.made import canvas_grid
 from napari_brainvae.widgets.plots import FigureView
 from napari_brainvae.widgets.region_list import placed
 

@@ -16,6 +16,7 @@ import pandas as pd
 import tifffile
 import zarr
 from pydantic import BaseModel, ConfigDict, Field
+from zarr.codecs import BloscCodec
 
 from napari_brainvae.files import replacing
 from napari_brainvae.preprocess import Images, Preprocessing, check_sections, crop_to
@@ -226,7 +227,14 @@ def creating(
     with replacing(path) as beside:
         group = zarr.open_group(beside, mode="w-")
         group.attrs.update(description.model_dump(mode="json"))
-        group.create_array("images", shape=(len(ids), *shape), chunks=(1, *shape), dtype=dtype)
+        group.create_array(
+            "images",
+            shape=(len(ids), *shape),
+            chunks=(1, *shape),
+            dtype=dtype,
+            # As small as Zarr's default makes a section, and unpacked in a sixth of its time.
+            compressors=BloscCodec(cname="lz4", shuffle="shuffle"),
+        )
         group.create_array("ids", data=strings(ids))
         yield group
 

@@ -96,9 +96,10 @@ def reconstruct_section(
 
 
 def _gain(stored: npt.NDArray[Any], prepared: Images) -> float:
-    kept = prepared < 1
-    brightness = crop_to(stored, prepared.shape[1:])[kept].sum(dtype=np.float64)
-    return float(prepared[kept].sum(dtype=np.float64) / max(brightness, 1e-12))
+    """Ratio of the brightest pixel that was not clipped to what it was."""
+    brightest = np.argmax(np.where(prepared < 1, prepared, 0))
+    before = crop_to(stored, prepared.shape[1:]).reshape(-1)[brightest]
+    return float(prepared.reshape(-1)[brightest]) / max(float(before), 1e-12)
 
 
 def export_reconstructions(

@@ -10,7 +10,7 @@ import napari.viewer
 import numpy as np
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit
-from napari.layers import Labels, Layer, Shapes
+from napari.layers import Labels, Shapes
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -44,6 +44,7 @@ from napari_brainvae.widgets.layers import (
     section_geometry,
     update_layer,
 )
+from napari_brainvae.widgets.made import Made
 from napari_brainvae.widgets.source import notify
 from napari_brainvae.widgets.tree import StructureView
 
@@ -78,7 +79,7 @@ class AtlasWidget(PluginWidget):
         self._opened: Path | None = None
         self._drawn: DrawnPlane | None = None
         self._structure: int | None = None
-        self._made: dict[str, Layer] = {}
+        self._made = Made(viewer)
         self.latest = Latest(_draw, self._show, self._failed, parent=self)
         self._directory.changed.connect(self._open)
         self._plane.valueChanged.connect(self.refresh)
@@ -88,7 +89,6 @@ class AtlasWidget(PluginWidget):
         self._add.clicked.connect(self.add_region)
         self._edit.clicked.connect(self.edit_as_shapes)
         viewer.cursor.events.position.connect(self._hover)
-        viewer.layers.events.removed.connect(self._removed)
         self._sections_changed()
 
     def _arrange(self) -> None:
@@ -172,7 +172,7 @@ class AtlasWidget(PluginWidget):
         self.latest.close()
         self.sections.release()
         self.viewer.cursor.events.position.disconnect(self._hover)
-        self.viewer.layers.events.removed.disconnect(self._removed)
+        self._made.release()
 
     def _open(self, directory: Path | None) -> None:
         self._opened = directory
@@ -233,8 +233,7 @@ class AtlasWidget(PluginWidget):
     def _failed(self) -> None:
         """Show nothing rather than the plane before."""
         self._about.setText("This cannot be shown as an atlas plane; see the notification.")
-        for layer in list(self._made.values()):
-            self.viewer.layers.remove(layer)
+        self._made.remove()
         self._drawn = self._opened = None
 
     def _geometry(self) -> dict[str, Any]:
@@ -303,9 +302,6 @@ class AtlasWidget(PluginWidget):
         position = np.asarray(self.viewer.cursor.position)
         value = layer.get_value(position, world=True)
         self._cursor.setText(self._drawn.name(self._drawn.ids[value - 1]) if value else "")
-
-    def _removed(self, event: Any) -> None:
-        self._made = {part: made for part, made in self._made.items() if made is not event.value}
 
 
 @lru_cache(maxsize=1)

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
-from napari.layers import Image
 
 from napari_brainvae.population import Population
 
 if TYPE_CHECKING:
-    from napari.layers import Layer, Shapes
+    from napari.layers import Image, Layer, Shapes
 
 POPULATION = "brainvae_population"
 CHECKPOINT = "brainvae_checkpoint"
@@ -24,16 +22,11 @@ AXES = ("brain", "DV", "ML")
 
 
 def population_layer(population: Population, name: str) -> tuple[Any, dict[str, Any], str]:
-    """Layer data of a population: micrometres in the section, lazily read if it lies in Zarr."""
-    images = population.images
-    if isinstance(images, zarr.Array):
-        import dask.array
-
-        images = dask.array.from_zarr(images)
+    """Layer data of a population: micrometres in the section; napari reads those it shows."""
     sample = population.sections(np.unique(np.linspace(0, len(population) - 1, 8).astype(int)))
     size = population.description.pixel_size_um
     return (
-        images,
+        population.images,
         {
             "name": name,
             "scale": (1, size or 1, size or 1),
@@ -129,33 +122,6 @@ def update_layer(layer: Layer, data: Any, name: str, geometry: dict[str, Any]) -
             setattr(layer, key, value)
 
 
-def show_on(
-    viewer: Any,
-    sections: Layer,
-    made: dict[str, Image],
-    part: str,
-    picture: npt.NDArray[Any],
-    name: str,
-    position: int | None = None,
-    **look: Any,
-) -> None:
-    """Show a picture ``(H, W)`` or ``(H, W, 4)`` exactly on the sections, in the layer of its part.
-
-    Parameters
-    ----------
-    made
-        The layers that there are, by part; a missing one is made, with its look, and noted here.
-    position
-        Where a new layer goes; on top by default.
-    """
-    geometry = section_geometry(sections, picture.shape[:2])
-    if part in made:
-        update_layer(made[part], picture, name, geometry)
-        return
-    made[part] = Image(picture, name=name, metadata={MADE_HERE: part}, **look, **geometry)
-    add_quietly(viewer, made[part], position)
-
-
 def shapes_in_pixels(
     shapes: Shapes, sections: Layer, shape: tuple[int, int]
 ) -> list[npt.NDArray[np.float64]]:
@@ -217,8 +183,3 @@ def _apply(
 ) -> npt.NDArray[np.float64]:
     matrix, offset = affine
     return np.asarray(points @ matrix.T + offset, dtype=np.float64)
-
-
-def canvas_grid(viewer: Any) -> Any:
-    """The viewer's grid mode, which napari 0.9 moved to its canvas."""
-    return viewer.canvas.grid if hasattr(viewer, "canvas") else viewer.grid

@@ -9,7 +9,7 @@ from typing import Any
 import napari.viewer
 import numpy as np
 import pandas as pd
-from napari.layers import Image, Layer, Shapes
+from napari.layers import Layer, Shapes
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -42,11 +42,10 @@ from napari_brainvae.widgets.field_steps import (
 )
 from napari_brainvae.widgets.layers import (
     MADE_HERE,
-    canvas_grid,
     population_of,
-    show_on,
     shown_index,
 )
+from napari_brainvae.widgets.made import Made, SideBySide
 from napari_brainvae.widgets.share_table import ShareTable
 from napari_brainvae.widgets.source import Source, notify
 
@@ -81,11 +80,10 @@ class ProjectiveFieldWidget(PluginWidget):
         self._export.setToolTip("<p>Write maps (OME-TIFF), table (CSV) and figure (PNG, SVG).</p>")
         self.job = JobBar()
         self._arrange()
-        self._made: dict[str, Image] = {}
+        self._made, self._side_by_side = Made(viewer), SideBySide(viewer)
         self._fields: AllFields | None = None
         self._shown: FieldStep | None = None
         self._asked: FieldJob | None = None
-        self._before: dict[str, Any] | None = None
         self._plane: AtlasPlane | None = None
         self.latest = Latest(FieldJob.step, self._show, self._failed, parent=self)
         self.traversal = Latest(_traverse, self._show_traversal, parent=self)
@@ -128,7 +126,6 @@ class ProjectiveFieldWidget(PluginWidget):
         self._grid.toggled.connect(self._set_grid)
         self._export.clicked.connect(self._ask_export)
         self.viewer.dims.events.point.connect(self._brain_changed)
-        self.viewer.layers.events.removed.connect(self._removed)
 
     @property
     def factor(self) -> int:
@@ -186,7 +183,7 @@ class ProjectiveFieldWidget(PluginWidget):
         if self._plane is not None:
             self._plane.changed.disconnect(self.refresh)
         self.viewer.dims.events.point.disconnect(self._brain_changed)
-        self.viewer.layers.events.removed.disconnect(self._removed)
+        self._made.release()
 
     def _job(self) -> FieldJob:
         layer, model = self.source.layer, self.source.model
@@ -233,8 +230,8 @@ class ProjectiveFieldWidget(PluginWidget):
             self._put(f"F{factor + 1}", picture, f"field: F{factor + 1} (all)", visible=False)
 
     def _put(self, part: str, picture: Any, name: str, **look: Any) -> None:
-        sections, position = self.source.layer, self._place(part)
-        show_on(self.viewer, sections, self._made, part, picture, name, position, **look)
+        assert self.source.layer is not None  # nothing was asked for without
+        self._made.show(part, picture, self.source.layer, name, self._place(part), **look)
 
     def _place(self, part: str) -> int:
         """Generated sections lie right above the others, fields below outlines and shapes."""
@@ -321,47 +318,30 @@ class ProjectiveFieldWidget(PluginWidget):
         self._grid.setChecked(False)
         self._grid.setEnabled(False)
         self._fields = None
-        for part in [part for part in self._made if part.startswith("F")]:
-            self.viewer.layers.remove(self._made[part])
+        if every := [part for part in self._made if part.startswith("F")]:
+            self._made.remove(*every)
 
     def _clear(self) -> None:
         """Show nothing rather than something stale."""
         self._forget_all()
-        for layer in list(self._made.values()):
-            self.viewer.layers.remove(layer)
+        self._made.remove()
         self._shown = None
         self._export.setEnabled(False)
         self._status.setText("")
         self.table.fill(None)
 
-    def _removed(self, event: Any) -> None:
-        self._made = {part: made for part, made in self._made.items() if made is not event.value}
-
     def _set_grid(self, on: bool) -> None:
         """Show all fields in a grid, with borders, and give the viewer back as it was."""
-        grid = canvas_grid(self.viewer)
         every = {part: made for part, made in self._made.items() if part.startswith("F")}
-        if on and self._fields is not None and self._before is None:
-            self._before = {
-                "grid": (grid.enabled, grid.shape, grid.stride),
-                "visible": {layer: layer.visible for layer in self.viewer.layers},
-            }
-            for layer in self.viewer.layers:
-                layer.visible = layer in every.values()
-            # A negative stride begins with the lowest layer, which is the first factor.
-            grid.shape, grid.stride, grid.enabled = (-1, -1), 1, True
-        elif not on and self._before is not None:
-            grid.enabled, grid.shape, grid.stride = self._before["grid"]
-            for layer, visible in self._before["visible"].items():
-                layer.visible = visible
-            self._before = None
         if self._fields is not None:
             pictures = self._fields.panels if on else self._fields.overlays
-            for (part, made), factor in zip(every.items(), range(len(every)), strict=True):
-                made.data = pictures[factor]
+            for part, made in every.items():
+                made.data = pictures[int(part[1:]) - 1]
                 made.name = part if on else f"field: {part} (all)"
-                if hasattr(made, "name_overlay"):
-                    made.name_overlay.visible = on
+        if on and self._fields is not None:
+            self._side_by_side.show([*every.values()])
+        else:
+            self._side_by_side.end()
 
     def _ask_export(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder for maps, table and figure")

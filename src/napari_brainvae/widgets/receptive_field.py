@@ -28,14 +28,8 @@ from napari_brainvae.receptive_field import Probe, Shift, region_weights
 from napari_brainvae.widgets.background import Latest, PluginWidget
 from napari_brainvae.widgets.bars import ShiftBars
 from napari_brainvae.widgets.controls import Controls
-from napari_brainvae.widgets.layers import (
-    MADE_HERE,
-    add_quietly,
-    population_of,
-    section_geometry,
-    shown_index,
-    update_layer,
-)
+from napari_brainvae.widgets.layers import population_of, shown_index
+from napari_brainvae.widgets.made import Made
 from napari_brainvae.widgets.measure import MeasurePanel
 from napari_brainvae.widgets.region_list import RegionList, Wanted
 from napari_brainvae.widgets.source import Source
@@ -95,7 +89,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self.population = MeasurePanel(self.source, self.regions, self.controls.values)
         self.tabs = QTabWidget()
         self._arrange()
-        self._made: Image | None = None
+        self._made = Made(viewer)
         self._brain: Brain | None = None
         self._region: tuple[tuple[Any, ...], Images] | None = None
         self._limit = 1.0
@@ -111,7 +105,6 @@ class ReceptiveFieldWidget(PluginWidget):
         self.weight.valueChanged.connect(self.refresh)
         self._zero.clicked.connect(lambda: self.weight.setValue(0))
         viewer.dims.events.point.connect(self.refresh)
-        viewer.layers.events.removed.connect(self._removed)
         self._source_changed()
 
     def _arrange(self) -> None:
@@ -158,7 +151,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self.regions.release()
         self.source.release()
         self.viewer.dims.events.point.disconnect(self.refresh)
-        self.viewer.layers.events.removed.disconnect(self._removed)
+        self._made.release()
 
     def _compute(
         self,
@@ -188,45 +181,32 @@ class ReceptiveFieldWidget(PluginWidget):
 
     def _show(self, answer: Answer) -> None:
         layer = answer.layer
-        if layer is not self.source.layer or layer not in self.viewer.layers:
+        if self.source.layer is not layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed
         if isinstance(answer.shift, str):
             self._clear(answer.shift)
             return
         self._message.setText("")
-        self._put(answer.shift.section, layer, answer.bright)
+        self._made.show(
+            "perturbed",
+            answer.shift.section,
+            layer,
+            f"perturbed: {answer.layer.name}",
+            # Right above the sections: regions and outlines stay on top.
+            int(self.viewer.layers.index(layer)) + 1,
+            contrast_limits=(0, answer.bright),
+        )
         # A scale that does not follow the bars: they would seem to stand still.
         shift = answer.shift.shift
         limit = self._limit = max(self._limit, 1.1 * float(np.abs(shift).max()))
         title = f"{answer.region} x {answer.weight:+.2f} in {answer.brain}"
         self.bars.show_shift(shift, limit, title)
 
-    def _put(self, section: Images, layer: Image, bright: float) -> None:
-        name = f"perturbed: {layer.name}"
-        geometry = section_geometry(layer, section.shape)
-        if self._made is None:
-            made = Image(
-                section,
-                name=name,
-                metadata={MADE_HERE: "perturbed"},
-                contrast_limits=(0, bright),
-                **geometry,
-            )
-            # Right above the sections: regions and outlines stay on top.
-            add_quietly(self.viewer, made, self.viewer.layers.index(layer) + 1)
-            self._made = made
-            return
-        update_layer(self._made, section, name, geometry)
-        if self._made.contrast_limits[1] != bright:
-            self._made.contrast_limits = (0, bright)
-
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale."""
         self._message.setText(f"<span style='color:#ff9933'>{message}</span>")
         self.bars.clear()
-        if self._made is not None and self._made in self.viewer.layers:
-            self.viewer.layers.remove(self._made)
-        self._made = None
+        self._made.remove()
 
     def _source_changed(self) -> None:
         model, layer = self.source.model, self.source.layer
@@ -252,7 +232,3 @@ class ReceptiveFieldWidget(PluginWidget):
         values = self.population.controls.values()
         if values["low"] < values["high"]:
             self.weight.setRange(values["low"], values["high"])
-
-    def _removed(self, event: Any) -> None:
-        if event.value is self._made:
-            self._made = None

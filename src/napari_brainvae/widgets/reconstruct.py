@@ -24,12 +24,8 @@ from napari_brainvae.reconstruct import (
     reconstruct_section,
 )
 from napari_brainvae.widgets.background import JobBar, Latest, PluginWidget
-from napari_brainvae.widgets.layers import (
-    canvas_grid,
-    population_of,
-    show_on,
-    shown_index,
-)
+from napari_brainvae.widgets.layers import population_of, shown_index
+from napari_brainvae.widgets.made import Made, SideBySide
 from napari_brainvae.widgets.source import Source, notify
 
 RESIDUAL = Colormap(
@@ -59,13 +55,11 @@ class ReconstructWidget(PluginWidget):
         self._save_all.setToolTip("Write the reconstruction of every brain as OME-TIFF or Zarr.")
         self.job = JobBar()
         self._arrange()
-        self._made: dict[str, Image] = {}
-        self._before: dict[str, Any] | None = None
+        self._made, self._grid = Made(viewer), SideBySide(viewer)
         self._asked: tuple[Any, ...] | None = None
         self.latest = Latest(self._compute, self._show, self._clear, parent=self)
         self.source.changed.connect(self._changed)
         viewer.dims.events.point.connect(self.refresh)
-        viewer.layers.events.removed.connect(self._removed)
         self._side_by_side.toggled.connect(self._set_side_by_side)
         self._robust.toggled.connect(self.refresh)
         self._save_shown.clicked.connect(lambda: self._ask_export(all_brains=False))
@@ -118,7 +112,7 @@ class ReconstructWidget(PluginWidget):
         self.job.cancel()
         self.source.release()
         self.viewer.dims.events.point.disconnect(self.refresh)
-        self.viewer.layers.events.removed.disconnect(self._removed)
+        self._made.release()
 
     def _index(self) -> int:
         return shown_index(self.source.layer, self.viewer.dims.point)
@@ -140,34 +134,35 @@ class ReconstructWidget(PluginWidget):
         layer, population, index, shown = result
         if self.source.layer != layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed
-        # As bright as the original is shown, and the repaired section as the reconstruction.
-        bright = max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
-        before = self._made.get("reconstruction")
-        limits = (0, bright) if before is None else before.contrast_limits
-        strong = max(float(np.percentile(np.abs(shown.residual), 99.5)), 1e-3)
-        looks = {
-            "reconstruction": {"colormap": "gray", "contrast_limits": limits},
-            "residual": {"colormap": RESIDUAL, "contrast_limits": (-strong, strong)},
-            "repaired": {"colormap": "gray", "contrast_limits": limits},
-            "artifact": {
-                "colormap": "red",
-                "contrast_limits": (0, 1),
-                "blending": "additive",
-                "opacity": 0.4,  # the repaired section beneath is to be seen
-            },
-        }
-        first = not self._made
-        for part, look in looks.items():
+        before = set(self._made)
+        for part in ("reconstruction", "residual", "repaired", "artifact"):
             image = getattr(shown, part)
             if image is None:
-                self._remove(part)
+                self._made.remove(part)
             else:
+                look = {} if part in self._made else self._look(part, layer, shown)
                 picture, name = np.asarray(image, dtype=np.float32), f"{part}: {layer.name}"
-                show_on(self.viewer, layer, self._made, part, picture, name, **look)
-        if first:
+                self._made.show(part, picture, layer, name, **look)
+        if not before:
             self.viewer.layers.selection.active = layer
         self._tell(population.ids[index], shown)
-        self._set_side_by_side(self._side_by_side.isChecked())
+        if set(self._made) != before:
+            self._set_side_by_side(self._side_by_side.isChecked())
+
+    def _look(self, part: str, layer: Image, shown: Reconstruction) -> dict[str, Any]:
+        """Colours and contrast of a new layer; from then on they are the user's."""
+        if part == "residual":
+            strong = max(float(np.percentile(np.abs(shown.residual), 99.5)), 1e-3)
+            return {"colormap": RESIDUAL, "contrast_limits": (-strong, strong)}
+        if part == "artifact":
+            # The repaired section beneath is to be seen.
+            clear = {"blending": "additive", "opacity": 0.4}
+            return {"colormap": "red", "contrast_limits": (0, 1), **clear}
+        # As bright as the original is shown, and the repaired section as the reconstruction.
+        bright = max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
+        beside = self._made.get("reconstruction")
+        limits = (0, bright) if beside is None else beside.contrast_limits
+        return {"colormap": "gray", "contrast_limits": limits}
 
     def _tell(self, brain: str, shown: Reconstruction) -> None:
         reference = self.source.model.header.reference if self.source.model else None
@@ -184,40 +179,15 @@ class ReconstructWidget(PluginWidget):
     def _clear(self) -> None:
         """Show nothing rather than something stale."""
         self._readout.setText("")
-        for part in list(self._made):
-            self._remove(part)
-
-    def _remove(self, part: str) -> None:
-        layer = self._made.pop(part, None)
-        if layer is not None and layer in self.viewer.layers:
-            self.viewer.layers.remove(layer)
-
-    def _removed(self, event: Any) -> None:
-        self._made = {part: made for part, made in self._made.items() if made is not event.value}
+        self._made.remove()
 
     def _set_side_by_side(self, on: bool) -> None:
         """Lay the layers out in a row, or five in two, and give the viewer back as it was."""
-        grid = canvas_grid(self.viewer)
         if on and self._made:
             ours = [self.source.layer, *self._made.values()]
-            if self._before is None:
-                self._before = {
-                    "grid": (grid.enabled, grid.shape, grid.stride),
-                    "visible": {layer: layer.visible for layer in self.viewer.layers},
-                }
-                for layer in self.viewer.layers:
-                    layer.visible = layer in ours
-            grid.shape, grid.stride, grid.enabled = (1 if len(ours) <= 3 else 2, -1), 1, True
-        elif not on and self._before is not None:
-            grid.enabled, grid.shape, grid.stride = self._before["grid"]
-            for layer, visible in self._before["visible"].items():
-                layer.visible = visible
-            self._before = None
-        for layer in [self.source.layer, *self._made.values()]:
-            # napari before 0.6.3 has no names on the canvas.
-            if layer is not None and hasattr(layer, "name_overlay"):
-                layer.name_overlay.visible = on
-                layer.name_overlay.font_size = 7
+            self._grid.show(ours, (1 if len(ours) <= 3 else 2, -1))
+        elif not on:
+            self._grid.end()
 
     def _ask_export(self, *, all_brains: bool) -> None:
         name, _ = QFileDialog.getSaveFileName(
