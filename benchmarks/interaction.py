@@ -50,6 +50,7 @@ def prepare(folder: Path, atlas: Path | None) -> Section:
     anatomy = full_section(atlas)
     write_phantom(Phantom(anatomy, PhantomOptions(count=BRAINS)), folder / "p.zarr")
     model = fresh_model()
+    model.header.pixel_size_um = anatomy.pixel_size_um
     model.header.preprocessing = Preprocessing.fit(Population.open(folder / "p.zarr").sections())
     save_checkpoint(model, folder / "model.safetensors")
     return anatomy

@@ -22,6 +22,7 @@ from napari_brainvae.preprocess import Preprocessing
 from napari_brainvae.vae import Network
 from training.fit import FitOptions, fit
 from training.optimise import Plan, batch_order, training_steps
+from training.run import restore
 from training.sections import Resident, Streamed, evenly, fit_preprocessing
 
 PLAN = Plan(
@@ -120,6 +121,16 @@ def test_the_command_on_two_devices(phantom_file, tmp_path):
         histories.append(pd.read_csv(out / "history.csv"))
     one, two = (h.drop(columns="images_per_second") for h in histories)
     pd.testing.assert_frame_equal(one, two, rtol=1e-3)
+
+
+def test_a_run_goes_on_recorded_or_not_as_it_is_told():
+    network = Network(64, 64, 2)
+    for before, after in ((False, True), (True, False)):
+        adam = torch.optim.Adam(network.parameters(), fused=True, capturable=before)
+        saved = {"network": network.state_dict(), "optimizer": adam.state_dict()}
+        adam = torch.optim.Adam(network.parameters(), fused=True, capturable=after)
+        restore(saved, network, adam, capture=after)
+        assert [group["capturable"] for group in adam.param_groups] == [after]
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")

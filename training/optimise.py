@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from napari_brainvae.vae import Network, kl_per_factor, reconstruction_loss
-from training.sections import Sections
+from training.sections import Sections, to_device
 
 FULL_SIZE = 320 * 448
 """Pixels of the paper's sections, at which its beta was chosen."""
@@ -107,7 +107,7 @@ def training_steps(
             else:
                 group["lr"] = learning_rate(plan, step)
         # Every process draws the whole batch's noise and keeps its own rows.
-        noise = batch_noise(plan, size, network.latent_dim, step)[mine].to(targets.device)
+        noise = to_device(batch_noise(plan, size, network.latent_dim, step)[mine], targets.device)
         seen = range(step * size, (step + 1) * size)[mine]
         inputs = targets if corrupt is None else corrupt(targets, list(seen))
         losses = take(inputs, targets, noise)

@@ -87,8 +87,7 @@ def run_training(
     wrapped, optimizer = fabric.setup(network, optimizer)
     saved = directory.load_state() if options.resume else None
     if saved is not None:
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
+        restore(saved, network, optimizer, capture=capture)
     first = saved["step"] if saved else 0
 
     log = Log(options, plan, directory, first)
@@ -120,6 +119,16 @@ def run_training(
             )
     directory.write_record(record | {"status": "complete"} | findings)
     print(summary(findings, directory))
+
+
+def restore(
+    saved: dict[str, Any], network: Network, optimizer: torch.optim.Optimizer, *, capture: bool
+) -> None:
+    """Put weights and moments back, for steps that are recorded or not, as they are from now on."""
+    network.load_state_dict(saved["network"])
+    optimizer.load_state_dict(saved["optimizer"])
+    for group in optimizer.param_groups:
+        group["capturable"] = capture
 
 
 def make_plan(options: FitOptions, preprocessing: Preprocessing, count: int) -> Plan:

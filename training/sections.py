@@ -40,7 +40,7 @@ class Resident:
     def batches(self, order: Iterable[Tensor]) -> Iterator[Tensor]:
         """Sections ``(n, 1, H, W)`` for each list ``(n,)`` of their positions."""
         for batch in order:
-            yield self.images[batch.to(self.images.device)]
+            yield self.images[to_device(batch, self.images.device)]
 
     def read(self, positions: Sequence[int]) -> Images:
         """Some of them, ``(n, H, W)``."""
@@ -98,6 +98,13 @@ class Streamed(Dataset[Tensor]):
         )
         for images in loader:
             yield images.to(self.device, non_blocking=True)
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy to a device, without waiting for the steps that a GPU has yet to do."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _as_it_is(batch: Any) -> Any:

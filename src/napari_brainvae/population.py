@@ -153,8 +153,8 @@ class Population:
         digest = hashlib.blake2b(digest_size=16)
         digest.update("\n".join(self.ids).encode())
         digest.update(str(self.images.shape).encode())
-        for i in range(len(self)):
-            digest.update(np.ascontiguousarray(self.images[i]).tobytes())
+        for start in range(0, len(self), BLOCK):
+            digest.update(np.asarray(self.images[start : start + BLOCK]).tobytes())
         return digest.hexdigest()
 
     @classmethod

@@ -48,7 +48,7 @@ def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> I
         raise ValueError(f"there are no sections: the shape is {array.shape}")
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
         raise ValueError(f"sections must be real numbers, not {array.dtype}")
-    array = array.astype(np.float32)
+    array = array.astype(np.float32, copy=False)
     low, high = array.min(axis=(1, 2)), array.max(axis=(1, 2))
     # A NaN or an infinity anywhere in a section shows in its extremes.
     problems = {
