@@ -17,8 +17,8 @@ from tempfile import TemporaryDirectory
 import napari
 import numpy as np
 from qtpy.QtCore import Qt, QTimer
-from qtpy.QtWidgets import QApplication
 
+from benchmarks.windows import wait
 from napari_brainvae.checkpoint import save_checkpoint
 from napari_brainvae.model import Header
 from napari_brainvae.phantom import (
@@ -66,15 +66,6 @@ class Heartbeat:
         self.clock.append(now[0] - self._last[0])
         self.own.append(now[1] - self._last[1])
         self._last = now
-
-
-def wait(condition, seconds: float = 600) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("this took too long")
-        QApplication.processEvents()
-        time.sleep(0.001)
 
 
 def prepare(folder: Path, brains: int) -> None:

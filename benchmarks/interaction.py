@@ -100,6 +100,8 @@ def window(folder: Path, anatomy: Section, atlas: Path | None, steps: int) -> No
     """Time each slider in napari, from its event to the end of showing what was computed."""
     import napari
 
+    from benchmarks.windows import wait
+
     viewer = napari.Viewer()
     viewer.open(folder / "p.zarr", plugin="napari-brainvae")
     viewer.open(folder / "model.safetensors", plugin="napari-brainvae")
@@ -135,6 +137,8 @@ def window(folder: Path, anatomy: Section, atlas: Path | None, steps: int) -> No
 
 def follow(name: str, latest, move, steps: int) -> None:
     """Move a slider, first waiting for each answer and then not; print the delays."""
+    from benchmarks.windows import wait
+
     show, shown = latest._show, []
 
     def show_and_note(answer) -> None:
@@ -166,17 +170,6 @@ def follow(name: str, latest, move, steps: int) -> None:
         f"{len(shown)} shown, the last {1e3 * (shown[-1] - last):.0f} ms after it was asked"
     )
     latest._show = show
-
-
-def wait(condition, seconds: float = 300) -> None:
-    from qtpy.QtWidgets import QApplication
-
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError("this took too long")
-        QApplication.processEvents()
-        time.sleep(0.0005)
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ SMALL = (64, 80)
 AXES = {
     "sections": [(n, 8, SMALL) for n in (512, 2048, 8192, 32_768, 100_000)],
     "latent factors": [(128, n, (160, 224)) for n in (2, 8, 32, 96)],
-    "pixels": [(64, 8, size) for size in (SMALL, (160, 224), (320, 448))],
+    "pixels": [(64, 8, size) for size in (SMALL, (160, 224), (320, 448), (640, 896))],
 }
 STEPS = 32
 LIMIT_GB = 0.05

@@ -89,7 +89,7 @@ def _report(path: Path, run: Path, out: Path) -> Path:
             ),
             (
                 "Training",
-                "A factor whose KL divergence is zero has collapsed.",
+                "What each step reported of its own batch; the curve before is their running mean.",
                 history_figure(history),
             ),
             (

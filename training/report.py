@@ -238,7 +238,7 @@ def evaluation_parts(
         ),
     ]
     if "latent" in figures:
-        text = "A factor whose KL divergence is zero has collapsed."
+        text = "Of the fitted model. A factor whose KL divergence is zero has collapsed."
         parts.append(("Use of the latent space", text, figures["latent"]))
     for metric in metrics["metric"].unique():
         if not metric.startswith("KL factor"):
@@ -270,11 +270,20 @@ def traversal_figure(model: Model) -> Figure:
 
 
 def history_figure(history: pd.DataFrame) -> Figure:
-    """Reconstruction term and KL divergence per factor over the steps."""
+    """Reconstruction term and KL divergence per factor over the steps.
+
+    A row of the history is one batch, and batches differ more than the model changes: so their
+    running mean stands before them.
+    """
     figure = Figure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    left.plot(history["step"], history["reconstruction"], color="black", lw=1)
+    step, term = history["step"], history["reconstruction"]
+    left.plot(step, term, color="0.75", lw=0.8, label="a batch")
+    window = max(1, len(history) // 10)
+    mean = term.rolling(window, center=True).mean()
+    left.plot(step, mean, color="black", lw=1.5, label=f"mean of {window} batches")
     left.set(xlabel="step", ylabel="reconstruction term")
+    left.legend(fontsize=7, frameon=False)
     factors = [str(c) for c in history if str(c).startswith("kl_")]
     for column in factors:
         right.plot(history["step"], history[column], lw=1, label=column.removeprefix("kl_"))

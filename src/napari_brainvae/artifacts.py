@@ -10,8 +10,8 @@ from __future__ import annotations
 from functools import lru_cache
 
 import numpy as np
+import scipy  # whose modules are imported when they are first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -53,7 +53,7 @@ def add_leakage(
         if rng.random() < 0.5:
             light += rng.uniform(0.15, 0.5) * mean * _tract((y, x), tissue, rng)
     # The brain shines, not the empty glass around it.
-    light *= ndimage.gaussian_filter(tissue.astype(np.float32), size / 160)
+    light *= scipy.ndimage.gaussian_filter(tissue.astype(np.float32), size / 160)
     ceiling = rng.uniform(2, 4) * mean
     # Nothing is left of the tails that no eye would find.
     light = np.maximum(light - 0.02 * mean, 0)
@@ -70,7 +70,7 @@ def remove_tissue(
     """
     size = image.shape[0]
     if rng.random() < 0.6:
-        rim = tissue & ~ndimage.binary_erosion(tissue, border_value=1)
+        rim = tissue & ~scipy.ndimage.binary_erosion(tissue, border_value=1)
         across, along = _rotated(image.shape, _pick(rim, rng), rng.uniform(0, np.pi))
         radius = size * rng.uniform(0.1, 0.22)
         beyond = np.hypot(across, along / rng.uniform(1, 1.8)) - radius
@@ -86,7 +86,7 @@ def remove_tissue(
     beyond += 0.3 * rough * smooth_noise(image.shape, 40, rng)
     kept = np.clip(beyond / max(1.0, size / 200) + 0.5, 0.03, 1)
     # The glass around the brain is dark as it is; its noise is not lost.
-    around = ndimage.binary_dilation(tissue, iterations=max(1, size // 100))
+    around = scipy.ndimage.binary_dilation(tissue, iterations=max(1, size // 100))
     torn = np.where(around, image * kept, image).astype(np.float32)
     return torn, torn != image
 
@@ -179,5 +179,5 @@ def _tract(start: tuple[int, int], tissue: Mask, rng: np.random.Generator) -> ND
     rows, columns = np.round(line).astype(int).T
     away = np.ones(tissue.shape, bool)
     away[rows.clip(0, height - 1), columns.clip(0, width - 1)] = False
-    distance = np.asarray(ndimage.distance_transform_edt(away))
+    distance = np.asarray(scipy.ndimage.distance_transform_edt(away))
     return np.asarray(np.exp(-((distance / (0.009 * height)) ** 2) / 2))

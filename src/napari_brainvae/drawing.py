@@ -11,9 +11,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import scipy  # whose modules are imported when they are first used
+import skimage  # likewise
 from numpy.typing import NDArray
-from scipy import interpolate, ndimage
-from skimage.draw import polygon
 
 from napari_brainvae.structures import Labels, Mask, Structure
 
@@ -243,7 +243,7 @@ def draw(height: int, width: int) -> tuple[FloatImage, Labels, float]:
     _draw_core(pen)
     _draw_hippocampus(pen)
     image, labels = _both_sides(pen)
-    image = ndimage.gaussian_filter(image, 0.022 / pen.mm, output=np.float32)
+    image = scipy.ndimage.gaussian_filter(image, 0.022 / pen.mm, output=np.float32)
     template = image.reshape(height, finer, width, finer).mean((1, 3), dtype=np.float64)
     template *= 1 + 0.03 * _mottle(height, width, pixel_mm)
     middle = slice(finer // 2, None, finer)
@@ -269,16 +269,16 @@ class _Pen:
     def inside(self, points: Points) -> Mask:
         """Pixels within the smooth closed curve through ``points``."""
         x, y = np.array([*points, points[0]]).T
-        curve, _ = interpolate.splprep([x, y], s=0, per=True)
-        x, y = interpolate.splev(np.linspace(0, 1, 8 * len(points)), curve)
+        curve, _ = scipy.interpolate.splprep([x, y], s=0, per=True)
+        x, y = scipy.interpolate.splev(np.linspace(0, 1, 8 * len(points)), curve)
         mask = np.zeros(self.image.shape, bool)
         rows, columns = (y - self.y[0]) / self.mm, (x - self.x[0, 0]) / self.mm
-        mask[polygon(rows, columns, mask.shape)] = True
+        mask[skimage.draw.polygon(rows, columns, mask.shape)] = True
         return mask
 
     def depth(self, mask: Mask) -> NDArray[np.float64]:
         """Distance in mm from each pixel of ``mask`` to its edge, 0 elsewhere."""
-        return np.asarray(ndimage.distance_transform_edt(mask)) * self.mm
+        return np.asarray(scipy.ndimage.distance_transform_edt(mask)) * self.mm
 
     def paint(self, acronym: str, where: Mask, intensity: float | NDArray[np.float64]) -> None:
         self.labels[where] = self.ids[acronym]
@@ -328,8 +328,8 @@ def _draw_core(pen: _Pen) -> None:
     pen.paint("cc", pen.core & (pen.y < 4.7), sheets)
     for acronym, intensity, points in _NUCLEI:
         pen.paint(acronym, pen.inside(points) & pen.core, intensity)
-    blurred = ndimage.gaussian_filter(pen.image, 0.05 / pen.mm)
-    deep = ndimage.binary_erosion(pen.core, iterations=round(0.06 / pen.mm))
+    blurred = scipy.ndimage.gaussian_filter(pen.image, 0.05 / pen.mm)
+    deep = scipy.ndimage.binary_erosion(pen.core, iterations=round(0.06 / pen.mm))
     pen.image[deep] = blurred[deep]
     # Fibres run through the thalamus towards the capsule.
     grey = np.isin(pen.labels, [pen.ids[name] for name in ("TH", "VP", "LP", "MD", "ZI")])
@@ -382,8 +382,9 @@ def _both_sides(pen: _Pen) -> tuple[FloatImage, Labels]:
 def _mottle(height: int, width: int, pixel_mm: float) -> NDArray[np.float64]:
     """Uneven brightness of the tissue, the same at any size, mirrored like everything else."""
     noise = np.random.default_rng(25).normal(size=(2, 80, 60))
-    coarse = ndimage.gaussian_filter(noise[0], 2) * 7 + ndimage.gaussian_filter(noise[1], 0.7)
+    wide = scipy.ndimage.gaussian_filter(noise[0], 2)
+    coarse = 7 * wide + scipy.ndimage.gaussian_filter(noise[1], 0.7)
     rows = (np.arange(height) + 0.5 - height / 2) * pixel_mm + FRAME_MM[0] / 2
     columns = np.abs(np.arange(width) + 0.5 - width / 2) * pixel_mm
     where = np.stack(np.meshgrid(10 * rows, 10 * columns, indexing="ij"))
-    return np.asarray(ndimage.map_coordinates(coarse, where, order=3, mode="nearest"))
+    return np.asarray(scipy.ndimage.map_coordinates(coarse, where, order=3, mode="nearest"))

@@ -7,8 +7,8 @@ position.
 from __future__ import annotations
 
 import numpy as np
+import scipy  # whose modules are imported when they are first used
 from numpy.typing import NDArray
-from scipy import ndimage
 
 FloatImage = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -36,8 +36,10 @@ def thickening(cortex: Mask, tissue: Mask, share: float, pixels_per_mm: float) -
     is_left = np.broadcast_to(2 * columns + 1 <= cortex.shape[1], cortex.shape)
     # Side by side: the midline is pia for the medial cortex of each hemisphere.
     for half in (tissue & is_left, tissue & ~is_left):
-        depth = ndimage.distance_transform_edt(half)
-        beyond, nearest = ndimage.distance_transform_edt(~(cortex & half), return_indices=True)
+        depth = scipy.ndimage.distance_transform_edt(half)
+        beyond, nearest = scipy.ndimage.distance_transform_edt(
+            ~(cortex & half), return_indices=True
+        )
         # Flat where the white matter begins, so that the planted growth is had there in full.
         stretch = depth[tuple(nearest)] * np.exp(-((beyond / pixels_per_mm) ** 2))
         field -= share * half * stretch * _slope(depth, 0.15 * pixels_per_mm)
@@ -61,8 +63,8 @@ def swelling(ventricles: Mask, tissue: Mask, growth_mm: float, pixels_per_mm: fl
     ndarray
         (2, H, W) float32.
     """
-    outside = ndimage.distance_transform_edt(~ventricles)
-    inside = ndimage.distance_transform_edt(ventricles)
+    outside = scipy.ndimage.distance_transform_edt(~ventricles)
+    inside = scipy.ndimage.distance_transform_edt(ventricles)
     push = growth_mm * pixels_per_mm * np.exp(-outside / (0.4 * pixels_per_mm))
     field = -push * tissue * _slope(outside - inside, 0.03 * pixels_per_mm)
     return _smoothed(field, 0.05 * pixels_per_mm)
@@ -70,8 +72,8 @@ def swelling(ventricles: Mask, tissue: Mask, growth_mm: float, pixels_per_mm: fl
 
 def _slope(distance: NDArray[np.float64], sigma: float) -> NDArray[np.float64]:
     """Which way a distance grows: length 1, but 0 where two sides meet and the way is open."""
-    return np.stack(np.gradient(ndimage.gaussian_filter(distance, sigma)))
+    return np.stack(np.gradient(scipy.ndimage.gaussian_filter(distance, sigma)))
 
 
 def _smoothed(field: NDArray[np.float64], sigma: float) -> FloatImage:
-    return np.asarray(ndimage.gaussian_filter(field, (0, sigma, sigma)), np.float32)
+    return np.asarray(scipy.ndimage.gaussian_filter(field, (0, sigma, sigma)), np.float32)

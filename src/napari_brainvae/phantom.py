@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import scipy  # whose modules are imported when they are first used
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
-from scipy import ndimage
 
 from napari_brainvae.artifacts import ARTIFACTS, add_grid, add_leakage, remove_tissue, smooth_noise
 from napari_brainvae.atlas import Atlas, centred
@@ -170,13 +170,13 @@ def section_from_atlas(
         pixel_size_um = atlas.resolution_um * fit
     annotation = atlas.section(plane, (height, width), pixel_size_um)
     ratio = pixel_size_um / atlas.resolution_um
-    smooth = ndimage.gaussian_filter(template, max(0.0, (ratio - 1) / 2))
+    smooth = scipy.ndimage.gaussian_filter(template, max(0.0, (ratio - 1) / 2))
     rows, columns = (
         centred(size, available, ratio)
         for size, available in zip((height, width), template.shape, strict=True)
     )
     where = np.stack(np.meshgrid(rows, columns, indexing="ij"))
-    image = ndimage.map_coordinates(smooth, where, order=1, output=np.float32)
+    image = scipy.ndimage.map_coordinates(smooth, where, order=1, output=np.float32)
     image /= max(float(image.max()), 1e-12)
     section = Section(image, annotation, atlas, pixel_size_um, plane)
     missing = [factor for factor in FACTORS if not planted_mask(section, factor).any()]
@@ -229,7 +229,7 @@ class Phantom:
         soft = 0.08 * 1000 / section.pixel_size_um
         self._regions = np.stack(
             [
-                ndimage.gaussian_filter(planted_mask(section, name).astype(np.float32), soft)
+                scipy.ndimage.gaussian_filter(planted_mask(section, name).astype(np.float32), soft)
                 for name in BRIGHTNESS_FACTORS
             ]
         )
@@ -288,7 +288,7 @@ class Phantom:
         bright = self.section.template * (1 + np.tensordot(brightness, self._regions, 1))
         shape = np.asarray(factors[regions:], np.float32)
         where = self._grid + np.tensordot(shape, self._shapes, 1) + warp
-        return np.asarray(ndimage.map_coordinates(bright, where, order=3, output=np.float32))
+        return np.asarray(scipy.ndimage.map_coordinates(bright, where, order=3, output=np.float32))
 
     def _corrupt(
         self, clean: FloatImage, artifact: str, rng: np.random.Generator

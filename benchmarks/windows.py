@@ -1,0 +1,18 @@
+"""What benchmarks in a real window share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from qtpy.QtWidgets import QApplication
+
+
+def wait(condition: Callable[[], bool], seconds: float = 600) -> None:
+    """Let the window work until something has happened."""
+    end = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("this took too long")
+        QApplication.processEvents()
+        time.sleep(0.0005)
