@@ -37,7 +37,7 @@ def demo(options: DemoOptions) -> None:
     if not _complete(run):
         print("2 of 4: a beta-VAE, fitted on 80 % of them")
         resume = (run / "record.json").exists()
-        plan = {"steps": options.steps, "seed": options.seed, "resume": resume}
+        plan = {"steps": options.steps, "seed": options.seed, "resume": resume, "log_every": 1}
         fit(FitOptions(population=population, out=run, **plan))
     print("3 of 4: held-out brains, beside the mean section and PCA")
     report = _report(population, run, options.out)
@@ -89,7 +89,7 @@ def _report(path: Path, run: Path, out: Path) -> Path:
             ),
             (
                 "Training",
-                "What each step reported of its own batch; the curve before is their running mean.",
+                "What the steps reported of their own batches, as running means.",
                 history_figure(history),
             ),
             (

@@ -220,7 +220,7 @@ def evaluation_parts(
             "Image quality and distribution",
             "CW-SSIM steerable: scale 4, 8 orientations; over the tissue, or with the usual "
             "Gaussian weights, which hardly see the lateral cortex. CW-SSIM dtcwt: the mean of "
-            f"scales 1 to {scales}, over the tissue, on fewer brains (see count in metrics.csv). "
+            f"scales 1 to {scales}, over the tissue, on fewer brains. "
             "The PCA-Frechet distance is a number of the whole set; its interval is a jackknife. "
             f"Classes of fewer than {FEWEST_RESAMPLED} brains have no interval.",
             figures["metrics"],
@@ -270,23 +270,23 @@ def traversal_figure(model: Model) -> Figure:
 
 
 def history_figure(history: pd.DataFrame) -> Figure:
-    """Reconstruction term and KL divergence per factor over the steps.
+    """Reconstruction term and KL divergence per factor over the steps, as running means.
 
-    A row of the history is one batch, and batches differ more than the model changes: so their
-    running mean stands before them.
+    A row of the history is one batch, and batches differ more than the model changes.
     """
     figure = Figure(figsize=(9, 3), layout="constrained")
     left, right = figure.subplots(1, 2)
-    step, term = history["step"], history["reconstruction"]
-    left.plot(step, term, color="0.75", lw=0.8, label="a batch")
-    window = max(1, len(history) // 10)
-    mean = term.rolling(window, center=True).mean()
-    left.plot(step, mean, color="black", lw=1.5, label=f"mean of {window} batches")
-    left.set(xlabel="step", ylabel="reconstruction term")
+    window = max(1, len(history) // 8)
+    mean = history.rolling(window, center=True, min_periods=1).mean()
+    step = history["step"]
+    left.plot(step, history["reconstruction"], color="0.75", lw=0.8, label="a batch")
+    label = f"mean of {window} batches"
+    left.plot(step, mean["reconstruction"], color="black", lw=1.5, label=label)
+    left.set(xlabel="step", ylabel="reconstruction term", ylim=(0, None))
     left.legend(fontsize=7, frameon=False)
     factors = [str(c) for c in history if str(c).startswith("kl_")]
     for column in factors:
-        right.plot(history["step"], history[column], lw=1, label=column.removeprefix("kl_"))
+        right.plot(step, mean[column], lw=1, label=column.removeprefix("kl_"))
     right.set(xlabel="step", ylabel="KL divergence, nats", ylim=(0, None))
     right.legend(title="factor", ncols=2 if len(factors) <= 10 else 4, fontsize=7, frameon=False)
     return figure
