@@ -133,8 +133,10 @@ class Preprocessing(BaseModel):
         """
         sections = check_sections(crop_to(images, self.shape), ids)
         mean = _brightness(sections, self.mean_over)[:, None, None]
-        clip = np.float32(self.clip)
-        return np.asarray(np.minimum(sections / mean, clip) / clip, dtype=np.float32)
+        matched = sections / mean
+        np.minimum(matched, self.clip, out=matched)
+        matched /= self.clip
+        return matched
 
 
 def crop_to(images: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[np.generic]:
