@@ -162,6 +162,7 @@ class Captured:
     def __init__(self, step: Callable[..., Tensor]) -> None:
         self.step, self.calls = step, 0
         self.graph = torch.cuda.CUDAGraph()
+        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self.inputs: list[Tensor] = []
         self.result = torch.empty(0)
 
@@ -169,15 +170,17 @@ class Captured:
         """Take the step with these tensors, whose shapes never change."""
         self.calls += 1
         if self.calls <= WARM_UP:
-            stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(stream):
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
                 result = self.step(*tensors)
-            torch.cuda.current_stream().wait_stream(stream)
+            torch.cuda.current_stream().wait_stream(self.stream)
             return result
         if not self.inputs:
             self.inputs = [tensor.clone() for tensor in tensors]
-            with torch.cuda.graph(self.graph):
+            # The loader's own thread may pin memory meanwhile, which spoils nothing here.
+            with torch.cuda.graph(
+                self.graph, stream=self.stream, capture_error_mode="thread_local"
+            ):
                 self.result = self.step(*self.inputs)
         for held, tensor in zip(self.inputs, tensors, strict=True):
             held.copy_(tensor)
