@@ -63,9 +63,10 @@ def test_a_layer_that_the_user_removes_is_made_again(made, viewer):
 def test_parts_are_removed_by_name_or_all(made, viewer):
     for part in ("a", "b", "c"):
         show(made, viewer, part=part)
-    made.remove("b", "never made")
+    made.remove("b")
+    made.remove("never made")
     assert list(made) == ["a", "c"]
-    made.remove()
+    made.remove_all()
     assert not made and [layer.name for layer in viewer.layers] == ["sections"]
 
 
@@ -81,7 +82,7 @@ def test_nothing_is_left_behind(viewer):
     before = callbacks(viewer)
     made = Made(viewer)
     show(made, viewer)
-    made.remove()
+    made.remove_all()
     made.release()
     assert callbacks(viewer) == before
 

@@ -233,7 +233,7 @@ class AtlasWidget(PluginWidget):
     def _failed(self) -> None:
         """Show nothing rather than the plane before."""
         self._about.setText("This cannot be shown as an atlas plane; see the notification.")
-        self._made.remove()
+        self._made.remove_all()
         self._drawn = self._opened = None
 
     def _geometry(self) -> dict[str, Any]:

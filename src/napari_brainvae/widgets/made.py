@@ -44,13 +44,17 @@ class Made(dict[str, Any]):
         self[part] = Image(picture, name=name, metadata={MADE_HERE: part}, **look, **geometry)
         add_quietly(self._viewer, self[part], position)
 
-    def remove(self, *parts: str) -> None:
-        """Remove the layers of some parts, where there are any; of all, if none are named."""
-        for part in parts or list(self):
-            layer = self.pop(part, None)
-            # Layers may be gone already of which the viewer has yet to say so.
-            if layer is not None and layer in self._viewer.layers:
-                self._viewer.layers.remove(layer)
+    def remove(self, part: str) -> None:
+        """Remove the layer of a part, if there is one."""
+        layer = self.pop(part, None)
+        # It may be gone already, and the viewer yet to say so.
+        if layer is not None and layer in self._viewer.layers:
+            self._viewer.layers.remove(layer)
+
+    def remove_all(self) -> None:
+        """Remove every layer."""
+        for part in list(self):
+            self.remove(part)
 
     def release(self) -> None:
         """Leave no callback behind; the layers stay."""

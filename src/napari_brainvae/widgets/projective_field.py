@@ -318,13 +318,13 @@ class ProjectiveFieldWidget(PluginWidget):
         self._grid.setChecked(False)
         self._grid.setEnabled(False)
         self._fields = None
-        if every := [part for part in self._made if part.startswith("F")]:
-            self._made.remove(*every)
+        for part in [part for part in self._made if part.startswith("F")]:
+            self._made.remove(part)
 
     def _clear(self) -> None:
         """Show nothing rather than something stale."""
         self._forget_all()
-        self._made.remove()
+        self._made.remove_all()
         self._shown = None
         self._export.setEnabled(False)
         self._status.setText("")

@@ -206,7 +206,7 @@ class ReceptiveFieldWidget(PluginWidget):
         """Show nothing rather than something stale."""
         self._message.setText(f"<span style='color:#ff9933'>{message}</span>")
         self.bars.clear()
-        self._made.remove()
+        self._made.remove_all()
 
     def _source_changed(self) -> None:
         model, layer = self.source.model, self.source.layer

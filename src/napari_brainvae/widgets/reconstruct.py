@@ -179,7 +179,7 @@ class ReconstructWidget(PluginWidget):
     def _clear(self) -> None:
         """Show nothing rather than something stale."""
         self._readout.setText("")
-        self._made.remove()
+        self._made.remove_all()
 
     def _set_side_by_side(self, on: bool) -> None:
         """Lay the layers out in a row, or five in two, and give the viewer back as it was."""
