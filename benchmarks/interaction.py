@@ -27,6 +27,7 @@ from benchmarks.timing import (
     print_machine,
     print_times,
 )
+from benchmarks.windows import wait
 from napari_brainvae.checkpoint import load_checkpoint, save_checkpoint
 from napari_brainvae.phantom import (
     Phantom,
@@ -100,8 +101,6 @@ def window(folder: Path, anatomy: Section, atlas: Path | None, steps: int) -> No
     """Time each slider in napari, from its event to the end of showing what was computed."""
     import napari
 
-    from benchmarks.windows import wait
-
     viewer = napari.Viewer()
     viewer.open(folder / "p.zarr", plugin="napari-brainvae")
     viewer.open(folder / "model.safetensors", plugin="napari-brainvae")
@@ -137,8 +136,6 @@ def window(folder: Path, anatomy: Section, atlas: Path | None, steps: int) -> No
 
 def follow(name: str, latest, move, steps: int) -> None:
     """Move a slider, first waiting for each answer and then not; print the delays."""
-    from benchmarks.windows import wait
-
     show, shown = latest._show, []
 
     def show_and_note(answer) -> None:

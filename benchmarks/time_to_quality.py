@@ -23,8 +23,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
+from benchmarks.denoising import interval
 from napari_brainvae.atlas import Atlas
 from napari_brainvae.checkpoint import load_checkpoint
 from napari_brainvae.files import replacing
@@ -164,8 +164,8 @@ def summary(table: pd.DataFrame) -> str:
         ahead = (ahead if lower else -ahead).to_numpy()
         line = f"{measure}: reached by fast in {(ahead >= 0).sum()} of {len(ahead)} seeds"
         if len(ahead) > 1:
-            half = stats.t.ppf(0.975, len(ahead) - 1) * ahead.std(ddof=1) / np.sqrt(len(ahead))
-            line += f"; ahead by {ahead.mean():.4g} ± {half:.2g}"
+            mean, half = interval(ahead)
+            line += f"; ahead by {mean:.4g} ± {half:.2g}"
         lines.append(line)
     return "\n".join(lines)
 

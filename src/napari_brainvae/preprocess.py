@@ -29,7 +29,7 @@ def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> I
     Returns
     -------
     numpy.ndarray
-        ``(N, H, W)`` float32, same values.
+        ``(N, H, W)`` float32, same values; the images themselves if they are that already.
 
     Raises
     ------

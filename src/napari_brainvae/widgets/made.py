@@ -93,7 +93,7 @@ class SideBySide:
             grid.enabled, grid.shape, grid.stride = self._grid
             for layer, visible in self._visible.items():
                 layer.visible = visible
-            self._grid = ()
+            self._grid, self._visible = (), {}
             self._name([])
 
     def _name(self, layers: list[Layer]) -> None:

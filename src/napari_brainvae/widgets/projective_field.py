@@ -40,11 +40,7 @@ from napari_brainvae.widgets.field_steps import (
     FieldStep,
     all_fields,
 )
-from napari_brainvae.widgets.layers import (
-    MADE_HERE,
-    population_of,
-    shown_index,
-)
+from napari_brainvae.widgets.layers import MADE_HERE, population_of, shown_index
 from napari_brainvae.widgets.made import Made, SideBySide
 from napari_brainvae.widgets.share_table import ShareTable
 from napari_brainvae.widgets.source import Source, notify

@@ -181,7 +181,7 @@ class ReceptiveFieldWidget(PluginWidget):
 
     def _show(self, answer: Answer) -> None:
         layer = answer.layer
-        if self.source.layer is not layer or layer not in self.viewer.layers:
+        if self.source.layer != layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed
         if isinstance(answer.shift, str):
             self._clear(answer.shift)
@@ -191,7 +191,7 @@ class ReceptiveFieldWidget(PluginWidget):
             "perturbed",
             answer.shift.section,
             layer,
-            f"perturbed: {answer.layer.name}",
+            f"perturbed: {layer.name}",
             # Right above the sections: regions and outlines stay on top.
             int(self.viewer.layers.index(layer)) + 1,
             contrast_limits=(0, answer.bright),
