@@ -1,4 +1,4 @@
-"""Sliders ask for more than can be computed: only the newest request counts."""
+"""Sliders ask for more than can be computed: only the newest request counts, and rest is used."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from threading import Event, get_ident
 
 import pytest
 
-from napari_brainvae.widgets.background import Latest
+from napari_brainvae.widgets.background import REST_MS, AtRest, Latest
 
 LONG = 10_000
 
@@ -108,3 +108,56 @@ def test_once_closed_nothing_is_shown(desk, qtbot):
     qtbot.wait(50)
     assert desk.begun == [1]
     assert desk.shown == []
+
+
+class Steps:
+    """Work at rest that notes where and for what each of its steps ran."""
+
+    def __init__(self):
+        self.taken, self.go = [], Event()
+        self.work = AtRest(self.steps)
+
+    def steps(self, position):
+        for i in range(1000):
+            self.taken.append((position, i, get_ident()))
+            assert self.go.wait(10)
+            yield
+
+
+@pytest.fixture
+def steps(qapp):
+    steps = Steps()
+    yield steps
+    steps.work.stop()
+    steps.go.set()
+
+
+def test_nothing_is_done_before_there_is_rest(steps, qtbot):
+    for position in range(10):
+        steps.work.begin(position)
+        qtbot.wait(REST_MS // 4)
+    assert steps.taken == []
+    qtbot.waitUntil(lambda: len(steps.taken) == 1, timeout=LONG)
+    [(position, step, thread)] = steps.taken
+    assert (position, step) == (9, 0)
+    assert thread != get_ident(), "in a background thread"
+
+
+@pytest.mark.parametrize("running", [False, True])
+def test_stopped_it_takes_no_further_step(steps, qtbot, running):
+    steps.work.begin(1)
+    if running:
+        qtbot.waitUntil(lambda: len(steps.taken) == 1, timeout=LONG)
+    steps.work.stop()
+    steps.go.set()
+    qtbot.wait(2 * REST_MS)
+    assert len(steps.taken) == running
+
+
+def test_begun_again_it_leaves_what_it_did(steps, qtbot):
+    steps.work.begin(1)
+    qtbot.waitUntil(lambda: len(steps.taken) == 1, timeout=LONG)
+    steps.work.begin(2)
+    steps.go.set()
+    qtbot.waitUntil(lambda: len(steps.taken) == 1001, timeout=LONG)
+    assert [position for position, *_ in steps.taken] == [1] + 1000 * [2]

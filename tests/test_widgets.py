@@ -105,6 +105,16 @@ def test_only_the_newest_position_is_computed(opened, qtbot, monkeypatch):
     assert asked == [1, 19]
 
 
+def test_brains_beside_the_one_on_show_are_encoded_while_the_slider_rests(opened, qtbot):
+    viewer, widget = opened
+    brains = len(population_of(viewer.layers["phantom"]))
+    qtbot.waitUntil(lambda: widget._model.known == brains, timeout=20_000)
+    show(viewer, widget, qtbot, 5)
+    assert widget._model.known == brains, "known"
+    viewer.layers.remove("phantom")
+    assert widget._model.known == 0, "nothing is kept of what is not on show"
+
+
 def test_side_by_side_and_back(opened):
     viewer, widget = opened
     before = {layer: layer.visible for layer in viewer.layers}

@@ -34,8 +34,8 @@ class Reconstruction:
         Squared error averaged over pixels.
     kl
         KL divergence of the posterior from the prior, nats.
-    gain
-        What the stored section was multiplied by to become ``section``, where it was not clipped.
+    stored
+        ``(H', W')`` float32, the section as it is stored, not cropped.
     unusual
         Whether `model.Reference.unusual` says so; None if the checkpoint has no reference.
     artifact, repaired
@@ -48,10 +48,17 @@ class Reconstruction:
     mean: Latents
     error: float
     kl: float
-    gain: float
+    stored: Images
     unusual: bool | None
     artifact: npt.NDArray[np.bool_] | None = None
     repaired: Images | None = None
+
+    @property
+    def gain(self) -> float:
+        """What the stored section was multiplied by to become ``section``, where not clipped."""
+        brightest = np.argmax(np.where(self.section < 1, self.section, 0))
+        before = crop_to(self.stored, self.section.shape).reshape(-1)[brightest]
+        return float(self.section.reshape(-1)[brightest]) / max(float(before), 1e-12)
 
 
 def reconstruct_section(
@@ -88,18 +95,11 @@ def reconstruct_section(
         mean=mean[0],
         error=error,
         kl=kl,
-        gain=_gain(stored, section),
+        stored=stored[0],
         unusual=None if reference is None else bool(reference.unusual(error, kl)),
         artifact=None if repair is None else repair.artifact[0],
         repaired=None if repair is None else repair.repaired[0],
     )
-
-
-def _gain(stored: npt.NDArray[Any], prepared: Images) -> float:
-    """Ratio of the brightest pixel that was not clipped to what it was."""
-    brightest = np.argmax(np.where(prepared < 1, prepared, 0))
-    before = crop_to(stored, prepared.shape[1:]).reshape(-1)[brightest]
-    return float(prepared.reshape(-1)[brightest]) / max(float(before), 1e-12)
 
 
 def export_reconstructions(

@@ -1,4 +1,4 @@
-"""Work in the background: the newest request of a slider, and one long job with a cancel button.
+"""Work in the background: the newest request of a slider, work ahead, a job with a cancel button.
 
 Workers only compute. What they give is put into layers and labels by the GUI thread, and the
 GUI thread asks them how far they are; they never report by themselves.
@@ -7,7 +7,7 @@ GUI thread asks them how far they are; they never report by themselves.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Any
 
@@ -18,6 +18,7 @@ from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBox
 from napari_brainvae.files import Progress, Stopped
 
 POLL_MS = 100
+REST_MS = 200
 
 
 class PluginWidget(QWidget):
@@ -119,6 +120,45 @@ class Latest(QObject):
     def _finished(self) -> None:
         self._worker = None
         self._start()
+
+
+class AtRest(QObject):
+    """Work that nobody waits for, done step by step while the user does nothing else.
+
+    Parameters
+    ----------
+    steps
+        A generator; it runs in a background thread and is left between two of its steps.
+    parent
+        The widget it works for.
+    """
+
+    def __init__(self, steps: Callable[..., Iterator[None]], parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._steps = steps
+        self._arguments: tuple[Any, ...] = ()
+        self._worker: Any = None
+        self._rest = QTimer(self)
+        self._rest.setSingleShot(True)
+        self._rest.setInterval(REST_MS)
+        self._rest.timeout.connect(self._start)
+
+    def begin(self, *arguments: Any) -> None:
+        """Run ``steps(*arguments)``, if nothing stops it in the next moment."""
+        self.stop()
+        self._arguments = arguments
+        self._rest.start()
+
+    def stop(self) -> None:
+        """Do no further step."""
+        self._rest.stop()
+        if self._worker is not None:
+            self._worker.quit()
+            self._worker = None
+
+    def _start(self) -> None:
+        self._worker = create_worker(self._steps, *self._arguments)
+        self._worker.start()
 
 
 class JobBar(QWidget):

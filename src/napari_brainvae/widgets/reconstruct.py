@@ -18,12 +18,15 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
+from napari_brainvae.ahead import Remembering, encode_ahead
+from napari_brainvae.model import Model
+from napari_brainvae.population import Population
 from napari_brainvae.reconstruct import (
     Reconstruction,
     export_reconstructions,
     reconstruct_section,
 )
-from napari_brainvae.widgets.background import JobBar, Latest, PluginWidget
+from napari_brainvae.widgets.background import AtRest, JobBar, Latest, PluginWidget
 from napari_brainvae.widgets.layers import population_of, shown_index
 from napari_brainvae.widgets.made import Made, SideBySide
 from napari_brainvae.widgets.source import Source, notify
@@ -57,7 +60,9 @@ class ReconstructWidget(PluginWidget):
         self._arrange()
         self._made, self._grid = Made(viewer), SideBySide(viewer)
         self._asked: tuple[Any, ...] | None = None
+        self._model: Remembering | None = None
         self.latest = Latest(self._compute, self._show, self._clear, parent=self)
+        self._ahead = AtRest(encode_ahead, parent=self)
         self.source.changed.connect(self._changed)
         viewer.dims.events.point.connect(self.refresh)
         self._side_by_side.toggled.connect(self._set_side_by_side)
@@ -87,7 +92,8 @@ class ReconstructWidget(PluginWidget):
         wanted = (self.source.model, layer, self._index(), self._robust.isChecked())
         if wanted != self._asked:
             self._asked = wanted
-            self.latest.request(*wanted, population_of(layer))
+            self._ahead.stop()
+            self.latest.request(self._model, *wanted[1:], population_of(layer))
 
     def export(self, path: Path, *, all_brains: bool) -> None:
         """Write the reconstruction on show, or all of them, in the background.
@@ -109,6 +115,7 @@ class ReconstructWidget(PluginWidget):
     def release(self) -> None:
         """Stop what runs and leave no callback behind; the layers stay."""
         self.latest.close()
+        self._ahead.stop()
         self.job.cancel()
         self.source.release()
         self.viewer.dims.events.point.disconnect(self.refresh)
@@ -121,19 +128,21 @@ class ReconstructWidget(PluginWidget):
         for button in (self._save_shown, self._save_all, self._side_by_side):
             button.setEnabled(self.source.ready)
         self._asked = None
+        self._ahead.stop()
+        self._model = Remembering(self.source.model) if self.source.model else None
         if not self.source.ready:
             self._clear()
         self.refresh()
 
     @staticmethod
-    def _compute(model: Any, layer: Image, index: int, robust: bool, population: Any) -> Any:
+    def _compute(model: Model, layer: Image, index: int, robust: bool, population: Any) -> Any:
         shown = reconstruct_section(model, population, index, robust=robust)
-        return layer, population, index, shown
+        return model, layer, population, index, shown
 
-    def _show(self, result: tuple[Any, Any, int, Reconstruction]) -> None:
-        layer, population, index, shown = result
-        if self.source.layer != layer or layer not in self.viewer.layers:
-            return  # chosen or removed while this was computed
+    def _show(self, result: tuple[Remembering, Image, Population, int, Reconstruction]) -> None:
+        model, layer, population, index, shown = result
+        if model is not self._model or layer not in self.viewer.layers:
+            return  # another was chosen, or the layer removed, while this was computed
         before = set(self._made)
         for part in ("reconstruction", "residual", "repaired", "artifact"):
             image = getattr(shown, part)
@@ -148,6 +157,7 @@ class ReconstructWidget(PluginWidget):
         self._tell(population.ids[index], shown)
         if set(self._made) != before:
             self._set_side_by_side(self._side_by_side.isChecked())
+        self._ahead.begin(model, population, index)
 
     def _look(self, part: str, layer: Image, shown: Reconstruction) -> dict[str, Any]:
         """Colours and contrast of a new layer; from then on they are the user's."""
