@@ -4,10 +4,10 @@
     xvfb-run -a python benchmarks/interaction.py --window [--atlas DIR]
 
 Sections of 320 x 448 px from a Zarr file. Each turn is a step of each slider to a new position:
-brain (reconstruction of a section that was encoded ahead, as those beside the one on show are, or
-seen for the first time), weight (perturbed section and shift of the factors), traversal (section with
-a factor moved). Beside each stands the same asked of the authors' network as it is. --window opens
-napari, moves each slider step by step, and then drags it, faster than anything can be computed.
+brain (reconstruction, encoded ahead as the brains beside the one on show are, or seen for the first
+time), weight (perturbed section and shift of the factors), traversal (section with a factor moved).
+Beside each stands the same asked of the authors' network as it is. --window opens napari, moves
+each slider step by step, and then drags it, faster than anything can be computed.
 """
 
 from __future__ import annotations
