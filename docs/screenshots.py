@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import napari
 from qtpy.QtWidgets import QApplication
 
-from napari_brainvae.phantom import DEMO, Phantom, draw_section, write_phantom_atlas
+from napari_brainvae.phantom import DEMO, Phantom, draw_section
 
 IMAGES = Path(__file__).parent / "images"
 PLUGIN = "napari-brainvae"
@@ -34,20 +33,20 @@ def settle(seconds: float = 1.0) -> None:
         time.sleep(0.01)
 
 
-def opened(name: str, folder: Path | None = None) -> tuple[napari.Viewer, Any]:
-    """Open the sample data and a widget in a window of 1400 x 760 px, over an atlas if given."""
+def opened(name: str, *, atlas: bool = True) -> tuple[napari.Viewer, Any]:
+    """Open the sample data and a widget in a window of 1400 x 760 px."""
     viewer = napari.Viewer()
     viewer.window._qt_window.resize(1400, 760)
     viewer.open_sample(PLUGIN, "demo_population")
     viewer.open_sample(PLUGIN, "demo_model")
-    if folder is not None:
-        _, atlas = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
-        atlas.open_atlas(folder)
+    if atlas:
+        viewer.open_sample(PLUGIN, "demo_atlas")
+        _, planes = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
         wait(lambda: any(layer.name.startswith("outlines") for layer in viewer.layers))
-        wait(lambda: atlas.latest.idle)
+        wait(lambda: planes.latest.idle)
         if name == "Atlas":
-            return viewer, atlas
-        viewer.window.remove_dock_widget(atlas)
+            return viewer, planes
+        viewer.window.remove_dock_widget(planes)
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
     wait(lambda: widget.source.ready)
     wait(lambda: widget.latest.idle)
@@ -69,25 +68,25 @@ def reconstruct() -> None:
     """A brain with leaking fluorescence, side by side with its reconstruction."""
     phantom = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
     leaking = next(i for i in range(len(phantom)) if phantom.brain(i).artifact == "leakage")
-    viewer, widget = opened("Reconstruct and denoise")
+    viewer, widget = opened("Reconstruct and denoise", atlas=False)
     viewer.dims.set_point(0, leaking)
     wait(lambda: widget.latest.idle)
     widget._side_by_side.setChecked(True)
     save(viewer, "reconstruct")
 
 
-def atlas(folder: Path) -> None:
+def atlas() -> None:
     """The structure tree, and the hippocampal formation as shapes to edit."""
-    viewer, widget = opened("Atlas", folder)
+    viewer, widget = opened("Atlas")
     widget.tree.choose(widget._drawn.atlas.structure("HPF").id)
     widget.side = "left"
     widget.edit_as_shapes()
     save(viewer, "atlas")
 
 
-def receptive_field(folder: Path) -> None:
+def receptive_field() -> None:
     """The population measured: regions x factors."""
-    viewer, widget = opened("Receptive field", folder)
+    viewer, widget = opened("Receptive field")
     widget.regions.select("HPF")
     widget.weight.setValue(-1)
     wait(lambda: widget.latest.idle)
@@ -101,9 +100,9 @@ def receptive_field(folder: Path) -> None:
     save(viewer, "impact")
 
 
-def projective_field(folder: Path) -> None:
+def projective_field() -> None:
     """Where every factor acts, over the outlines of the atlas."""
-    viewer, widget = opened("Projective field", folder)
+    viewer, widget = opened("Projective field")
     widget.compute_all()
     wait(lambda: not widget.job.running)
     widget._grid.setChecked(True)
@@ -111,9 +110,5 @@ def projective_field(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    with TemporaryDirectory() as scratch:
-        drawn = Path(scratch) / "drawn.atlas"
-        write_phantom_atlas(draw_section(DEMO.height, DEMO.width), drawn)
-        reconstruct()
-        for picture in (atlas, receptive_field, projective_field):
-            picture(drawn)
+    for picture in (reconstruct, atlas, receptive_field, projective_field):
+        picture()

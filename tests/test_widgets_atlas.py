@@ -44,6 +44,34 @@ def lopsided(tmp_path) -> Atlas:
     return Atlas.open(tmp_path / "lopsided")
 
 
+@pytest.mark.parametrize("first", ["sample", "widget"])
+def test_the_demo_atlas_is_opened_by_the_widget_and_fits_the_demo_brains(
+    make_napari_viewer, qtbot, tmp_path, first
+):
+    viewer = make_napari_viewer()
+    viewer.open_sample(PLUGIN, "demo_population")
+    if first == "sample":
+        viewer.open_sample(PLUGIN, "demo_atlas")
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
+    if first == "widget":
+        viewer.open_sample(PLUGIN, "demo_atlas")
+    qtbot.waitUntil(lambda: "atlas: Demo atlas, plane 2" in viewer.layers, timeout=20_000)
+    population, atlas = viewer.layers["Demo population"], widget._drawn.atlas
+    assert widget.sections.layer is population, "the template is no population"
+    template = viewer.layers["Demo: template of the atlas"]
+    assert np.array_equal(template.scale, population.scale[1:])
+    assert template.units == population.units[1:]
+    tissue = atlas.mask("root", widget.plane)
+    assert tissue.shape == population.data.shape[1:]
+    mean = population.data.mean(axis=0)
+    assert mean[tissue].mean() > 5 * mean[~tissue].mean(), "one anatomy"
+    write_phantom_atlas(draw_section(64, 80), tmp_path / "other")
+    widget.open_atlas(tmp_path / "other")
+    qtbot.waitUntil(lambda: widget._drawn.atlas.directory.name == "other", timeout=20_000)
+    viewer.open_sample(PLUGIN, "demo_atlas")
+    assert widget._opened.name == "other", "what the user chose stays"
+
+
 @pytest.fixture
 def sections():
     """A viewer with sections of 10 x 16 px, 25 um, somewhere else than at the origin."""

@@ -10,7 +10,7 @@ import napari.viewer
 import numpy as np
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit
-from napari.layers import Labels, Shapes
+from napari.layers import Labels, Layer, Shapes
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -37,6 +37,7 @@ from napari_brainvae.widgets.atlas_plane import (
 from napari_brainvae.widgets.background import Latest, PluginWidget
 from napari_brainvae.widgets.choice import LayerChoice, has_sections
 from napari_brainvae.widgets.layers import (
+    ATLAS_FOLDER,
     AXES,
     MADE_HERE,
     add_quietly,
@@ -89,7 +90,10 @@ class AtlasWidget(PluginWidget):
         self._add.clicked.connect(self.add_region)
         self._edit.clicked.connect(self.edit_as_shapes)
         viewer.cursor.events.position.connect(self._hover)
+        viewer.layers.events.inserted.connect(self._inserted)
         self._sections_changed()
+        for layer in viewer.layers:
+            self._take_folder(layer)
 
     def _arrange(self) -> None:
         layout = QVBoxLayout(self)
@@ -172,7 +176,16 @@ class AtlasWidget(PluginWidget):
         self.latest.close()
         self.sections.release()
         self.viewer.cursor.events.position.disconnect(self._hover)
+        self.viewer.layers.events.inserted.disconnect(self._inserted)
         self._made.release()
+
+    def _inserted(self, event: Any) -> None:
+        self._take_folder(event.value)
+
+    def _take_folder(self, layer: Layer) -> None:
+        """Open the atlas that a layer came from, unless one is open."""
+        if ATLAS_FOLDER in layer.metadata and self._opened is None:
+            self.open_atlas(layer.metadata[ATLAS_FOLDER])
 
     def _open(self, directory: Path | None) -> None:
         self._opened = directory

@@ -10,7 +10,7 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, Signal
 
-from napari_brainvae.widgets.layers import CHECKPOINT, MADE_HERE
+from napari_brainvae.widgets.layers import ATLAS_FOLDER, CHECKPOINT, MADE_HERE
 
 
 class LayerChoice(QObject):
@@ -89,11 +89,10 @@ class LayerChoice(QObject):
 
 
 def has_sections(layer: Layer) -> bool:
-    """Whether a layer may show sections: a gray image that no widget made."""
+    """Whether a layer may show sections: a gray image, not made here nor of a model or atlas."""
     return (
         isinstance(layer, Image)
         and not layer.rgb
         and layer.ndim in (2, 3)
-        and MADE_HERE not in layer.metadata
-        and CHECKPOINT not in layer.metadata
+        and not layer.metadata.keys() & {MADE_HERE, CHECKPOINT, ATLAS_FOLDER}
     )

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import shutil
+import tempfile
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +15,7 @@ import numpy as np
 from napari_brainvae.checkpoint import DEMO_MODEL, load_checkpoint
 from napari_brainvae.model import Model
 from napari_brainvae.population import Population
-from napari_brainvae.widgets.layers import AXES, CHECKPOINT, population_layer
+from napari_brainvae.widgets.layers import ATLAS_FOLDER, AXES, CHECKPOINT, population_layer
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -71,3 +75,36 @@ def demo_population() -> list[LayerData]:
 def demo_model() -> list[LayerData]:
     """Open the small model that ships with the plugin."""
     return [model_layer(load_checkpoint(DEMO_MODEL), DEMO_MODEL, "Demo")]
+
+
+def demo_atlas() -> list[LayerData]:
+    """Show the atlas of the demo brains by its template; the layer carries the folder.
+
+    The widget "Atlas", open or to be opened, takes it from there.
+    """
+    from napari_brainvae.atlas import Atlas
+    from napari_brainvae.phantom import DRAWN_PLANE
+
+    atlas = Atlas.open(_demo_atlas_folder())
+    size = atlas.resolution_um
+    options = {
+        "name": "Demo: template of the atlas",
+        "scale": (size, size),
+        "units": ("um", "um"),
+        "axis_labels": AXES[1:],
+        "metadata": {ATLAS_FOLDER: str(atlas.directory)},
+        "visible": False,
+    }
+    return [(atlas.template(DRAWN_PLANE)[0], options, "image")]
+
+
+@cache
+def _demo_atlas_folder() -> Path:
+    """Write the atlas that the demo brains were drawn from, for as long as napari runs."""
+    from napari_brainvae.phantom import DEMO, draw_section, write_phantom_atlas
+
+    parent = Path(tempfile.mkdtemp(prefix="napari-brainvae-"))
+    atexit.register(shutil.rmtree, parent, ignore_errors=True)
+    folder = parent / "Demo atlas"
+    write_phantom_atlas(draw_section(DEMO.height, DEMO.width), folder)
+    return folder

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 POPULATION = "brainvae_population"
 CHECKPOINT = "brainvae_checkpoint"
+ATLAS_FOLDER = "brainvae_atlas_folder"
 MADE_HERE = "brainvae_made_here"
 """Metadata key of layers that the widgets make; they are not offered as sections."""
 AXES = ("brain", "DV", "ML")
