@@ -22,6 +22,7 @@ from napari_brainvae.phantom import draw_section
 from napari_brainvae.population import Population
 from napari_brainvae.projection import projective_field
 from napari_brainvae.regions import DEFAULT_REGIONS, Region, atlas_regions
+from napari_brainvae.survey import survey
 from training.cli import main
 from training.interpret import InterpretOptions, interpret
 from training.pca import PCAOptions, fit_pca
@@ -60,6 +61,7 @@ def expected(model_file, phantom_file, atlas_folder, **options):
 def test_the_folder_holds_everything_and_nothing_else(results):
     names = {path.name for path in results.iterdir()}
     tables = {"impact.csv", "scores.csv", "field_by_region.csv", "field_by_structure.csv"}
+    tables |= {"brains.csv"}
     pictures = {"impact", "factor_covariance", "disentanglement", "projective_fields"}
     pictures |= {name.rsplit(".", 1)[0] for name in names if name.startswith("codes_")}
     assert len(pictures) == 4 + 6
@@ -77,6 +79,12 @@ def test_the_tables_are_what_the_functions_say(results, phantom_file, atlas_fold
     )  # fmt: skip
     vae = table.query("model == 'beta-VAE'").reset_index(drop=True).drop(columns="model")
     pd.testing.assert_frame_equal(vae, impact.table())
+    brains = pd.read_csv(results / "brains.csv", index_col="id", keep_default_na=False)
+    model, population = (
+        load_checkpoint(run_folder / "model.safetensors"),
+        Population.open(phantom_file),
+    )
+    pd.testing.assert_frame_equal(brains, survey(model, population), rtol=1e-12)
     scores = pd.read_csv(results / "scores.csv")
     assert len(scores) == 2 * 9
     paper = scores.query("model == 'beta-VAE' and score == 'paper' and direction == 'symmetric'")

@@ -7,7 +7,7 @@ import pytest
 from listeners import callbacks
 from napari.components import ViewerModel
 
-from napari_brainvae.widgets.made import Made, SideBySide, canvas_grid
+from napari_brainvae.widgets.made import Made, SideBySide, camera, canvas_grid
 
 
 @pytest.fixture
@@ -93,14 +93,18 @@ def test_side_by_side_and_back(made, viewer):
     hidden = viewer.add_image(picture(3), visible=False)
     grid, other = canvas_grid(viewer), viewer.layers["sections"]
     grid.stride, before = 2, {layer: layer.visible for layer in viewer.layers}
+    camera(viewer).zoom = 6
     beside = SideBySide(viewer)
     beside.end()  # of nothing
     for _ in range(2):
         beside.show([*made.values()], (1, -1))
     assert grid.enabled and grid.shape == (1, -1) and not other.visible
+    assert camera(viewer).zoom == 3, "each half shows as much as the whole canvas did"
     assert all(layer.visible and layer.name_overlay.visible for layer in made.values())
     viewer.layers.remove(made["b"])
+    camera(viewer).zoom *= 2
     beside.end()
     assert not grid.enabled and grid.stride == 2
+    assert camera(viewer).zoom == 12, "what the user zoomed stays"
     assert not made["a"].name_overlay.visible
     assert {layer: layer.visible for layer in before} == before and not hidden.visible

@@ -5,21 +5,25 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 from listeners import callbacks
 from napari.components import ViewerModel
 from napari.layers import Image
+from qtpy.QtCore import Qt
 
-from napari_brainvae.checkpoint import DEMO_MODEL, load_checkpoint
+from napari_brainvae.checkpoint import DEMO_MODEL, fingerprint, load_checkpoint
 from napari_brainvae.population import Population
 from napari_brainvae.reconstruct import reconstruct_section
+from napari_brainvae.survey import survey
 from napari_brainvae.widgets import contributions
 from napari_brainvae.widgets.layers import (
     CHECKPOINT,
     population_layer,
     population_of,
     section_geometry,
+    show_index,
     shown_index,
 )
 from napari_brainvae.widgets.made import canvas_grid
@@ -164,6 +168,50 @@ def test_export(opened, qtbot, tmp_path, all_brains, name):
     assert np.allclose(images[4 if all_brains else 0], shown, atol=1e-6)
 
 
+def test_the_list_of_brains_leads_to_the_most_unusual(opened, qtbot, tmp_path):
+    viewer, widget = opened
+    brains, population = widget.brains, population_of(viewer.layers["phantom"])
+    assert not brains._view.isVisible()
+    brains._list.click()
+    qtbot.waitUntil(lambda: brains.table is not None, timeout=20_000)
+    pd.testing.assert_frame_equal(brains.table, survey(widget.source.model, population))
+    order = brains.table["deviation"].argsort()[::-1].tolist()
+    rows = brains._view.model()
+    shown = [rows.index(i, 0).data() for i in range(len(population))]
+    assert shown == [population.ids[i] for i in order]
+    for row in (0, 5):
+        brains._view.selectRow(row)
+        qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+        assert viewer.dims.point[0] == order[row]
+        assert shown[row] in widget._readout.text()
+    brains._view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
+    assert rows.index(0, 0).data() == population.ids[0]
+    brains.export(tmp_path / "brains.csv")
+    written = pd.read_csv(tmp_path / "brains.csv", index_col="id", keep_default_na=False)
+    assert (written.pop("checkpoint") == fingerprint(widget.source.model)).all()
+    pd.testing.assert_frame_equal(written.drop(columns="options"), brains.table, rtol=1e-12)
+    widget.source.checkpoint = shutil.copy(widget.source.checkpoint, tmp_path / "other.safetensors")
+    assert brains.table is None
+    assert not brains._view.isVisible(), "of another model"
+
+
+def test_brains_that_cannot_be_used_lead_the_list_and_say_why(
+    viewer, population, run_folder, qtbot
+):
+    images = population.sections()
+    images[4] = 0
+    viewer.add_image(images, name="mice")
+    viewer.open(run_folder / "model.safetensors", plugin=PLUGIN)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
+    qtbot.waitUntil(lambda: widget.source.ready, timeout=20_000)
+    widget.brains.measure()
+    qtbot.waitUntil(lambda: widget.brains.table is not None, timeout=20_000)
+    first = widget.brains._items.item(0, 0)
+    assert first.text() == "0004"
+    assert "one constant value" in first.toolTip()
+    assert "1 cannot be used" in widget.brains._about.text()
+
+
 def test_cancel_leaves_nothing(opened, qtbot, tmp_path, monkeypatch):
     _, widget = opened
     widget.job.run("Endless", lambda progress: endless(progress), lambda _: pytest.fail("done"))
@@ -269,6 +317,11 @@ def test_the_brain_on_show(population, index, scale, translate):
         np.zeros((24, 64, 80)), scale=(scale, 1, 1), translate=(translate, 0, 0)
     )
     viewer.dims.set_point(0, index * scale + translate)
+    assert shown_index(layer, viewer.dims.point) == index
+    show_index(viewer, layer, 5)
+    assert shown_index(layer, viewer.dims.point) == 5
+    viewer.add_image(np.zeros((2, 24, 64, 80)))  # with another axis before
+    show_index(viewer, layer, index)
     assert shown_index(layer, viewer.dims.point) == index
 
 

@@ -32,10 +32,10 @@ if TYPE_CHECKING:  # torch and all that follows wait until there is something to
 class InterpretOptions(ImpactOptions):
     """Measure which regions drive each latent factor, and where each factor acts.
 
-    Writes to the output folder: impact.csv, scores.csv, field_by_region.csv,
-    field_by_structure.csv, projective_field.ome.tif, the panels of the paper's Fig. 3 as PNG and
-    SVG, and record.json. The first model is interpreted in full; all of them are compared by their
-    disentanglement.
+    Writes to the output folder: brains.csv (latent factors of each brain, and how unusual it is),
+    impact.csv, scores.csv, field_by_region.csv, field_by_structure.csv, projective_field.ome.tif,
+    the panels of the paper's Fig. 3 as PNG and SVG, and record.json. The first model is
+    interpreted in full; all of them are compared by their disentanglement.
     """
 
     population: CliPositionalArg[Path] = Field(
@@ -121,6 +121,7 @@ def interpret(options: InterpretOptions) -> None:
     from napari_brainvae.impact import impact_matrix, usable_sections
     from napari_brainvae.population import Population
     from napari_brainvae.projection import projective_field
+    from napari_brainvae.survey import survey
 
     out = options.out
     if out.exists() and not out.is_dir():
@@ -143,9 +144,11 @@ def interpret(options: InterpretOptions) -> None:
             )
     with _bar("projective fields") as progress:
         maps = projective_field(model, tolerance=options.tolerance, progress=progress)
+    with _bar("brains") as progress:
+        brains = survey(model, population, progress=progress)
 
     about = describe_all(options, population, models, place, sections)
-    Findings(impacts, maps, place, regions, about).write(out)
+    Findings(impacts, maps, brains, place, regions, about).write(out)
     print(f"results: {out}")
 
 
@@ -265,6 +268,8 @@ class Findings:
         Of every model, by name.
     maps
         ``(L, 3, H, W)`` projective fields of the first model.
+    brains
+        What `reconstruct.survey` says by the first model.
     place, regions
         Where the sections lie in the atlas; masks ``(H, W)`` by name.
     about
@@ -273,6 +278,7 @@ class Findings:
 
     impacts: Mapping[str, Impact]
     maps: Images
+    brains: pd.DataFrame
     place: Place
     regions: Mapping[str, Mask]
     about: Mapping[str, Any]
@@ -292,7 +298,7 @@ class Findings:
         write_text(out / "record.json", json.dumps(self.about, indent=2) + "\n")
 
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Impacts and scores of every model, and the first one's fields by region."""
+        """Impacts and scores of every model; the first one's brains and fields by region."""
         import pandas as pd
 
         from napari_brainvae.projection import field_by_region
@@ -307,6 +313,7 @@ class Findings:
             name: pd.concat(each, names=["model"]).reset_index("model").reset_index(drop=True)
             for name, each in of_models.items()
         }
+        tables["brains.csv"] = self.brains.reset_index()
         tables["field_by_region.csv"] = field_by_region(self.maps, self.regions, tissue=tissue)
         if labels is not None:
             structures = field_by_region(self.maps, self.place.structures(), tissue=tissue)

@@ -15,6 +15,8 @@ from napari_brainvae.preprocess import Images, Preprocessing
 Latents = npt.NDArray[np.float32]
 LocalEncode = Callable[[Images, Sequence[npt.NDArray[np.bool_]]], tuple[Latents, Latents]]
 
+_TINY = 1e-12
+
 
 class Reference(BaseModel):
     """How the sections that a model was fitted on look through it: the yardstick for new ones.
@@ -50,13 +52,18 @@ class Reference(BaseModel):
             kl_per_factor=kl.mean(axis=0).tolist(),
         )
 
+    def deviation(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Spreads above the median of error or KL divergence, whichever is more, ``(N,)``."""
+        high_error = (np.asarray(error) - self.error_median) / max(self.error_spread, _TINY)
+        high_kl = (np.asarray(kl) - self.kl_median) / max(self.kl_spread, _TINY)
+        return np.asarray(np.maximum(high_error, high_kl))
+
     def unusual(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Sections that fit the model worse, or lie further out, than nearly all it was fitted on.
 
-        The rule: error or KL divergence more than four spreads above the median.
+        The rule: a deviation of more than four spreads.
         """
-        high_error = np.asarray(error) > self.error_median + 4 * self.error_spread
-        return np.asarray(high_error | (np.asarray(kl) > self.kl_median + 4 * self.kl_spread))
+        return np.asarray(self.deviation(error, kl) > 4)
 
 
 def _median_and_spread(values: npt.NDArray[Any]) -> tuple[float, float]:

@@ -52,13 +52,14 @@ def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> I
     low, high = array.min(axis=(1, 2)), array.max(axis=(1, 2))
     # A NaN or an infinity anywhere in a section shows in its extremes.
     problems = {
-        "hold NaN or infinite values": ~(np.isfinite(low) & np.isfinite(high)),
-        "hold negative values (subtract the background first)": low < 0,
-        "are constant": low == high,
+        "NaN or infinite values": ~(np.isfinite(low) & np.isfinite(high)),
+        "negative values (subtract the background first)": low < 0,
+        "one constant value": low == high,
     }
     for problem, where in problems.items():
         if where.any():
-            raise ValueError(f"{_some(np.flatnonzero(where), ids)} {problem}")
+            hold = "holds" if where.sum() == 1 else "hold"
+            raise ValueError(f"{_some(np.flatnonzero(where), ids)} {hold} {problem}")
     return array
 
 

@@ -146,10 +146,9 @@ def _to_zarr(model: Model, population: Population, path: Path, progress: Progres
     with creating(
         path, population.ids, model.shape, np.float32, description, overwrite=True
     ) as group:
-        for start, images, error, kl in _batches(model, population, progress):
-            group["images"][start : start + len(images)] = images
-            errors[start : start + len(images)] = error
-            divergences[start : start + len(images)] = kl
+        for part, images, error, kl in _batches(model, population, progress):
+            group["images"][part] = images
+            errors[part], divergences[part] = error, kl
         table["reconstruction_error"], table["kl_divergence"] = errors, divergences
         write_covariates(group, table)
 
@@ -185,13 +184,13 @@ def ome_metadata(pixel_size_um: float | None, text: str, axes: str) -> dict[str,
 
 
 def _batches(model: Model, population: Population, progress: Progress | None) -> Any:
-    """Yield (start, reconstructions, errors, KL divergences) a batch at a time."""
+    """Yield a slice of the brains, their reconstructions, errors and KL divergences."""
     for start in range(0, len(population), BATCH):
         report(progress, start, len(population))
-        stop = min(start + BATCH, len(population))
-        sections = population.prepared(model.header.preprocessing, slice(start, stop))
+        part = slice(start, min(start + BATCH, len(population)))
+        sections = population.prepared(model.header.preprocessing, part)
         mean, log_variance = model.encode(sections)
         images = model.decode(mean)
         kl = kl_divergence(mean, log_variance).sum(axis=1)
-        yield start, images, squared_error(sections, images), kl
+        yield part, images, squared_error(sections, images), kl
     report(progress, len(population), len(population))

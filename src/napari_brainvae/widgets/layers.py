@@ -11,6 +11,7 @@ import numpy.typing as npt
 from napari_brainvae.population import Population
 
 if TYPE_CHECKING:
+    from napari.components import ViewerModel
     from napari.layers import Image, Layer, Shapes
 
 POPULATION = "brainvae_population"
@@ -77,6 +78,13 @@ def shown_index(layer: Layer, point: Sequence[float]) -> int:
         return 0
     position = layer.world_to_data(list(point)[-layer.ndim :])[0]
     return int(np.clip(round(float(position)), 0, layer.data.shape[0] - 1))
+
+
+def show_index(viewer: ViewerModel, layer: Layer, index: int) -> None:
+    """Move the viewer to a brain of a stack."""
+    if layer.ndim >= 3:
+        position = layer.data_to_world((index,) + (0,) * (layer.ndim - 1))[0]
+        viewer.dims.set_point(viewer.dims.ndim - layer.ndim, position)
 
 
 def section_geometry(layer: Layer, shape: tuple[int, int]) -> dict[str, Any]:

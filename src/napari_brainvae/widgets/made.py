@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -74,6 +75,7 @@ class SideBySide:
         self._grid: tuple[Any, ...] = ()
         self._visible: dict[Layer, bool] = {}
         self._named: list[Layer] = []
+        self._shrunk = 1
 
     def show(self, layers: Sequence[Layer], shape: tuple[int, int] = (-1, -1)) -> None:
         """Lay layers out in rows and columns; -1 is as many as it takes."""
@@ -84,6 +86,8 @@ class SideBySide:
             for layer in self._viewer.layers:
                 layer.visible = layer in layers
         grid.shape, grid.stride, grid.enabled = shape, 1, True
+        rows = shape[0] if shape[0] > 0 else math.ceil(math.sqrt(len(layers)))
+        self._shrink(max(rows, math.ceil(len(layers) / rows)))
         self._name([*layers])
 
     def end(self) -> None:
@@ -94,7 +98,13 @@ class SideBySide:
             for layer, visible in self._visible.items():
                 layer.visible = visible
             self._grid, self._visible = (), {}
+            self._shrink(1)
             self._name([])
+
+    def _shrink(self, times: int) -> None:
+        """Show in each cell as much as the whole canvas showed."""
+        camera(self._viewer).zoom *= self._shrunk / times
+        self._shrunk = times
 
     def _name(self, layers: list[Layer]) -> None:
         for layer in {*self._named, *layers}:
@@ -103,6 +113,11 @@ class SideBySide:
                 layer.name_overlay.visible = layer in layers
                 layer.name_overlay.font_size = 7
         self._named = layers
+
+
+def camera(viewer: Any) -> Any:
+    """The viewer's camera, which napari 0.9 moved to its scene."""
+    return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
 
 
 def canvas_grid(viewer: Any) -> Any:

@@ -27,7 +27,8 @@ from napari_brainvae.reconstruct import (
     reconstruct_section,
 )
 from napari_brainvae.widgets.background import AtRest, JobBar, Latest, PluginWidget
-from napari_brainvae.widgets.layers import population_of, shown_index
+from napari_brainvae.widgets.brain_list import UNUSUAL, BrainList
+from napari_brainvae.widgets.layers import population_of, show_index, shown_index
 from napari_brainvae.widgets.made import Made, SideBySide
 from napari_brainvae.widgets.source import Source, notify
 
@@ -57,6 +58,7 @@ class ReconstructWidget(PluginWidget):
         self._save_shown.setToolTip("Write the reconstruction on show as OME-TIFF or Zarr.")
         self._save_all.setToolTip("Write the reconstruction of every brain as OME-TIFF or Zarr.")
         self.job = JobBar()
+        self.brains = BrainList(self.source, self.job)
         self._arrange()
         self._made, self._grid = Made(viewer), SideBySide(viewer)
         self._asked: tuple[Any, ...] | None = None
@@ -67,6 +69,7 @@ class ReconstructWidget(PluginWidget):
         viewer.dims.events.point.connect(self.refresh)
         self._side_by_side.toggled.connect(self._set_side_by_side)
         self._robust.toggled.connect(self.refresh)
+        self.brains.chosen.connect(self._go_to)
         self._save_shown.clicked.connect(lambda: self._ask_export(all_brains=False))
         self._save_all.clicked.connect(lambda: self._ask_export(all_brains=True))
         self._changed()
@@ -81,6 +84,7 @@ class ReconstructWidget(PluginWidget):
         buttons.addWidget(self._save_shown, 0, 0)
         buttons.addWidget(self._save_all, 0, 1)
         layout.addLayout(buttons)
+        layout.addWidget(self.brains, 1)
         layout.addWidget(self.job)
         layout.addStretch()
 
@@ -123,6 +127,10 @@ class ReconstructWidget(PluginWidget):
 
     def _index(self) -> int:
         return shown_index(self.source.layer, self.viewer.dims.point)
+
+    def _go_to(self, index: int) -> None:
+        if self.source.layer is not None:
+            show_index(self.viewer, self.source.layer, index)
 
     def _changed(self) -> None:
         for button in (self._save_shown, self._save_all, self._side_by_side):
@@ -179,7 +187,7 @@ class ReconstructWidget(PluginWidget):
         typical = f" (typical {reference.error_median:.5f})" if reference else ""
         typical_kl = f" (typical {reference.kl_median:.1f})" if reference else ""
         verdict = {None: "", True: "unusual for this model", False: "as usual"}[shown.unusual]
-        colour = "#ff9933" if shown.unusual else "#77cc77"
+        colour = UNUSUAL if shown.unusual else "#77cc77"
         self._readout.setText(
             f"<b>{brain}</b> &nbsp; <span style='color:{colour}'>{verdict}</span><br>"
             f"squared error {shown.error:.5f}{typical}<br>"
