@@ -65,13 +65,15 @@ def save(viewer: napari.Viewer, name: str, *, keep: bool = False) -> None:
 
 
 def reconstruct() -> None:
-    """A brain with leaking fluorescence, side by side with its reconstruction."""
+    """A brain with leaking fluorescence, side by side with its reconstruction; the unusual ones."""
     phantom = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
     leaking = next(i for i in range(len(phantom)) if phantom.brain(i).artifact == "leakage")
     viewer, widget = opened("Reconstruct and denoise", atlas=False)
     viewer.dims.set_point(0, leaking)
     wait(lambda: widget.latest.idle)
     widget._side_by_side.setChecked(True)
+    widget.brains.measure()
+    wait(lambda: not widget.job.running)
     save(viewer, "reconstruct")
 
 
