@@ -15,6 +15,7 @@ import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
+from napari_brainvae.association import associate
 from napari_brainvae.atlas import Atlas
 from napari_brainvae.checkpoint import fingerprint, load_checkpoint
 from napari_brainvae.impact import ImpactOptions, impact_matrix
@@ -61,12 +62,23 @@ def expected(model_file, phantom_file, atlas_folder, **options):
 def test_the_folder_holds_everything_and_nothing_else(results):
     names = {path.name for path in results.iterdir()}
     tables = {"impact.csv", "scores.csv", "field_by_region.csv", "field_by_structure.csv"}
-    tables |= {"brains.csv"}
-    pictures = {"impact", "factor_covariance", "disentanglement", "projective_fields"}
+    tables |= {"brains.csv", "covariates.csv"}
+    pictures = {"impact", "factor_covariance", "disentanglement", "projective_fields", "covariates"}
     pictures |= {name.rsplit(".", 1)[0] for name in names if name.startswith("codes_")}
-    assert len(pictures) == 4 + 6
+    assert len(pictures) == 5 + 6
     drawn = {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
     assert names == tables | drawn | {"projective_field.ome.tif", "record.json"}
+
+
+def test_brains_and_covariates_are_what_the_functions_say(results, phantom_file, run_folder):
+    model = load_checkpoint(run_folder / "model.safetensors")
+    population = Population.open(phantom_file)
+    brains = pd.read_csv(results / "brains.csv", index_col="id", keep_default_na=False)
+    pd.testing.assert_frame_equal(brains, survey(model, population), rtol=1e-12)
+    usable = brains.loc[~population.flagged, ["F1", "F2", "F3", "F4"]]
+    table = pd.read_csv(results / "covariates.csv")
+    pd.testing.assert_frame_equal(table, associate(usable, population.covariates), rtol=1e-9)
+    assert "age_days" in set(table["covariate"])
 
 
 def test_the_tables_are_what_the_functions_say(results, phantom_file, atlas_folder, run_folder):
@@ -79,12 +91,6 @@ def test_the_tables_are_what_the_functions_say(results, phantom_file, atlas_fold
     )  # fmt: skip
     vae = table.query("model == 'beta-VAE'").reset_index(drop=True).drop(columns="model")
     pd.testing.assert_frame_equal(vae, impact.table())
-    brains = pd.read_csv(results / "brains.csv", index_col="id", keep_default_na=False)
-    model, population = (
-        load_checkpoint(run_folder / "model.safetensors"),
-        Population.open(phantom_file),
-    )
-    pd.testing.assert_frame_equal(brains, survey(model, population), rtol=1e-12)
     scores = pd.read_csv(results / "scores.csv")
     assert len(scores) == 2 * 9
     paper = scores.query("model == 'beta-VAE' and score == 'paper' and direction == 'symmetric'")
@@ -139,7 +145,11 @@ def test_drawn_regions_and_the_atlas_beside_the_population(
     shutil.copytree(phantom_file, beside)
     shutil.copytree(atlas_folder, tmp_path / "copy.atlas")
     chosen = ["--regions", "TH,HPF", "--side", "left"]
+    ids = Population.open(phantom_file).ids
+    pd.DataFrame({"id": ids, "weight": range(len(ids))}).to_csv(tmp_path / "mice.csv")
+    chosen += ["--covariates", str(tmp_path / "mice.csv")]
     run(str(beside), *common, *drawn, *chosen, "--out", str(tmp_path / "both"))
+    assert "weight" in set(pd.read_csv(tmp_path / "both" / "covariates.csv")["covariate"])
     table = pd.read_csv(tmp_path / "both" / "impact.csv")
     assert table["region"].unique().tolist() == ["TH", "HPF", "mine"]
     area = pd.read_csv(tmp_path / "both" / "field_by_region.csv").set_index("region")["area"]

@@ -33,8 +33,9 @@ class InterpretOptions(ImpactOptions):
     """Measure which regions drive each latent factor, and where each factor acts.
 
     Writes to the output folder: brains.csv (latent factors of each brain, and how unusual it is),
-    impact.csv, scores.csv, field_by_region.csv, field_by_structure.csv, projective_field.ome.tif,
-    the panels of the paper's Fig. 3 as PNG and SVG, and record.json. The first model is
+    covariates.csv (which factors go with what is known of the brains), impact.csv, scores.csv,
+    field_by_region.csv, field_by_structure.csv, projective_field.ome.tif, the panels of the
+    paper's Fig. 3 and of the covariates as PNG and SVG, and record.json. The first model is
     interpreted in full; all of them are compared by their disentanglement.
     """
 
@@ -68,6 +69,11 @@ class InterpretOptions(ImpactOptions):
     )
     pixel_size_um: float | None = Field(
         None, gt=0, description="Side of a pixel, um; needed where no file says it."
+    )
+    covariates: Path | None = Field(
+        None,
+        description="What is known of the brains: a .csv whose column 'id' names them. By default "
+        "what the population file says.",
     )
     tolerance: float = Field(
         1e-3, gt=0, lt=1, description="Accuracy of the projective fields, share of their maximum."
@@ -117,6 +123,7 @@ def interpret(options: InterpretOptions) -> None:
     ValueError, OSError
         For bad input, before anything is written.
     """
+    from napari_brainvae.association import associate, read_covariates
     from napari_brainvae.checkpoint import load_checkpoint
     from napari_brainvae.impact import impact_matrix, usable_sections
     from napari_brainvae.population import Population
@@ -131,6 +138,9 @@ def interpret(options: InterpretOptions) -> None:
     population = Population.open(options.population)
     models = name_models({path: load_checkpoint(path) for path in options.model})
     model = next(iter(models.values()))
+    covariates = population.covariates
+    if options.covariates is not None:
+        covariates = read_covariates(options.covariates, population.ids)
     place = locate(options, population, model)
     regions = choose_regions(options, place)
     sections = usable_sections(population, include_flagged=options.include_flagged)
@@ -146,9 +156,11 @@ def interpret(options: InterpretOptions) -> None:
         maps = projective_field(model, tolerance=options.tolerance, progress=progress)
     with _bar("brains") as progress:
         brains = survey(model, population, progress=progress)
+    factors = brains.filter(regex=r"^F\d+$").iloc[sections]
+    associations = associate(factors, covariates)
 
     about = describe_all(options, population, models, place, sections)
-    Findings(impacts, maps, brains, place, regions, about).write(out)
+    Findings(impacts, maps, brains, associations, place, regions, about).write(out)
     print(f"results: {out}")
 
 
@@ -269,7 +281,9 @@ class Findings:
     maps
         ``(L, 3, H, W)`` projective fields of the first model.
     brains
-        What `reconstruct.survey` says by the first model.
+        What `survey` says by the first model.
+    associations
+        What `associate` says of its factors; may have no rows.
     place, regions
         Where the sections lie in the atlas; masks ``(H, W)`` by name.
     about
@@ -279,6 +293,7 @@ class Findings:
     impacts: Mapping[str, Impact]
     maps: Images
     brains: pd.DataFrame
+    associations: pd.DataFrame
     place: Place
     regions: Mapping[str, Mask]
     about: Mapping[str, Any]
@@ -314,6 +329,8 @@ class Findings:
             for name, each in of_models.items()
         }
         tables["brains.csv"] = self.brains.reset_index()
+        if len(self.associations):
+            tables["covariates.csv"] = self.associations
         tables["field_by_region.csv"] = field_by_region(self.maps, self.regions, tissue=tissue)
         if labels is not None:
             structures = field_by_region(self.maps, self.place.structures(), tissue=tissue)
@@ -321,14 +338,16 @@ class Findings:
         return tables
 
     def figures(self) -> dict[str, Figure]:
-        """Fig. 3 of the paper; 3C for the factor that each region has most impact on."""
+        """Fig. 3 of the paper, 3C for the factor that each region has most impact on, and more."""
         from napari_brainvae.atlas import outlines
         from napari_brainvae.export import impact_figures
-        from napari_brainvae.figures import projective_fields
+        from napari_brainvae.figures import association_heatmap, projective_fields
 
         labels = self.place.labels
         borders = None if labels is None else outlines(labels)
         drawn = {name: draw() for name, draw in impact_figures(self.impacts).items()}
+        if len(self.associations):
+            drawn["covariates"] = association_heatmap(self.associations)
         return drawn | {"projective_fields": projective_fields(self.maps, outlines=borders)}
 
 

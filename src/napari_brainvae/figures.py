@@ -20,6 +20,7 @@ from napari_brainvae.projection import HUES, LIMIT, compose_rgb
 
 # What draws is imported where it draws: windows open without figures, and sooner.
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -120,6 +121,31 @@ def factor_covariance(impact: Impact) -> Figure:
     bar.set_ticks(ticks.tolist(), labels=names)
     bar.ax.minorticks_off()
     axes.set_title(f"s = {impact.disentanglement.paper:.2f}   ({_how(impact)})", fontsize=9)
+    return figure
+
+
+def association_heatmap(table: pd.DataFrame) -> Figure:
+    """Draw what `association.associate` found: in bold with a star where q is below 0.05."""
+    covariates, factors = table["covariate"].unique(), table["factor"].unique()
+    wide = table.pivot(index="covariate", columns="factor").loc[covariates]
+    figure = _figure(3.4 + 0.62 * len(factors), 1.5 + 0.45 * len(covariates))
+    axes = figure.subplots()
+    effects, certain = wide["effect"][factors].to_numpy(), wide["q"][factors].to_numpy() < 0.05
+    image = axes.imshow(np.abs(effects), cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    tests = table.groupby("covariate")["test"].first()
+    symbols = {"Spearman": "ρ", "Kruskal-Wallis": "ε²"}
+    _name_ticks(axes, list(factors), [f"{name} ({symbols[tests[name]]})" for name in covariates])
+    for (row, column), value in np.ndenumerate(effects):
+        text = f"{value:.2f}" + "*" * bool(certain[row, column])
+        color = "white" if abs(value) < 0.6 else "black"
+        weight = "bold" if certain[row, column] else "normal"
+        axes.text(
+            column, row, text, ha="center", va="center", fontsize=8, color=color, weight=weight
+        )
+    figure.colorbar(image).set_label("|ρ| or ε²", fontsize=8)
+    axes.set_title(
+        f"Factors and covariates, at most {table['brains'].max()} brains; * q < 0.05", fontsize=9
+    )
     return figure
 
 
