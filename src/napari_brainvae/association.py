@@ -37,7 +37,7 @@ def read_covariates(path: str | Path, ids: Sequence[str]) -> pd.DataFrame:
         raise ValueError(f"{path} names {table.index[table.index.duplicated()][0]!r} twice")
     if not table.index.isin(list(ids)).any():
         raise ValueError(f"{path} names none of the brains, such as {ids[0]!r}")
-    return table.reindex(ids)
+    return table.reindex(list(ids))
 
 
 def associate(factors: pd.DataFrame, covariates: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ CHANNELS = 32
 HIDDEN = 256
 SMALLEST_MAP = 4
 """Rows or columns, at least, of the last map of the stride-2 layers."""
+_PIXELS_AT_ONCE = 600_000
 
 
 class Network(nn.Module):
@@ -238,8 +239,10 @@ class BetaVAE(Model):
 
     @property
     def _batch(self) -> int:
-        # Maps of two sections stay in a CPU's cache, and in memory that is used again each time.
-        return 2 if self.device.type == "cpu" else 64
+        if self.device.type != "cpu":
+            return 64
+        # So many that their maps stay in the cache, and in memory that is used again each time.
+        return max(1, _PIXELS_AT_ONCE // (self.shape[0] * self.shape[1]))
 
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Every weight and buffer of the network, by its name in the state dict."""
