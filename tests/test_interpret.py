@@ -158,8 +158,19 @@ def test_drawn_regions_and_the_atlas_beside_the_population(
     assert area["TH"].iloc[0] == pytest.approx(thalamus / section.tissue.sum())
 
 
+def test_without_regions_all_that_needs_none_is_there(phantom_file, pca_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(str(phantom_file), "--model", str(pca_file), "--tolerance", "0.1", "--out", str(out))
+    assert "no regions, so no impacts: give --atlas" in capsys.readouterr().out
+    kinds = {path.suffix for path in out.iterdir()}
+    assert {path.stem for path in out.iterdir()} == {
+        "brains", "covariates", "projective_field.ome", "projective_fields", "record",
+    }  # fmt: skip
+    assert kinds == {".csv", ".json", ".png", ".svg", ".tif"}
+
+
 BAD = {
-    "no atlas": ([], "need --atlas"),
+    "no atlas": (["--regions", "TH"], "TH need --atlas"),
     "structure": (["--atlas", "ATLAS", "--regions", "SSp,XYZ"], "no structure 'XYZ'"),
     "plane": (["--atlas", "ATLAS", "--plane", "3"], "not in plane 3 of the atlas"),
     "twice": (["--atlas", "ATLAS", "--regions", "TH,TH"], "TH is given twice"),

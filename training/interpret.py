@@ -147,7 +147,9 @@ def interpret(options: InterpretOptions) -> None:
     plain = ImpactOptions(**options.model_dump(include=set(ImpactOptions.model_fields)))
 
     impacts = {}
-    for name, each in models.items():
+    if not regions:
+        print("no regions, so no impacts: give --atlas, or --region-file for drawn ones")
+    for name, each in models.items() if regions else ():
         with _bar(f"impact, {name}") as progress:
             impacts[name] = impact_matrix(
                 each, population, regions, plain, sections=sections, progress=progress
@@ -212,12 +214,12 @@ def locate(options: InterpretOptions, population: Population, model: Model) -> P
 
 
 def choose_regions(options: InterpretOptions, place: Place) -> dict[str, Mask]:
-    """Masks of the atlas structures and of the drawn regions that were asked for.
+    """Masks of the atlas structures and of the drawn regions; none without an atlas and a file.
 
     Raises
     ------
     ValueError, OSError
-        If there are none, or a name stands for two.
+        If one that was asked for is not there, or a name stands for two.
     """
     from napari_brainvae.regions import Region, atlas_regions
 
@@ -232,8 +234,8 @@ def choose_regions(options: InterpretOptions, place: Place) -> dict[str, Mask]:
             place.pixel_size_um,
             options.side,
         )
-    elif "regions" in options.model_fields_set or not options.region_file:
-        raise ValueError("regions of an atlas need --atlas; drawn ones --region-file")
+    elif "regions" in options.model_fields_set:
+        raise ValueError(f"the regions {', '.join(options.regions)} need --atlas")
     for path in options.region_file:
         region = Region.load(path)
         if region.name in regions:
@@ -277,7 +279,7 @@ class Findings:
     Attributes
     ----------
     impacts
-        Of every model, by name.
+        Of every model, by name; none without regions.
     maps
         ``(L, 3, H, W)`` projective fields of the first model.
     brains
@@ -320,18 +322,19 @@ class Findings:
 
         labels = self.place.labels
         tissue = None if labels is None else labels > 0
-        of_models = {
-            "impact.csv": {name: impact.table() for name, impact in self.impacts.items()},
-            "scores.csv": {name: impact.scores() for name, impact in self.impacts.items()},
-        }
-        tables = {
-            name: pd.concat(each, names=["model"]).reset_index("model").reset_index(drop=True)
-            for name, each in of_models.items()
-        }
-        tables["brains.csv"] = self.brains.reset_index()
+        tables = {"brains.csv": self.brains.reset_index()}
         if len(self.associations):
             tables["covariates.csv"] = self.associations
-        tables["field_by_region.csv"] = field_by_region(self.maps, self.regions, tissue=tissue)
+        if self.regions:
+            of_models = {
+                "impact.csv": {name: impact.table() for name, impact in self.impacts.items()},
+                "scores.csv": {name: impact.scores() for name, impact in self.impacts.items()},
+            }
+            tables |= {
+                name: pd.concat(each, names=["model"]).reset_index("model").reset_index(drop=True)
+                for name, each in of_models.items()
+            }
+            tables["field_by_region.csv"] = field_by_region(self.maps, self.regions, tissue=tissue)
         if labels is not None:
             structures = field_by_region(self.maps, self.place.structures(), tissue=tissue)
             tables["field_by_structure.csv"] = structures
@@ -345,7 +348,8 @@ class Findings:
 
         labels = self.place.labels
         borders = None if labels is None else outlines(labels)
-        drawn = {name: draw() for name, draw in impact_figures(self.impacts).items()}
+        panels = impact_figures(self.impacts) if self.regions else {}
+        drawn = {name: draw() for name, draw in panels.items()}
         if len(self.associations):
             drawn["covariates"] = association_heatmap(self.associations)
         return drawn | {"projective_fields": projective_fields(self.maps, outlines=borders)}
