@@ -156,7 +156,7 @@ def _items(position: int, row: dict[Any, Any]) -> list[QStandardItem]:
     """One row: what is shown, what it is sorted by, and which brain it is."""
     values = [row.get(name, np.nan) for name in ("deviation", "squared_error", "kl_divergence")]
     texts = [f"{value:.{digits}f}" for value, digits in zip(values, (1, 5, 1), strict=True)]
-    if row["problem"]:  # on top, however the list is sorted
+    if row["problem"]:  # on top where the largest come first
         values, texts = [np.inf] * 3, ["–"] * 3
     items = [QStandardItem(text) for text in (row["id"], *texts)]
     for item, value in zip(items, (row["id"], *values), strict=True):
