@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -13,10 +15,11 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import Qt
 
+from napari_brainvae.association import associate
 from napari_brainvae.checkpoint import DEMO_MODEL, fingerprint, load_checkpoint
 from napari_brainvae.population import Population
 from napari_brainvae.reconstruct import reconstruct_section
-from napari_brainvae.survey import survey
+from napari_brainvae.survey import factors_of, survey
 from napari_brainvae.widgets import contributions
 from napari_brainvae.widgets.layers import (
     CHECKPOINT,
@@ -106,7 +109,7 @@ def test_only_the_newest_position_is_computed(opened, qtbot, monkeypatch):
     for brain in range(1, 20):
         viewer.dims.set_point(0, brain)
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
-    assert asked == [1, 19]
+    assert asked == [19]
 
 
 def test_brains_beside_the_one_on_show_are_encoded_while_the_slider_rests(opened, qtbot):
@@ -173,9 +176,12 @@ def test_the_list_of_brains_leads_to_the_most_unusual(opened, qtbot, tmp_path):
     brains, population = widget.brains, population_of(viewer.layers["phantom"])
     assert not brains._view.isVisible()
     brains._list.click()
-    qtbot.waitUntil(lambda: brains.table is not None, timeout=20_000)
-    pd.testing.assert_frame_equal(brains.table, survey(widget.source.model, population))
-    order = brains.table["deviation"].argsort()[::-1].tolist()
+    qtbot.waitUntil(lambda: brains.listed is not None, timeout=20_000)
+    table, associations = brains.listed.brains, brains.listed.associations
+    pd.testing.assert_frame_equal(table, survey(widget.source.model, population))
+    usable = factors_of(table[~population.flagged])
+    pd.testing.assert_frame_equal(associations, associate(usable, population.covariates))
+    order = table["deviation"].argsort()[::-1].tolist()
     rows = brains._view.model()
     shown = [rows.index(i, 0).data() for i in range(len(population))]
     assert shown == [population.ids[i] for i in order]
@@ -186,12 +192,19 @@ def test_the_list_of_brains_leads_to_the_most_unusual(opened, qtbot, tmp_path):
         assert shown[row] in widget._readout.text()
     brains._view.sortByColumn(0, Qt.SortOrder.AscendingOrder)
     assert rows.index(0, 0).data() == population.ids[0]
-    brains.export(tmp_path / "brains.csv")
-    written = pd.read_csv(tmp_path / "brains.csv", index_col="id", keep_default_na=False)
-    assert (written.pop("checkpoint") == fingerprint(widget.source.model)).all()
-    pd.testing.assert_frame_equal(written.drop(columns="options"), brains.table, rtol=1e-12)
+    assert brains._pages.isTabVisible(1)
+    brains.export(tmp_path / "out")
+    qtbot.waitUntil(lambda: not widget.job.running, timeout=20_000)
+    for name, expected in {"brains": table.reset_index(), "covariates": associations}.items():
+        written = pd.read_csv(tmp_path / "out" / f"{name}.csv", keep_default_na=False)
+        assert (written.pop("checkpoint") == fingerprint(widget.source.model)).all()
+        pd.testing.assert_frame_equal(written.drop(columns="options"), expected, rtol=1e-9)
+    assert {path.name for path in (tmp_path / "out").glob("covariates.*g")} == {
+        "covariates.png",
+        "covariates.svg",
+    }
     widget.source.checkpoint = shutil.copy(widget.source.checkpoint, tmp_path / "other.safetensors")
-    assert brains.table is None
+    assert brains.listed is None
     assert not brains._view.isVisible(), "of another model"
 
 
@@ -205,11 +218,12 @@ def test_brains_that_cannot_be_used_lead_the_list_and_say_why(
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, WIDGET)
     qtbot.waitUntil(lambda: widget.source.ready, timeout=20_000)
     widget.brains.measure()
-    qtbot.waitUntil(lambda: widget.brains.table is not None, timeout=20_000)
+    qtbot.waitUntil(lambda: widget.brains.listed is not None, timeout=20_000)
     first = widget.brains._items.item(0, 0)
     assert first.text() == "0004"
     assert "one constant value" in first.toolTip()
     assert "1 cannot be used" in widget.brains._about.text()
+    assert not widget.brains._pages.isTabVisible(1), "nothing is known of these"
 
 
 def test_cancel_leaves_nothing(opened, qtbot, tmp_path, monkeypatch):
@@ -258,6 +272,42 @@ def test_closing_leaves_no_callback_and_stops_the_job(viewer, phantom_file, run_
     for part in ("reconstruction", "residual"):
         viewer.layers.remove(f"{part}: phantom")
     assert callbacks(viewer) == before
+
+
+QUIT = """
+import sys
+import napari
+from qtpy.QtCore import QTimer
+
+viewer = napari.Viewer()
+for sample in ("demo_population", "demo_model", "demo_atlas"):
+    viewer.open_sample("napari-brainvae", sample)
+widgets = [
+    viewer.window.add_plugin_dock_widget("napari-brainvae", name)[1]
+    for name in ("Atlas", "Reconstruct and denoise", "Receptive field", "Projective field")
+]
+
+def move():
+    ready = all(widget.source.ready for widget in widgets[1:])
+    if not ready or not all(widget.latest.idle for widget in widgets):
+        return QTimer.singleShot(50, move)
+    viewer.dims.set_point(0, 7)
+    widgets[1].brains.measure()
+    QTimer.singleShot(int(sys.argv[1]), viewer.close)
+
+QTimer.singleShot(500, move)
+napari.run()
+"""
+
+
+@pytest.mark.parametrize("after_ms", [1, 250])
+def test_napari_quits_well_while_everything_computes(after_ms):
+    """Closing removes the layers one by one, which must not set anything going."""
+    run = subprocess.run(
+        [sys.executable, "-c", QUIT, str(after_ms)], capture_output=True, text=True, timeout=60
+    )
+    assert run.returncode == 0, run.stderr
+    assert "Error" not in run.stderr
 
 
 BAD = {

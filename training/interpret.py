@@ -128,7 +128,7 @@ def interpret(options: InterpretOptions) -> None:
     from napari_brainvae.impact import impact_matrix, usable_sections
     from napari_brainvae.population import Population
     from napari_brainvae.projection import projective_field
-    from napari_brainvae.survey import survey
+    from napari_brainvae.survey import factors_of, survey
 
     out = options.out
     if out.exists() and not out.is_dir():
@@ -158,8 +158,7 @@ def interpret(options: InterpretOptions) -> None:
         maps = projective_field(model, tolerance=options.tolerance, progress=progress)
     with _bar("brains") as progress:
         brains = survey(model, population, progress=progress)
-    factors = brains.filter(regex=r"^F\d+$").iloc[sections]
-    associations = associate(factors, covariates)
+    associations = associate(factors_of(brains).iloc[sections], covariates)
 
     about = describe_all(options, population, models, place, sections)
     Findings(impacts, maps, brains, associations, place, regions, about).write(out)

@@ -71,6 +71,6 @@ def encode_ahead(model: Remembering, population: Population, index: int) -> Iter
     """
     near = range(max(index - REACH, 0), min(index + REACH + 1, len(population)))
     for i in sorted(near, key=lambda i: abs(i - index)):
-        with suppress(ValueError):
+        with suppress(ValueError, OSError):
             model.encode(population.prepared(model.header.preprocessing, [i]))
         yield

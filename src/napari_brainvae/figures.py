@@ -128,7 +128,7 @@ def association_heatmap(table: pd.DataFrame) -> Figure:
     """Draw what `association.associate` found: in bold with a star where q is below 0.05."""
     covariates, factors = table["covariate"].unique(), table["factor"].unique()
     wide = table.pivot(index="covariate", columns="factor").loc[covariates]
-    figure = _figure(3.4 + 0.62 * len(factors), 1.5 + 0.45 * len(covariates))
+    figure = _figure(2.6 + 0.5 * len(factors), 1.6 + 0.4 * len(covariates))
     axes = figure.subplots()
     effects, certain = wide["effect"][factors].to_numpy(), wide["q"][factors].to_numpy() < 0.05
     image = axes.imshow(np.abs(effects), cmap="viridis", vmin=0, vmax=1, aspect="auto")
@@ -136,16 +136,18 @@ def association_heatmap(table: pd.DataFrame) -> Figure:
     symbols = {"Spearman": "ρ", "Kruskal-Wallis": "ε²"}
     _name_ticks(axes, list(factors), [f"{name} ({symbols[tests[name]]})" for name in covariates])
     for (row, column), value in np.ndenumerate(effects):
-        text = f"{value:.2f}" + "*" * bool(certain[row, column])
-        color = "white" if abs(value) < 0.6 else "black"
-        weight = "bold" if certain[row, column] else "normal"
-        axes.text(
-            column, row, text, ha="center", va="center", fontsize=8, color=color, weight=weight
-        )
-    figure.colorbar(image).set_label("|ρ| or ε²", fontsize=8)
-    axes.set_title(
-        f"Factors and covariates, at most {table['brains'].max()} brains; * q < 0.05", fontsize=9
-    )
+        star = "*" * bool(certain[row, column])
+        look: dict[str, Any] = {
+            "color": "white" if abs(value) < 0.6 else "black",
+            "ha": "center",
+            "va": "center",
+        }
+        # Without the zero before the point, because a panel's cells are narrow.
+        text = f"{value:.2f}".replace("0.", ".", 1)
+        axes.text(column, row, text + star, fontsize=7, weight="bold" if star else None, **look)
+    figure.colorbar(image, location="bottom").set_label("|ρ| or ε²", fontsize=8)
+    title = f"{table['brains'].max()} brains; bold*: q < 0.05"
+    axes.set_title(title, fontsize=9)
     return figure
 
 

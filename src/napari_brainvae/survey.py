@@ -60,6 +60,11 @@ def survey(
     return table
 
 
+def factors_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Give the posterior means ``(N, L)`` alone, of a survey or some of its rows."""
+    return table.filter(regex=r"^F\d+$")
+
+
 def _usable(
     population: Population, preprocessing: Preprocessing, chosen: Sequence[int]
 ) -> Iterator[tuple[Sequence[int], Images | str]]:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from threading import Event
+from threading import Event, Thread
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QThreadPool, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from napari_brainvae.files import Progress, Stopped
@@ -82,17 +82,23 @@ class Latest(QObject):
         self._wanted: tuple[Any, ...] | None = None
         self._worker: Any = None
         self._closed = False
+        # Not at once: a viewer that is closed removes its layers, to which widgets answer with
+        # requests.
+        self._soon = QTimer(self, singleShot=True, interval=0)
+        self._soon.timeout.connect(self._start)
+        if (application := QCoreApplication.instance()) is not None:
+            application.aboutToQuit.connect(self.close)
 
     @property
     def idle(self) -> bool:
         """Whether the newest request has been shown."""
-        return self._worker is None
+        return self._worker is None and self._wanted is None
 
     def request(self, *arguments: Any) -> None:
         """Ask for ``compute(*arguments)``, instead of whatever was asked before and not begun."""
-        self._wanted = arguments
-        if self._worker is None:
-            self._start()
+        if not self._closed:
+            self._wanted = arguments
+            self._soon.start()
 
     def close(self) -> None:
         """Show nothing any more."""
@@ -100,14 +106,14 @@ class Latest(QObject):
         self._wanted = None
 
     def _start(self) -> None:
-        if self._closed or self._wanted is None:
+        if self._wanted is None or self._worker is not None:
             return
         arguments, self._wanted = self._wanted, None
         self._worker = create_worker(self._compute, *arguments)
         self._worker.returned.connect(self._returned)
         self._worker.errored.connect(self._errored)
         self._worker.finished.connect(self._finished)
-        self._worker.start()
+        _start_now(self._worker)
 
     def _returned(self, result: Any) -> None:
         if not self._closed:
@@ -137,11 +143,10 @@ class AtRest(QObject):
         super().__init__(parent)
         self._steps = steps
         self._arguments: tuple[Any, ...] = ()
-        self._worker: Any = None
-        self._rest = QTimer(self)
-        self._rest.setSingleShot(True)
-        self._rest.setInterval(REST_MS)
+        self._stop, self._gone = Event(), Event()
+        self._rest = QTimer(self, singleShot=True, interval=REST_MS)
         self._rest.timeout.connect(self._start)
+        self.destroyed.connect(self._gone.set)
 
     def begin(self, *arguments: Any) -> None:
         """Run ``steps(*arguments)``, if nothing stops it in the next moment."""
@@ -152,13 +157,19 @@ class AtRest(QObject):
     def stop(self) -> None:
         """Do no further step."""
         self._rest.stop()
-        if self._worker is not None:
-            self._worker.quit()
-            self._worker = None
+        self._stop.set()
 
     def _start(self) -> None:
-        self._worker = create_worker(self._steps, *self._arguments)
-        self._worker.start()
+        stop, gone = Event(), self._gone
+        steps, self._stop = self._steps(*self._arguments), stop
+
+        def run() -> None:
+            for _ in steps:
+                if stop.is_set() or gone.is_set():
+                    break
+
+        # Not a worker of napari's, which would ask whether to close the window in spite of it.
+        Thread(target=run).start()
 
 
 class JobBar(QWidget):
@@ -210,7 +221,7 @@ class JobBar(QWidget):
         self._cancel.setEnabled(True)
         self.show()
         self._timer.start()
-        self._worker.start()
+        _start_now(self._worker)
 
     def cancel(self) -> None:
         """Ask the job to stop at its next step."""
@@ -249,6 +260,15 @@ class JobBar(QWidget):
         self._worker = None
         self._timer.stop()
         self.hide()
+
+
+def _start_now(worker: Any) -> None:
+    """Start a worker at once.
+
+    Its own ``start`` waits for a millisecond, in which the application may have ended: a worker
+    that begins after napari has waited for all of them aborts the process.
+    """
+    QThreadPool.globalInstance().start(worker)
 
 
 def _duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,19 @@ from qtpy.QtWidgets import (
     QPushButton,
     QSizePolicy,
     QTableView,
+    QTabWidget,
     QWidget,
 )
 
+from napari_brainvae.association import associate
+from napari_brainvae.figures import association_heatmap
+from napari_brainvae.files import Progress
 from napari_brainvae.model import Model
-from napari_brainvae.survey import survey
+from napari_brainvae.survey import factors_of, survey
 from napari_brainvae.widgets.background import JobBar
-from napari_brainvae.widgets.export import write_table
+from napari_brainvae.widgets.export import export_survey
 from napari_brainvae.widgets.layers import population_of
+from napari_brainvae.widgets.plots import FigureView
 from napari_brainvae.widgets.source import Source, notify
 
 UNUSUAL = "#ff9933"
@@ -38,8 +44,17 @@ COLUMNS = {
 VALUE, BRAIN = Qt.ItemDataRole.UserRole, Qt.ItemDataRole.UserRole + 1
 
 
+@dataclass(frozen=True, eq=False)
+class Listed:
+    """A survey, and what goes with the covariates of the brains that count."""
+
+    brains: pd.DataFrame
+    associations: pd.DataFrame
+    model: Model
+
+
 class BrainList(QWidget):
-    """A button that reconstructs every brain, and the table that comes of it.
+    """A button that reconstructs every brain, the table that comes of it, and the covariates.
 
     Parameters
     ----------
@@ -59,11 +74,13 @@ class BrainList(QWidget):
     def __init__(self, source: Source, job: JobBar) -> None:
         super().__init__()
         self.source, self.job = source, job
-        self.table: pd.DataFrame | None = None
-        self._measured_by: Model | None = None
+        self.listed: Listed | None = None
         self._list, self._export = QPushButton("List brains"), QPushButton("Export list …")
         self._list.setToolTip("<p>Reconstruct every brain, and list the most unusual first.</p>")
-        self._export.setToolTip("<p>Write the list, with each brain's latent factors, as CSV.</p>")
+        self._export.setToolTip(
+            "<p>Write the list, with each brain's latent factors, and what goes with the "
+            "covariates, as tables (CSV) and figure (PNG, SVG).</p>"
+        )
         self._about = QLabel()
         self._items = QStandardItemModel(self)
         self._items.setSortRole(VALUE)
@@ -74,6 +91,12 @@ class BrainList(QWidget):
         self._view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # ids tend to differ at the end
         self._view.verticalHeader().setDefaultSectionSize(20)
         self._view.verticalHeader().hide()
+        self.covariates = FigureView(200)
+        self.covariates.setToolTip(
+            "<p>Which factors go with what is known of the brains that are not flagged: "
+            "rank correlation ρ, or ε² between groups. It need not be a cause.</p>"
+        )
+        self._pages = QTabWidget()
         self._arrange()
         self._list.clicked.connect(self.measure)
         self._export.clicked.connect(self._ask_export)
@@ -87,7 +110,9 @@ class BrainList(QWidget):
         layout.addWidget(self._list, 0, 0)
         layout.addWidget(self._export, 0, 1)
         layout.addWidget(self._about, 1, 0, 1, 2)
-        layout.addWidget(self._view, 2, 0, 1, 2)
+        layout.addWidget(self._pages, 2, 0, 1, 2)
+        self._pages.addTab(self._view, "Brains")
+        self._pages.addTab(self.covariates, "Covariates")
 
     def measure(self) -> None:
         """Reconstruct every brain in the background, then list them."""
@@ -95,30 +120,43 @@ class BrainList(QWidget):
         assert layer is not None and model is not None  # else the button is off
         population = population_of(layer)
 
-        def finished(table: pd.DataFrame) -> None:
+        def job(progress: Progress) -> Listed:
+            brains = survey(model, population, progress=progress)
+            counts = ~population.flagged & (brains["problem"] == "").to_numpy()
+            factors = factors_of(brains[counts])
+            return Listed(brains, associate(factors, population.covariates), model)
+
+        def finished(listed: Listed) -> None:
             if self.source.layer is layer and self.source.model is model:
-                self._show(table, model)
+                self._show(listed)
 
+        self.job.run("Listing", job, finished)
+
+    def export(self, folder: Path) -> None:
+        """Write list, covariates and figure to a folder, in the background."""
+        assert self.listed is not None  # else the button is off
+        listed = self.listed
         self.job.run(
-            "Listing", lambda progress: survey(model, population, progress=progress), finished
+            "Writing",
+            lambda _: export_survey(folder, listed.brains, listed.associations, listed.model),
+            lambda _: notify(f"Wrote brains.csv and more to {folder}"),
         )
-
-    def export(self, path: Path) -> None:
-        """Write the list as CSV, signed with the model."""
-        assert self.table is not None and self._measured_by is not None  # else the button is off
-        write_table(self.table.reset_index(), path, self._measured_by, {})
-        notify(f"Wrote {path}")
 
     def clear(self) -> None:
         """Show no list, rather than that of other sections or another model."""
-        self.table = self._measured_by = None
+        self.listed = None
         self._items.clear()
+        self.covariates.clear()
         self._list.setEnabled(self.source.ready)
         self._set_shown(False)
 
-    def _show(self, table: pd.DataFrame, model: Model) -> None:
+    def release(self) -> None:
+        """Draw nothing any more."""
+        self.covariates.release()
+
+    def _show(self, listed: Listed) -> None:
         self.clear()
-        self.table, self._measured_by = table, model
+        self.listed, table = listed, listed.brains
         for position, row in enumerate(table.reset_index().to_dict("records")):
             self._items.appendRow(_items(position, row))
         self._items.setHorizontalHeaderLabels(list(COLUMNS))
@@ -134,10 +172,13 @@ class BrainList(QWidget):
         unusable = int((table["problem"] != "").sum())
         more = f", {unusable} cannot be used" if unusable else ""
         self._about.setText(f"{len(table)} brains{unusual}{more}")
+        self._pages.setTabVisible(1, len(listed.associations) > 0)
+        if len(listed.associations):
+            self.covariates.show_figure(lambda: association_heatmap(listed.associations))
         self._set_shown(True)
 
     def _set_shown(self, shown: bool) -> None:
-        for widget in (self._export, self._about, self._view):
+        for widget in (self._export, self._about, self._pages):
             widget.setVisible(shown)
         high = QSizePolicy.Policy.Expanding if shown else QSizePolicy.Policy.Maximum
         self.setSizePolicy(QSizePolicy.Policy.Preferred, high)
@@ -147,7 +188,7 @@ class BrainList(QWidget):
             self.chosen.emit(self._items.item(current.row(), 0).data(BRAIN))
 
     def _ask_export(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Export list", "brains.csv", "Table (*.csv)")
+        name = QFileDialog.getExistingDirectory(self, "Folder for the list of brains")
         if name:
             self.export(Path(name))
 

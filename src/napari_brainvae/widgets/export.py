@@ -11,7 +11,7 @@ import pandas as pd
 
 from napari_brainvae.checkpoint import describe, fingerprint
 from napari_brainvae.export import file_name, impact_figures, write_maps
-from napari_brainvae.figures import projective_fields, save_figure
+from napari_brainvae.figures import association_heatmap, projective_fields, save_figure
 from napari_brainvae.files import Progress, replacing, report, write_text
 from napari_brainvae.impact import Impact
 from napari_brainvae.model import Model
@@ -57,6 +57,18 @@ def export_impact(
         report(progress, done, len(figures))
         with MATPLOTLIB:
             save_figure(draw(), folder / name, about)
+
+
+def export_survey(
+    folder: Path, brains: pd.DataFrame, associations: pd.DataFrame, model: Model
+) -> None:
+    """Write the list of brains, and what goes with their covariates as table and figure."""
+    write_table(brains.reset_index(), folder / "brains.csv", model, {})
+    if len(associations):
+        write_table(associations, folder / "covariates.csv", model, {})
+        with MATPLOTLIB:
+            about = {"model": describe(model), "measured": brains.index.tolist()}
+            save_figure(association_heatmap(associations), folder / "covariates", about)
 
 
 def export_fields(

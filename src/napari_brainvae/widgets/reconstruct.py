@@ -121,6 +121,7 @@ class ReconstructWidget(PluginWidget):
         self.latest.close()
         self._ahead.stop()
         self.job.cancel()
+        self.brains.release()
         self.source.release()
         self.viewer.dims.events.point.disconnect(self.refresh)
         self._made.release()

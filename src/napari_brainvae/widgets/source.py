@@ -81,8 +81,12 @@ class Source(QWidget):
 
     @property
     def ready(self) -> bool:
-        """Whether both are chosen and the model is loaded."""
-        return self.layer is not None and self.model is not None
+        """Whether both are chosen and the model is loaded.
+
+        A layer that is just being removed moves the slider before this widget hears of it; to
+        compute anything for it would keep a worker running while napari quits, which aborts.
+        """
+        return self.model is not None and self.layer in self.viewer.layers
 
     def release(self) -> None:
         """Leave no callback behind."""
