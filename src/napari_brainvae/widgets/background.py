@@ -82,23 +82,19 @@ class Latest(QObject):
         self._wanted: tuple[Any, ...] | None = None
         self._worker: Any = None
         self._closed = False
-        # Not at once: a viewer that is closed removes its layers, to which widgets answer with
-        # requests.
-        self._soon = QTimer(self, singleShot=True, interval=0)
-        self._soon.timeout.connect(self._start)
         if (application := QCoreApplication.instance()) is not None:
             application.aboutToQuit.connect(self.close)
 
     @property
     def idle(self) -> bool:
         """Whether the newest request has been shown."""
-        return self._worker is None and self._wanted is None
+        return self._worker is None
 
     def request(self, *arguments: Any) -> None:
         """Ask for ``compute(*arguments)``, instead of whatever was asked before and not begun."""
         if not self._closed:
             self._wanted = arguments
-            self._soon.start()
+            self._start()
 
     def close(self) -> None:
         """Show nothing any more."""
@@ -265,8 +261,9 @@ class JobBar(QWidget):
 def _start_now(worker: Any) -> None:
     """Start a worker at once.
 
-    Its own ``start`` waits for a millisecond, in which the application may have ended: a worker
-    that begins after napari has waited for all of them aborts the process.
+    Its own ``start`` waits for a millisecond. A viewer that is closed removes its layers, to which
+    widgets answer with requests, and a worker that begins after napari, in quitting, has waited for
+    all of them aborts the process.
     """
     QThreadPool.globalInstance().start(worker)
 
