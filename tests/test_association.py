@@ -129,6 +129,14 @@ def test_brains_without_a_value_and_small_groups_are_left_out(rng):
     assert table["groups"].to_dict() == {"age": 0, "line": 2}
 
 
+def test_brains_that_could_not_be_used_are_left_out(rng):
+    factors = factors_of(*rng.normal(size=(2, 12)))
+    known = covariates_of(factors, age=rng.normal(size=12))
+    expected = associate(factors.drop(["b3", "b7"]), known)
+    factors.loc[["b3", "b7"]] = np.nan
+    pd.testing.assert_frame_equal(associate(factors, known), expected)
+
+
 def test_a_collapsed_factor_goes_with_nothing(rng):
     factors = factors_of(np.zeros(16), rng.normal(size=16))
     table = associate(factors, covariates_of(factors, age=np.arange(16), line=NAMES))

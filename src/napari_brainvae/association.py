@@ -51,7 +51,8 @@ def associate(factors: pd.DataFrame, covariates: pd.DataFrame) -> pd.DataFrame:
     Parameters
     ----------
     factors
-        ``(N, L)`` posterior means, indexed by id; columns ``F1`` to ``FL``.
+        ``(N, L)`` posterior means, indexed by id; columns ``F1`` to ``FL``. Brains without any,
+        because they could not be used, are left out.
     covariates
         Table indexed by id that holds these N brains.
 
@@ -64,7 +65,7 @@ def associate(factors: pd.DataFrame, covariates: pd.DataFrame) -> pd.DataFrame:
     """
     from scipy.stats import false_discovery_control
 
-    rows = []
+    rows, factors = [], factors.dropna()
     for name, column in covariates.loc[factors.index].items():
         numeric = column.dtype.kind in "iuf"
         values = column.dropna() if numeric else _groups(column)

@@ -122,8 +122,7 @@ class BrainList(QWidget):
 
         def job(progress: Progress) -> Listed:
             brains = survey(model, population, progress=progress)
-            counts = ~population.flagged & (brains["problem"] == "").to_numpy()
-            factors = factors_of(brains[counts])
+            factors = factors_of(brains[~population.flagged])
             return Listed(brains, associate(factors, population.covariates), model)
 
         def finished(listed: Listed) -> None:

@@ -93,11 +93,11 @@ class ReconstructWidget(PluginWidget):
         if not self.source.ready:
             return
         layer = self.source.layer
-        wanted = (self.source.model, layer, self._index(), self._robust.isChecked())
+        wanted = (self._model, layer, self._index(), self._robust.isChecked())
         if wanted != self._asked:
             self._asked = wanted
             self._ahead.stop()
-            self.latest.request(self._model, *wanted[1:], population_of(layer))
+            self.latest.request(*wanted, population_of(layer))
 
     def export(self, path: Path, *, all_brains: bool) -> None:
         """Write the reconstruction on show, or all of them, in the background.

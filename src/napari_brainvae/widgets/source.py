@@ -83,8 +83,8 @@ class Source(QWidget):
     def ready(self) -> bool:
         """Whether both are chosen and the model is loaded.
 
-        A layer that is just being removed moves the slider before this widget hears of it; to
-        compute anything for it would keep a worker running while napari quits, which aborts.
+        A layer that is just being removed moves the slider before this widget hears of it: nothing
+        is to be computed for it any more.
         """
         return self.model is not None and self.layer in self.viewer.layers
 
