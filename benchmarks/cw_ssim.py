@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 from skimage.metrics import structural_similarity
 
-from napari_brainvae.metrics import cw_ssim
+from napari_brainvae.metrics.cw_ssim import cw_ssim
 
 Measure = Callable[[NDArray[np.float32], NDArray[np.float32]], object]
 

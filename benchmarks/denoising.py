@@ -26,14 +26,16 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from napari_brainvae.artifacts import ARTIFACTS
-from napari_brainvae.atlas import Atlas
-from napari_brainvae.checkpoint import load_checkpoint
-from napari_brainvae.figures import save_figure
-from napari_brainvae.files import replacing
-from napari_brainvae.model import Model, squared_error
-from napari_brainvae.pca import PCA
-from napari_brainvae.phantom import (
+from napari_brainvae.arrays import Images
+from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.data.artifacts import ARTIFACTS
+from napari_brainvae.data.population import Population
+from napari_brainvae.denoising.robust_inference import robust_inference
+from napari_brainvae.io.atomic_files import replacing
+from napari_brainvae.models.base import Model, squared_error
+from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.pca import PCA, trimmed_components
+from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
     Section,
@@ -41,12 +43,9 @@ from napari_brainvae.phantom import (
     section_from_atlas,
     write_phantom,
 )
-from napari_brainvae.population import Population
-from napari_brainvae.preprocess import Images
-from napari_brainvae.robust import robust_inference
-from training.evaluate import FAMILIES
-from training.fit import FitOptions, fit
-from training.measures import (
+from napari_brainvae.reporting.paper_figures import save_figure
+from training.evaluation.comparison import FAMILIES
+from training.evaluation.held_out_metrics import (
     CLEAN,
     ERROR,
     HIGHER_IS_BETTER,
@@ -56,8 +55,9 @@ from training.measures import (
     image_metrics,
     image_values,
 )
-from training.report import grid_of_images
-from training.run import trimmed_components
+from training.evaluation.report import grid_of_images
+from training.fit import fit
+from training.fitting.options import FitOptions
 
 TEST_BRAINS = 160
 PLANE = 293

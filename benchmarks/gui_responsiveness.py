@@ -19,18 +19,18 @@ import numpy as np
 from qtpy.QtCore import Qt, QTimer
 
 from benchmarks.windows import wait
-from napari_brainvae.checkpoint import save_checkpoint
-from napari_brainvae.model import Header
-from napari_brainvae.phantom import (
+from napari_brainvae.data.population import Population
+from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.models.base import Header
+from napari_brainvae.models.checkpoint import save_checkpoint
+from napari_brainvae.models.vae import BetaVAE
+from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
     draw_section,
     write_phantom,
     write_phantom_atlas,
 )
-from napari_brainvae.population import Population
-from napari_brainvae.preprocess import Preprocessing
-from napari_brainvae.vae import BetaVAE
 
 HEIGHT, WIDTH = 320, 448
 

@@ -24,13 +24,14 @@ from benchmarks.timing import (
     print_machine,
     print_times,
 )
-from napari_brainvae.impact import ImpactOptions, impact_matrix
-from napari_brainvae.local import LAYERS, reach
-from napari_brainvae.model import Model
-from napari_brainvae.phantom import Phantom, PhantomOptions
-from napari_brainvae.preprocess import Images, Preprocessing
-from napari_brainvae.receptive_field import Mask, perturb
-from napari_brainvae.regions import DEFAULT_REGIONS
+from napari_brainvae.arrays import Images
+from napari_brainvae.atlas.regions import DEFAULT_REGIONS
+from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.factors.impact import ImpactOptions, impact_matrix
+from napari_brainvae.factors.receptive_field import Mask, perturb
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.incremental_encoder import LAYERS, reach
+from napari_brainvae.phantom.phantom import Phantom, PhantomOptions
 
 WEIGHTS = (-1.0, 1.0)
 PAPER = 832

@@ -29,21 +29,21 @@ from benchmarks.timing import (
     print_times,
 )
 from benchmarks.windows import wait
-from napari_brainvae.ahead import Remembering, encode_ahead
-from napari_brainvae.checkpoint import load_checkpoint, save_checkpoint
-from napari_brainvae.phantom import (
+from napari_brainvae.atlas.regions import DEFAULT_REGIONS
+from napari_brainvae.data.population import Population
+from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.denoising.reconstruction import reconstruct_section
+from napari_brainvae.factors.projective_field import traverse
+from napari_brainvae.factors.receptive_field import Probe, perturb, region_weights
+from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
+from napari_brainvae.models.encoding_cache import Remembering, encode_ahead
+from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
     Section,
     write_phantom,
     write_phantom_atlas,
 )
-from napari_brainvae.population import Population
-from napari_brainvae.preprocess import Preprocessing
-from napari_brainvae.projection import traverse
-from napari_brainvae.receptive_field import Probe, perturb, region_weights
-from napari_brainvae.reconstruct import reconstruct_section
-from napari_brainvae.regions import DEFAULT_REGIONS
 
 BRAINS = 24
 

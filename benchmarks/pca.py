@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_brainvae.pca import principal_components
+from napari_brainvae.models.pca import principal_components
 
 COMPONENTS = 100
 FACTORS = 150

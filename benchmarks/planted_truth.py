@@ -19,14 +19,14 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from napari_brainvae.atlas import Atlas
-from napari_brainvae.checkpoint import load_checkpoint
-from napari_brainvae.impact import ImpactOptions, impact_matrix, usable_sections
-from napari_brainvae.model import Model
-from napari_brainvae.phantom import BRIGHTNESS_FACTORS, FACTORS, SHAPE_FACTORS
-from napari_brainvae.population import Population
-from napari_brainvae.projection import field_by_region, projective_field
-from napari_brainvae.regions import atlas_regions
+from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.atlas.regions import atlas_regions
+from napari_brainvae.data.population import Population
+from napari_brainvae.factors.impact import ImpactOptions, impact_matrix, usable_sections
+from napari_brainvae.factors.projective_field import field_by_region, projective_field
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.phantom.phantom import BRIGHTNESS_FACTORS, FACTORS, SHAPE_FACTORS
 
 ACTIVE = 0.01
 MODES = ("content", "fill")

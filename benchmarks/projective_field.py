@@ -28,15 +28,20 @@ from benchmarks.timing import (
     print_machine,
     print_times,
 )
-from napari_brainvae.checkpoint import load_checkpoint
-from napari_brainvae.projection import dense_projective_field, projective_field, refine
+from napari_brainvae.factors.projective_field import (
+    dense_projective_field,
+    projective_field,
+    refine,
+)
+from napari_brainvae.models.checkpoint import load_checkpoint
 
 DENSE, SAMPLE = 2801, 50
 
 
 def fit_one(folder: Path) -> Path:
-    from napari_brainvae.phantom import Phantom, PhantomOptions, draw_section, write_phantom
-    from training.fit import FitOptions, fit
+    from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section, write_phantom
+    from training.fit import fit
+    from training.fitting.options import FitOptions
 
     options = PhantomOptions(count=40, seed=0)
     phantom = Phantom(draw_section(options.height, options.width), options)

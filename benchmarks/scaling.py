@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from benchmarks.timing import peak_memory, print_machine
-from napari_brainvae.files import replacing
-from napari_brainvae.population import Description, creating
-from napari_brainvae.regions import Region
+from napari_brainvae.atlas.regions import Region
+from napari_brainvae.data.population import Description, creating
+from napari_brainvae.io.atomic_files import replacing
 
 SMALL = (64, 80)
 AXES = {

@@ -25,17 +25,24 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.denoising import interval
-from napari_brainvae.atlas import Atlas
-from napari_brainvae.checkpoint import load_checkpoint
-from napari_brainvae.files import replacing
-from napari_brainvae.metrics import active_units, cw_ssim
-from napari_brainvae.model import Model, kl_divergence, squared_error
-from napari_brainvae.phantom import Phantom, PhantomOptions, section_from_atlas, write_phantom
-from napari_brainvae.population import Population
-from training.evaluate import held_out_sections
-from training.fit import FitOptions, fit
-from training.measures import HeldOut, tissue_weights
-from training.optimise import FULL_SIZE
+from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.data.population import Population
+from napari_brainvae.io.atomic_files import replacing
+from napari_brainvae.metrics.cw_ssim import cw_ssim
+from napari_brainvae.metrics.latent_use import active_units
+from napari_brainvae.models.base import Model, kl_divergence, squared_error
+from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.phantom.phantom import (
+    Phantom,
+    PhantomOptions,
+    section_from_atlas,
+    write_phantom,
+)
+from training.evaluation.comparison import held_out_sections
+from training.evaluation.held_out_metrics import HeldOut, tissue_weights
+from training.fit import fit
+from training.fitting.loop import FULL_SIZE
+from training.fitting.options import FitOptions
 from training.pca import PCAOptions, fit_pca
 
 BETA = 3.0

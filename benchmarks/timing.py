@@ -14,11 +14,12 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.training_step import Plain
-from napari_brainvae.atlas import Atlas
-from napari_brainvae.model import Header, Latents, Model
-from napari_brainvae.phantom import Section, draw_section, section_from_atlas
-from napari_brainvae.preprocess import Images, Preprocessing
-from napari_brainvae.vae import BetaVAE
+from napari_brainvae.arrays import Images, Latents
+from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.models.base import Header, Model
+from napari_brainvae.models.vae import BetaVAE
+from napari_brainvae.phantom.phantom import Section, draw_section, section_from_atlas
 
 HEIGHT, WIDTH, FACTORS = 320, 448, 8
 

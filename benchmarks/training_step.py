@@ -32,11 +32,11 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_brainvae.population import Population
-from napari_brainvae.preprocess import Preprocessing
-from napari_brainvae.vae import Network
-from training.optimise import Plan, batch_noise, batch_order, training_steps
-from training.sections import Resident, Sections, Streamed
+from napari_brainvae.data.population import Population
+from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.models.network import Network
+from training.fitting.loop import Plan, batch_noise, batch_order, training_steps
+from training.fitting.sections import Resident, Sections, Streamed
 
 HEIGHT, WIDTH, FACTORS = 320, 448, 8
 

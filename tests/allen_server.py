@@ -304,7 +304,7 @@ def serving(play: AllenServer) -> Iterator[AllenServer]:
 def fetch_small(arguments: list[str]) -> None:
     """Run the command in this process, on small volumes."""
     from training import acquire
-    from training.acquisition import sections
+    from training.acquisition import fetch_sections as sections
     from training.cli import parse
 
     options = parse(acquire.Acquire, "acquire", ["sections", *arguments]).sections

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from napari_brainvae.phantom import (
+from napari_brainvae.data.population import Population
+from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
     draw_section,
     write_phantom,
     write_phantom_atlas,
 )
-from napari_brainvae.population import Population
-from training.fit import FitOptions, fit
+from training.fit import fit
+from training.fitting.options import FitOptions
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from lightning_fabric import Fabric
 
-from napari_brainvae.vae import Network
-from training.optimise import Plan, training_steps
-from training.sections import Resident
+from napari_brainvae.models.network import Network
+from training.fitting.loop import Plan, training_steps
+from training.fitting.sections import Resident
 
 PLAN = Plan(
     beta=3.0,

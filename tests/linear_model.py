@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from napari_brainvae.model import Header, Model, Reference
-from napari_brainvae.preprocess import Preprocessing
+from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.models.base import Header, Model, Reference
 
 
 class LinearModel(Model):

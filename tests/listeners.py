@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from napari.layers import Shapes
 
-from napari_brainvae.widgets.atlas_plane import ATLAS
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS
 
 
 def callbacks(viewer) -> list[int]:

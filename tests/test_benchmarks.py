@@ -16,9 +16,9 @@ from benchmarks.denoising import (
     read_table,
     verdict,
 )
-from napari_brainvae.artifacts import ARTIFACTS
-from training.evaluate import FAMILIES
-from training.measures import ERROR, INSIDE
+from napari_brainvae.data.artifacts import ARTIFACTS
+from training.evaluation.comparison import FAMILIES
+from training.evaluation.held_out_metrics import ERROR, INSIDE
 
 SETTING = "drawn, 4 brains"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
+import traceback
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_settings import (
@@ -14,8 +15,11 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
+from napari_brainvae.io.errors import InputError
+
 Options = TypeVar("Options", bound=BaseModel)
 
+BUG = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
@@ -30,8 +34,9 @@ def main(
     """Read the command line into ``schema``, call ``run``, and end with an honest exit code.
 
     The schema's docstring is the command's description, its fields are the flags (kebab-case)
-    with their help, bounds and defaults. Bad input ends with one line on stderr and exit code 2,
-    an interruption with exit code 130.
+    with their help, bounds and defaults. Bad input (`InputError`, or what the system says of a
+    file) ends with one line on stderr and exit code 2, an interruption with exit code 130. Anything
+    else is a bug: it keeps its traceback and ends with a line that asks for a report, exit code 1.
 
     Parameters
     ----------
@@ -45,13 +50,20 @@ def main(
         Flags; ``sys.argv[1:]`` by default.
     """
     try:
-        run(parse(schema, program, arguments))
+        options = parse(schema, program, arguments)
     except ValidationError as error:
         _stop(BAD_INPUT, "; ".join(_plain(e) for e in error.errors()))
-    except (ValueError, OSError) as error:
+    try:
+        run(options)
+    except (InputError, OSError) as error:
         _stop(BAD_INPUT, " ".join(str(error).split()))
     except KeyboardInterrupt:
         _stop(INTERRUPTED, "interrupted")
+    except Exception:
+        traceback.print_exc()
+        _stop(
+            BUG, f"this is a bug of {program}, not of yours: please report it with the lines above"
+        )
 
 
 def parse(schema: type[Options], program: str, arguments: Sequence[str] | None = None) -> Options:
@@ -92,6 +104,6 @@ def _plain(error: Any) -> str:
     return f"--{place}: {message}" if place else message
 
 
-def _stop(code: int, message: str) -> None:
+def _stop(code: int, message: str) -> NoReturn:
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(code)

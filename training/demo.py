@@ -26,7 +26,8 @@ class DemoOptions(BaseModel):
 
 def demo(options: DemoOptions) -> None:
     """Run `training.demo` with these options."""
-    from training.fit import FitOptions, fit
+    from training.fit import fit
+    from training.fitting.options import FitOptions
     from training.phantom import PhantomCommand, phantom
 
     population, run = options.out / "phantom.zarr", options.out / "run"
@@ -60,15 +61,16 @@ def _report(path: Path, run: Path, out: Path) -> Path:
     """Evaluate the run and write ``report.html``."""
     import pandas as pd
 
-    from napari_brainvae.checkpoint import load_checkpoint
-    from training.evaluate import EvaluateOptions, compare, summary
-    from training.report import (
+    from napari_brainvae.models.checkpoint import load_checkpoint
+    from napari_brainvae.reporting.html import write_report
+    from training.evaluation.comparison import compare, summary
+    from training.evaluation.options import EvaluateOptions
+    from training.evaluation.report import (
         evaluation_figures,
         evaluation_parts,
         history_figure,
         signature,
         traversal_figure,
-        write_report,
     )
 
     checkpoint = run / "model.safetensors"

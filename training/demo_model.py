@@ -20,8 +20,8 @@ def ship(options: DemoModelOptions) -> None:
     """Copy the demo's checkpoint with half-precision tensors to where the plugin looks for it."""
     import numpy as np
 
-    from napari_brainvae.checkpoint import DEMO_MODEL, load_checkpoint, write_tensors
-    from napari_brainvae.files import replacing
+    from napari_brainvae.io.atomic_files import replacing
+    from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint, write_tensors
 
     model = load_checkpoint(options.demo / "run" / "model.safetensors")
     half = {name: tensor.astype(np.float16) for name, tensor in model.tensors().items()}

@@ -13,20 +13,20 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.files import replacing, write_text
-from napari_brainvae.perturbation import ImpactOptions
+from napari_brainvae.factors.perturbation import ImpactOptions
+from napari_brainvae.io.atomic_files import replacing, write_text
+from napari_brainvae.io.errors import InputError
 from training.cli import main
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to interpret
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from napari_brainvae.atlas import Atlas
-    from napari_brainvae.impact import Impact
-    from napari_brainvae.model import Model
-    from napari_brainvae.population import Population
-    from napari_brainvae.preprocess import Images
-    from napari_brainvae.structures import Labels, Mask
+    from napari_brainvae.arrays import Images, Labels, Mask
+    from napari_brainvae.atlas.atlas import Atlas
+    from napari_brainvae.data.population import Population
+    from napari_brainvae.factors.impact import Impact
+    from napari_brainvae.models.base import Model
 
 
 class InterpretOptions(ImpactOptions):
@@ -87,7 +87,7 @@ class InterpretOptions(ImpactOptions):
     def _distinct(cls, values: list[Any]) -> list[Any]:
         for value in values:
             if values.count(value) > 1:
-                raise ValueError(f"{value} is given twice")
+                raise InputError(f"{value} is given twice")
         return values
 
 
@@ -123,12 +123,12 @@ def interpret(options: InterpretOptions) -> None:
     ValueError, OSError
         For bad input, before anything is written.
     """
-    from napari_brainvae.association import associate, read_covariates
-    from napari_brainvae.checkpoint import load_checkpoint
-    from napari_brainvae.impact import impact_matrix, usable_sections
-    from napari_brainvae.population import Population
-    from napari_brainvae.projection import projective_field
-    from napari_brainvae.survey import factors_of, survey
+    from napari_brainvae.data.population import Population
+    from napari_brainvae.denoising.brain_table import factors_of, survey
+    from napari_brainvae.factors.impact import impact_matrix, usable_sections
+    from napari_brainvae.factors.projective_field import projective_field
+    from napari_brainvae.models.checkpoint import load_checkpoint
+    from napari_brainvae.statistics.association import associate, read_covariates
 
     out = options.out
     if out.exists() and not out.is_dir():
@@ -177,7 +177,7 @@ def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
     kinds = {}
     for path, model in models.items():
         if model.shape != first.shape:
-            raise ValueError(f"{path} is for sections of {model.shape} px, not {first.shape}")
+            raise InputError(f"{path} is for sections of {model.shape} px, not {first.shape}")
         beta = model.header.training.get("options", {}).get("beta")
         kinds[path] = "PCA" if model.header.kind == "pca" else "VAE" if beta == 1 else "beta-VAE"
     alike = list(kinds.values())
@@ -195,7 +195,7 @@ def locate(options: InterpretOptions, population: Population, model: Model) -> P
     ValueError, OSError
         If there is an atlas but not the plane or the pixel size.
     """
-    from napari_brainvae.atlas import Atlas
+    from napari_brainvae.atlas.atlas import Atlas
 
     known, header = population.description, model.header
     pixel_size_um = options.pixel_size_um or known.pixel_size_um or header.pixel_size_um
@@ -206,9 +206,9 @@ def locate(options: InterpretOptions, population: Population, model: Model) -> P
     if directory is None:
         return Place(model.shape, pixel_size_um, plane, None)
     if plane is None:
-        raise ValueError("neither population nor model says its plane of the atlas: give --plane")
+        raise InputError("neither population nor model says its plane of the atlas: give --plane")
     if pixel_size_um is None:
-        raise ValueError("neither population nor model says its pixel size: give --pixel-size-um")
+        raise InputError("neither population nor model says its pixel size: give --pixel-size-um")
     return Place(model.shape, pixel_size_um, plane, Atlas.open(directory))
 
 
@@ -220,7 +220,7 @@ def choose_regions(options: InterpretOptions, place: Place) -> dict[str, Mask]:
     ValueError, OSError
         If one that was asked for is not there, or a name stands for two.
     """
-    from napari_brainvae.regions import Region, atlas_regions
+    from napari_brainvae.atlas.regions import Region, atlas_regions
 
     regions: dict[str, Mask] = {}
     if place.atlas is not None:
@@ -234,11 +234,11 @@ def choose_regions(options: InterpretOptions, place: Place) -> dict[str, Mask]:
             options.side,
         )
     elif "regions" in options.model_fields_set:
-        raise ValueError(f"the regions {', '.join(options.regions)} need --atlas")
+        raise InputError(f"the regions {', '.join(options.regions)} need --atlas")
     for path in options.region_file:
         region = Region.load(path)
         if region.name in regions:
-            raise ValueError(f"two regions are called {region.name!r}")
+            raise InputError(f"two regions are called {region.name!r}")
         regions[region.name] = region.to_mask(place.shape, place.pixel_size_um)
     return regions
 
@@ -253,7 +253,7 @@ def describe_all(
     """All that decides the results; goes into record.json and every figure."""
     from importlib.metadata import version
 
-    from napari_brainvae.checkpoint import describe
+    from napari_brainvae.models.checkpoint import describe
 
     packages = ("napari-brainvae", "torch", "numpy", "scipy", "scikit-image", "matplotlib")
     return {
@@ -301,8 +301,8 @@ class Findings:
 
     def write(self, out: Path) -> None:
         """Write tables, maps, figures and the record to a folder."""
-        from napari_brainvae.export import write_maps
-        from napari_brainvae.figures import save_figure
+        from napari_brainvae.reporting.export import write_maps
+        from napari_brainvae.reporting.paper_figures import save_figure
 
         for name, table in self.tables().items():
             with replacing(out / name) as beside:
@@ -317,7 +317,7 @@ class Findings:
         """Impacts and scores of every model; the first one's brains and fields by region."""
         import pandas as pd
 
-        from napari_brainvae.projection import field_by_region
+        from napari_brainvae.factors.projective_field import field_by_region
 
         labels = self.place.labels
         tissue = None if labels is None else labels > 0
@@ -341,9 +341,9 @@ class Findings:
 
     def figures(self) -> dict[str, Figure]:
         """Fig. 3 of the paper, 3C for the factor that each region has most impact on, and more."""
-        from napari_brainvae.atlas import outlines
-        from napari_brainvae.export import impact_figures
-        from napari_brainvae.figures import association_heatmap, projective_fields
+        from napari_brainvae.atlas.atlas import outlines
+        from napari_brainvae.reporting.export import impact_figures
+        from napari_brainvae.reporting.paper_figures import association_heatmap, projective_fields
 
         labels = self.place.labels
         borders = None if labels is None else outlines(labels)

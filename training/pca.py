@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.errors import InputError
 from training.cli import main
 
 
@@ -39,15 +40,15 @@ def fit_pca(options: PCAOptions) -> None:
     """
     from importlib.metadata import version
 
-    from napari_brainvae.checkpoint import save_checkpoint
-    from napari_brainvae.model import Reference, squared_error
-    from napari_brainvae.pca import PCA
-    from napari_brainvae.population import Population
-    from napari_brainvae.preprocess import Preprocessing
-    from training.run import split
+    from napari_brainvae.data.population import Population
+    from napari_brainvae.data.preprocessing import Preprocessing
+    from napari_brainvae.models.base import Reference, squared_error
+    from napari_brainvae.models.checkpoint import save_checkpoint
+    from napari_brainvae.models.pca import PCA
+    from training.fitting.job import split
 
     if options.out.suffix != ".safetensors":
-        raise ValueError(f"a checkpoint ends in .safetensors: {options.out.name}")
+        raise InputError(f"a checkpoint ends in .safetensors: {options.out.name}")
     if options.out.exists() and not options.overwrite:
         raise FileExistsError(f"{options.out} exists already: give another name, or --overwrite")
     population = Population.open(options.population)

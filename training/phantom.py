@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from tqdm import tqdm
 
-from napari_brainvae.phantom import (
+from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
     draw_section,
@@ -41,7 +41,7 @@ def phantom(options: PhantomCommand) -> None:
     ValueError, OSError
         For bad input, before anything is written.
     """
-    from napari_brainvae.atlas import Atlas
+    from napari_brainvae.atlas.atlas import Atlas
 
     beside = options.out.with_suffix(".atlas")
     for path in (options.out, beside) if options.atlas is None else (options.out,):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.errors import InputError
 from training.cli import main
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class SweepOptions(BaseModel):
     @classmethod
     def _latent_dims_are_integers(cls, text: str) -> str:
         if any(n != int(n) for n in numbers(text, smallest=1)):
-            raise ValueError(f"numbers of factors are whole: {text!r}")
+            raise InputError(f"numbers of factors are whole: {text!r}")
         return text
 
 
@@ -79,9 +80,9 @@ def numbers(text: str, *, smallest: float) -> list[float]:
         else:
             found = sorted({float(part) for part in text.split(",")})
     except (ValueError, OverflowError) as error:
-        raise ValueError(f"{text!r} is neither FROM:TO, FROM:TO:STEP nor a list A,B") from error
+        raise InputError(f"{text!r} is neither FROM:TO, FROM:TO:STEP nor a list A,B") from error
     if not found or not all(smallest <= n < 1e6 for n in found):
-        raise ValueError(f"{text!r} names no number from {smallest:g} on")
+        raise InputError(f"{text!r} names no number from {smallest:g} on")
     return found
 
 
@@ -109,7 +110,7 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
     """
     from distributed import as_completed
 
-    from napari_brainvae.files import remove_leftovers, write_text
+    from napari_brainvae.io.atomic_files import remove_leftovers, write_text
 
     _begin(options)
     folder = options.out / "cells"
@@ -142,7 +143,7 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
     if len(table):
         _write_results(options, table)
     if failed:
-        raise ValueError(
+        raise InputError(
             f"{len(failed)} cell(s) failed; the same command tries them again: {'; '.join(failed)}"
         )
     return table
@@ -150,9 +151,9 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
 
 def _begin(options: SweepOptions) -> None:
     """Write what the sweep is, or see that it is the one that was begun in this folder."""
-    from napari_brainvae.files import write_text
-    from napari_brainvae.population import Population
-    from training.run import split
+    from napari_brainvae.data.population import Population
+    from napari_brainvae.io.atomic_files import write_text
+    from training.fitting.job import split
 
     population = Population.open(options.population)
     split(population, options.held_out, options.seed)
@@ -168,7 +169,7 @@ def _begin(options: SweepOptions) -> None:
             raise FileExistsError(f"{options.out} is not empty and holds no sweep: give another")
         write_text(path, json.dumps(record, indent=2) + "\n")
     elif json.loads(path.read_text()) != record:
-        raise ValueError(f"the sweep in {options.out} was begun with other data or options")
+        raise InputError(f"the sweep in {options.out} was begun with other data or options")
 
 
 @contextmanager
@@ -224,8 +225,9 @@ def run_cell(cell: Cell, task: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fit_cell(cell: Cell, task: dict[str, Any], folder: Path) -> Any:
-    from napari_brainvae.checkpoint import load_checkpoint
-    from training.fit import FitOptions, fit
+    from napari_brainvae.models.checkpoint import load_checkpoint
+    from training.fit import fit
+    from training.fitting.options import FitOptions
     from training.pca import PCAOptions, fit_pca
 
     same = {name: task[name] for name in ("population", "held_out", "seed")}
@@ -245,16 +247,16 @@ def _fit_cell(cell: Cell, task: dict[str, Any], folder: Path) -> Any:
 def _measure_cell(model: Any, task: dict[str, Any]) -> dict[str, Any]:
     import numpy as np
 
-    from napari_brainvae.metrics import (
-        active_units,
-        cw_ssim,
+    from napari_brainvae.data.population import Population
+    from napari_brainvae.metrics.cw_ssim import cw_ssim
+    from napari_brainvae.metrics.image_quality import (
         image_quality,
         pca_frechet_distance,
         split_half_floor,
     )
-    from napari_brainvae.population import Population
-    from training.measures import FEWEST, HeldOut, tissue_weights
-    from training.run import split
+    from napari_brainvae.metrics.latent_use import active_units
+    from training.evaluation.held_out_metrics import FEWEST, HeldOut, tissue_weights
+    from training.fitting.job import split
 
     population = Population.open(task["population"])
     _, index = split(population, task["held_out"], task["seed"])
@@ -293,14 +295,14 @@ def assemble(folder: Path, names: list[str]) -> pd.DataFrame:
             try:
                 rows.append({"cell": name, **json.loads(path.read_text())})
             except ValueError as error:
-                raise ValueError(f"{path} cannot be read: {error}; delete it") from error
+                raise InputError(f"{path} cannot be read: {error}; delete it") from error
     return pd.DataFrame(rows)
 
 
 def _write_results(options: SweepOptions, table: pd.DataFrame) -> None:
-    from napari_brainvae.figures import save_figure
-    from napari_brainvae.files import replacing
-    from training.curves import curves_figure, inflections
+    from napari_brainvae.io.atomic_files import replacing
+    from napari_brainvae.reporting.paper_figures import save_figure
+    from training.evaluation.sweep_curves import curves_figure, inflections
 
     turns = inflections(table)
     for name, content in {"table": table, "inflections": turns}.items():

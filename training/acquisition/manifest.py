@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from napari_brainvae.files import write_text
+from napari_brainvae.io.atomic_files import write_text
+from napari_brainvae.io.errors import InputError
 
 if TYPE_CHECKING:
-    from training.acquire import SectionsOptions
-    from training.acquisition.allen import AllenService
+    from training.acquisition.allen_api import AllenService
+    from training.acquisition.options import SectionsOptions
 
 WAITING, DONE, FAILED = "waiting", "done", "failed"
 
@@ -72,7 +73,7 @@ class Manifest:
         before = json.loads(self._request_path.read_text(encoding="utf-8"))
         for name, value in before.items():
             if request[name] != value:
-                raise ValueError(
+                raise InputError(
                     f"{self.path.parent} was begun with {name.replace('_', '-')} = {value}, not "
                     f"{request[name]}; give the same again or another output"
                 )
@@ -85,7 +86,7 @@ class Manifest:
         )
         missing = [name for name in STATE if name not in table]
         if missing:
-            raise ValueError(f"{self.path} lacks the columns {', '.join(missing)}")
+            raise InputError(f"{self.path} lacks the columns {', '.join(missing)}")
         text = table.select_dtypes(exclude="number").columns
         self.table = table.fillna(dict.fromkeys(text, ""))
 
@@ -138,7 +139,7 @@ def select(options: SectionsOptions, service: AllenService) -> pd.DataFrame:
         if wanted:
             table = table[_is_one_of(table, name, wanted)]
     if table.empty:
-        raise ValueError("no experiment is left by this selection")
+        raise InputError("no experiment is left by this selection")
     return table
 
 
@@ -149,19 +150,19 @@ def _read_experiments(path: Path) -> pd.DataFrame:
     table = pd.read_csv(path, header=None, names=["id"]) if only_ids else pd.read_csv(path)
     table = table.rename(columns=lambda name: str(name).strip().replace("-", "_"))
     if "id" not in table or table["id"].dtype.kind != "i":
-        raise ValueError(f"{path} has no column 'id' of experiment numbers")
+        raise InputError(f"{path} has no column 'id' of experiment numbers")
     if not table["id"].is_unique:
-        raise ValueError(f"{path} repeats {table['id'][table['id'].duplicated()].iloc[0]}")
+        raise InputError(f"{path} repeats {table['id'][table['id'].duplicated()].iloc[0]}")
     return table.set_index("id")
 
 
 def _is_one_of(table: pd.DataFrame, name: str, wanted: Sequence[str]) -> pd.Series[bool]:
     """Which rows have one of these values, whatever their case."""
     if name not in table:
-        raise ValueError(f"the experiments have no {name}")
+        raise InputError(f"the experiments have no {name}")
     values = table[name].fillna("").astype(str).str.casefold()
     for value in wanted:
         if value.casefold() not in set(values):
             common = ", ".join(map(str, table[name].value_counts().index[:5]))
-            raise ValueError(f"no experiment has {name} {value!r}; there are {common} and others")
+            raise InputError(f"no experiment has {name} {value!r}; there are {common} and others")
     return values.isin([value.casefold() for value in wanted])

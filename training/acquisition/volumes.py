@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 import numpy.typing as npt
 
-from training.acquisition.download import Damaged
+from training.acquisition.http import Damaged
 
 HEADER = "resampled_red.mhd"
 """The red channel holds the autofluorescence of the tissue; green is the tracer."""

@@ -22,9 +22,10 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_brainvae.atlas import Atlas
-from napari_brainvae.regions import Mask, mask_to_polygons
-from napari_brainvae.widgets.atlas_plane import (
+from napari_brainvae.arrays import Mask
+from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.atlas.regions import mask_to_polygons
+from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
     CLEAR,
     AtlasPlane,
@@ -34,9 +35,8 @@ from napari_brainvae.widgets.atlas_plane import (
     draw_plane,
     update_plane,
 )
-from napari_brainvae.widgets.background import Latest, PluginWidget
-from napari_brainvae.widgets.choice import LayerChoice, has_sections
-from napari_brainvae.widgets.layers import (
+from napari_brainvae.widgets.layers.plugin_layers import Made
+from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     AXES,
     MADE_HERE,
@@ -45,9 +45,9 @@ from napari_brainvae.widgets.layers import (
     section_geometry,
     update_layer,
 )
-from napari_brainvae.widgets.made import Made
-from napari_brainvae.widgets.source import notify
-from napari_brainvae.widgets.tree import StructureView
+from napari_brainvae.widgets.panels.layer_choice import LayerChoice, has_sections
+from napari_brainvae.widgets.panels.structure_tree import StructureView
+from napari_brainvae.widgets.workers import Latest, PluginWidget, notify
 
 TOLERANCE = 1.0
 """How far the outlines to edit may be off the atlas's, px: few vertices are easier to move."""

@@ -9,16 +9,21 @@ from typing import Any
 
 import pandas as pd
 
-from napari_brainvae.checkpoint import describe, fingerprint
-from napari_brainvae.export import file_name, impact_figures, write_maps
-from napari_brainvae.figures import association_heatmap, projective_fields, save_figure
-from napari_brainvae.files import Progress, replacing, report, write_text
-from napari_brainvae.impact import Impact
-from napari_brainvae.model import Model
-from napari_brainvae.population import Population
-from napari_brainvae.preprocess import Images
-from napari_brainvae.regions import Mask, Region
-from napari_brainvae.widgets.plots import MATPLOTLIB
+from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.atlas.regions import Region
+from napari_brainvae.data.population import Population
+from napari_brainvae.factors.impact import Impact
+from napari_brainvae.io.atomic_files import replacing, write_text
+from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.checkpoint import describe, fingerprint
+from napari_brainvae.reporting.export import file_name, impact_figures, write_maps
+from napari_brainvae.reporting.paper_figures import (
+    association_heatmap,
+    projective_fields,
+    save_figure,
+)
+from napari_brainvae.widgets.panels.figure_view import MATPLOTLIB
 
 
 def write_table(table: pd.DataFrame, path: Path, model: Model, options: Mapping[str, Any]) -> None:

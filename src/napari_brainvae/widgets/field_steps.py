@@ -12,12 +12,10 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field
 
-from napari_brainvae.atlas import Atlas, outlines
-from napari_brainvae.files import Progress, Stopped
-from napari_brainvae.model import Model
-from napari_brainvae.population import Population
-from napari_brainvae.preprocess import Images
-from napari_brainvae.projection import (
+from napari_brainvae.arrays import Images, Labels, Mask
+from napari_brainvae.atlas.atlas import Atlas, outlines
+from napari_brainvae.data.population import Population
+from napari_brainvae.factors.projective_field import (
     LIMIT,
     PARTS,
     compose_rgb,
@@ -26,10 +24,10 @@ from napari_brainvae.projection import (
     projective_field,
     refine,
 )
-from napari_brainvae.projection import Field as Estimate
-from napari_brainvae.regions import Mask
-from napari_brainvae.structures import Labels
-from napari_brainvae.widgets.atlas_plane import AtlasPlane
+from napari_brainvae.factors.projective_field import Field as Estimate
+from napari_brainvae.io.progress import Progress, Stopped
+from napari_brainvae.models.base import Model
+from napari_brainvae.widgets.layers.atlas_layers import AtlasPlane
 
 TOLERANCE = 1e-3
 DIMMED = 0.65

@@ -24,14 +24,11 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-from napari_brainvae.model import Model
-from napari_brainvae.population import Population
-from napari_brainvae.preprocess import Images
-from napari_brainvae.projection import HUES, traverse
-from napari_brainvae.widgets.atlas_plane import ATLAS, AtlasPlane, is_atlas
-from napari_brainvae.widgets.background import JobBar, Latest, PluginWidget
-from napari_brainvae.widgets.choice import LayerChoice
-from napari_brainvae.widgets.controls import Controls
+from napari_brainvae.arrays import Images
+from napari_brainvae.data.population import Population
+from napari_brainvae.factors.projective_field import HUES, traverse
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.models.base import Model
 from napari_brainvae.widgets.field_steps import (
     AllFields,
     Anatomy,
@@ -40,10 +37,15 @@ from napari_brainvae.widgets.field_steps import (
     FieldStep,
     all_fields,
 )
-from napari_brainvae.widgets.layers import MADE_HERE, population_of, shown_index
-from napari_brainvae.widgets.made import Made, SideBySide
-from napari_brainvae.widgets.share_table import ShareTable
-from napari_brainvae.widgets.source import Source, notify
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasPlane, is_atlas
+from napari_brainvae.widgets.layers.plugin_layers import Made, SideBySide
+from napari_brainvae.widgets.layers.section_layers import MADE_HERE, population_of, shown_index
+from napari_brainvae.widgets.panels.job_bar import JobBar
+from napari_brainvae.widgets.panels.layer_choice import LayerChoice
+from napari_brainvae.widgets.panels.option_controls import Controls
+from napari_brainvae.widgets.panels.sections_and_model import Source
+from napari_brainvae.widgets.panels.share_table import ShareTable
+from napari_brainvae.widgets.workers import Latest, PluginWidget, notify
 
 CHOSEN, EVERY = "chosen regions", "every structure"
 
@@ -184,7 +186,7 @@ class ProjectiveFieldWidget(PluginWidget):
     def _job(self) -> FieldJob:
         layer, model = self.source.layer, self.source.model
         if layer is None or model is None:
-            raise ValueError("choose sections and a model first")
+            raise InputError("choose sections and a model first")
         anatomy = None
         if self._plane is not None:
             every = self._which.currentText() == EVERY

@@ -20,19 +20,19 @@ from qtpy.QtWidgets import (
 )
 from superqt import QLabeledDoubleSlider
 
-from napari_brainvae.model import Model
-from napari_brainvae.perturbation import Perturbation
-from napari_brainvae.population import Population
-from napari_brainvae.preprocess import Images
-from napari_brainvae.receptive_field import Probe, Shift, region_weights
-from napari_brainvae.widgets.background import Latest, PluginWidget
-from napari_brainvae.widgets.bars import ShiftBars
-from napari_brainvae.widgets.controls import Controls
-from napari_brainvae.widgets.layers import population_of, shown_index
-from napari_brainvae.widgets.made import Made
-from napari_brainvae.widgets.measure import MeasurePanel
-from napari_brainvae.widgets.region_list import RegionList, Wanted
-from napari_brainvae.widgets.source import Source
+from napari_brainvae.arrays import Images
+from napari_brainvae.data.population import Population
+from napari_brainvae.factors.perturbation import Perturbation
+from napari_brainvae.factors.receptive_field import Probe, Shift, region_weights
+from napari_brainvae.models.base import Model
+from napari_brainvae.widgets.layers.plugin_layers import Made
+from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
+from napari_brainvae.widgets.panels.impact_panel import MeasurePanel
+from napari_brainvae.widgets.panels.option_controls import Controls
+from napari_brainvae.widgets.panels.region_list import RegionList, Wanted
+from napari_brainvae.widgets.panels.sections_and_model import Source
+from napari_brainvae.widgets.panels.shift_bars import ShiftBars
+from napari_brainvae.widgets.workers import Latest, PluginWidget
 
 
 @dataclass(frozen=True, eq=False)

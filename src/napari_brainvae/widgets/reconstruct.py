@@ -18,19 +18,20 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_brainvae.ahead import Remembering, encode_ahead
-from napari_brainvae.model import Model
-from napari_brainvae.population import Population
-from napari_brainvae.reconstruct import (
+from napari_brainvae.data.population import Population
+from napari_brainvae.denoising.reconstruction import (
     Reconstruction,
     export_reconstructions,
     reconstruct_section,
 )
-from napari_brainvae.widgets.background import AtRest, JobBar, Latest, PluginWidget
-from napari_brainvae.widgets.brain_list import UNUSUAL, BrainList
-from napari_brainvae.widgets.layers import population_of, show_index, shown_index
-from napari_brainvae.widgets.made import Made, SideBySide
-from napari_brainvae.widgets.source import Source, notify
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.encoding_cache import Remembering, encode_ahead
+from napari_brainvae.widgets.layers.plugin_layers import Made, SideBySide
+from napari_brainvae.widgets.layers.section_layers import population_of, show_index, shown_index
+from napari_brainvae.widgets.panels.brain_list import UNUSUAL, BrainList
+from napari_brainvae.widgets.panels.job_bar import JobBar
+from napari_brainvae.widgets.panels.sections_and_model import Source
+from napari_brainvae.widgets.workers import AtRest, Latest, PluginWidget, notify
 
 RESIDUAL = Colormap(
     [[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual (blue, black, orange)"

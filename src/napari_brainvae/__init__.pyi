@@ -1,0 +1,14 @@
+from .atlas.atlas import Atlas as Atlas
+from .data.population import Population as Population
+from .factors.impact import impact_matrix as impact_matrix
+from .factors.projective_field import projective_field as projective_field
+from .io.errors import InputError as InputError
+from .metrics.cw_ssim import cw_ssim as cw_ssim
+from .metrics.disentanglement import disentanglement_score as disentanglement_score
+from .metrics.image_quality import pca_frechet_distance as pca_frechet_distance
+from .models.checkpoint import load_checkpoint as load_checkpoint
+from .models.checkpoint import save_checkpoint as save_checkpoint
+from .models.pca import PCA as PCA
+from .models.vae import BetaVAE as BetaVAE
+
+__version__: str

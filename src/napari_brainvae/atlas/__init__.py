@@ -1,0 +1,1 @@
+"""The anatomy: structures, an annotated volume, one plane of it on a population, regions."""

@@ -1,0 +1,49 @@
+"""Artifact augmentation: spoil sections on purpose, so that a model learns to see through it."""
+
+from __future__ import annotations
+
+import numpy as np
+from skimage.filters import threshold_otsu
+
+from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.data.artifacts import add_grid, add_leakage, remove_tissue
+from napari_brainvae.data.preprocessing import Preprocessing
+
+CORRUPTIONS = (add_leakage, remove_tissue, add_grid)
+
+
+def corrupted(
+    section: Images, share: float, preprocessing: Preprocessing, rng: np.random.Generator
+) -> Images:
+    """Spoil a section, or leave it as it is, by chance.
+
+    Leakage, missing tissue and tile grid are equally likely (paper, section 3.2). The spoilt
+    section is matched in brightness again, as it would have been had it come like this: leakage
+    darkens the rest of a matched section, and missing tissue brightens it.
+
+    Parameters
+    ----------
+    section
+        ``(H, W)`` float32 in [0, 1], prepared; not changed.
+    share
+        Probability that it is spoilt, in [0, 1].
+    preprocessing
+        How it was prepared.
+    rng
+        Where all that is random comes from.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(H, W)`` float32 in [0, 1].
+    """
+    if rng.random() >= share:
+        return section
+    corrupt = CORRUPTIONS[rng.integers(len(CORRUPTIONS))]
+    spoilt, _ = corrupt(section, tissue_of(section), rng)
+    return np.asarray(preprocessing.apply(spoilt[None])[0])
+
+
+def tissue_of(section: Images) -> Mask:
+    """Where a section ``(H, W)`` is no background; half of Otsu's threshold keeps dark tracts."""
+    return np.asarray(section > 0.5 * threshold_otsu(section))

@@ -1,0 +1,1 @@
+"""A section without what the model does not know: reconstruction, artifacts, outliers."""

@@ -1,0 +1,1 @@
+"""What latent factors mean, read in both directions."""

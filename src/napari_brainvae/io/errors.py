@@ -1,0 +1,11 @@
+"""What a person can put right, told apart from what is a bug."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """A file, an option or an array that cannot be used, with a sentence for a human.
+
+    Commands end with that sentence and exit code 2, and the widgets show it. Any other exception is
+    a bug and is shown as one.
+    """

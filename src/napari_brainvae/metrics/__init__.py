@@ -1,0 +1,1 @@
+"""What is measured of images, of codes and of impacts."""

@@ -1,0 +1,233 @@
+"""What every model is, VAE or PCA: one face, and one header that travels with it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_brainvae.arrays import Images, Latents
+from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.io.errors import InputError
+
+LocalEncode = Callable[[Images, Sequence[npt.NDArray[np.bool_]]], tuple[Latents, Latents]]
+
+_TINY = 1e-12
+
+
+class Reference(BaseModel):
+    """How the sections that a model was fitted on look through it: the yardstick for new ones.
+
+    Errors are squared errors averaged over pixels; spreads are median absolute deviations
+    times 1.4826, which is the standard deviation of a Gaussian.
+    """
+
+    error_median: float
+    error_spread: float
+    kl_median: float
+    kl_spread: float
+    code_mean: list[float] = Field(description="Mean of the posterior means, per factor.")
+    code_std: list[float] = Field(description="Spread of the posterior means, per factor.")
+    kl_per_factor: list[float] = Field(description="Mean KL divergence per factor, nats.")
+
+    @classmethod
+    def measure(
+        cls, error: npt.ArrayLike, mean: npt.ArrayLike, log_variance: npt.ArrayLike
+    ) -> Reference:
+        """Summarise per-section errors ``(N,)`` and posteriors ``(N, L)``."""
+        mean, log_variance = np.asarray(mean, np.float64), np.asarray(log_variance, np.float64)
+        kl = kl_divergence(mean, log_variance)
+        error_median, error_spread = _median_and_spread(np.asarray(error))
+        kl_median, kl_spread = _median_and_spread(kl.sum(axis=1))
+        return cls(
+            error_median=error_median,
+            error_spread=error_spread,
+            kl_median=kl_median,
+            kl_spread=kl_spread,
+            code_mean=np.mean(mean, axis=0).tolist(),
+            code_std=np.std(mean, axis=0).tolist(),
+            kl_per_factor=kl.mean(axis=0).tolist(),
+        )
+
+    def deviation(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """Spreads above the median of error or KL divergence, whichever is more, ``(N,)``."""
+        high_error = (np.asarray(error) - self.error_median) / max(self.error_spread, _TINY)
+        high_kl = (np.asarray(kl) - self.kl_median) / max(self.kl_spread, _TINY)
+        return np.asarray(np.maximum(high_error, high_kl))
+
+    def unusual(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+        """Sections that fit the model worse, or lie further out, than nearly all it was fitted on.
+
+        The rule: a deviation of more than four spreads.
+        """
+        return np.asarray(self.deviation(error, kl) > 4)
+
+
+def _median_and_spread(values: npt.NDArray[Any]) -> tuple[float, float]:
+    median = np.median(values)
+    return float(median), float(1.4826 * np.median(np.abs(values - median)))
+
+
+class Header(BaseModel):
+    """All that a checkpoint says beside its tensors, so that the file alone is enough."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    format: Literal[1] = 1
+    kind: Literal["vae", "pca"]
+    height: int = Field(ge=64, description="Rows of a section, px.")
+    width: int = Field(ge=64, description="Columns of a section, px.")
+    latent_dim: int = Field(ge=1, description="Number of latent factors L.")
+    shortcut: bool = Field(False, description="A linear path beside the network (recipe fast).")
+    preprocessing: Preprocessing
+    pixel_size_um: float | None = None
+    plane: int | None = None
+    reference: Reference | None = None
+    training: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Options, seeds, versions, data fingerprint, held-out ids.",
+    )
+
+
+class Model(ABC):
+    """A low-dimensional model of sections: NumPy in, NumPy out."""
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+
+    @property
+    def latent_dim(self) -> int:
+        """Number of latent factors L."""
+        return self.header.latent_dim
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(H, W)`` of a section, px."""
+        return self.header.height, self.header.width
+
+    def encode(self, images: npt.ArrayLike) -> tuple[Latents, Latents]:
+        """Posterior over the latent factors of each section.
+
+        Parameters
+        ----------
+        images
+            ``(N, H, W)`` preprocessed sections in [0, 1].
+
+        Returns
+        -------
+        mean, log_variance
+            Both ``(N, L)`` float32.
+
+        Raises
+        ------
+        ValueError
+            If the sections do not have the model's size.
+        """
+        return self._encode(self._fitting(images))
+
+    def near(self, section: npt.ArrayLike) -> LocalEncode:
+        """Prepare to encode versions of one section that differ from it in regions.
+
+        What a region does not reach need not be computed again: the smaller it is, the less an
+        encode may cost.
+
+        Parameters
+        ----------
+        section
+            ``(H, W)`` preprocessed.
+
+        Returns
+        -------
+        callable
+            Takes versions ``(N, H, W)`` and N masks ``(H, W)``, outside of which each version
+            equals the section, and gives the same as `encode`, up to rounding. Not to be called
+            from several threads at once.
+
+        Raises
+        ------
+        ValueError
+            If the section does not have the model's size.
+        """
+        return self._near(self._fitting(np.asarray(section)[None])[0])
+
+    def decode(self, latents: npt.ArrayLike) -> Images:
+        """Sections that the model draws from latent factors.
+
+        Parameters
+        ----------
+        latents
+            ``(N, L)``.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(N, H, W)`` float32 in [0, 1].
+
+        Raises
+        ------
+        ValueError
+            If there are not L factors.
+        """
+        array = np.asarray(latents, dtype=np.float32)
+        if array.ndim != 2 or array.shape[1] != self.latent_dim:
+            raise InputError(
+                f"the model has {self.latent_dim} latent factors, as (N, L); "
+                f"these latents have shape {array.shape}"
+            )
+        return self._decode(array)
+
+    def reconstruct(self, images: npt.ArrayLike) -> Images:
+        """Encode sections ``(N, H, W)`` and decode their posterior means."""
+        return self.decode(self.encode(images)[0])
+
+    def _fitting(self, images: npt.ArrayLike) -> Images:
+        array = np.asarray(images, dtype=np.float32)
+        if array.ndim != 3 or array.shape[1:] != self.shape:
+            raise InputError(
+                f"the model is for sections of {self.shape[0]} x {self.shape[1]} px, "
+                f"as (N, H, W); these have shape {array.shape}"
+            )
+        return array
+
+    @abstractmethod
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Every array that the checkpoint must hold, by name."""
+
+    @abstractmethod
+    def _encode(self, images: Images) -> tuple[Latents, Latents]: ...
+
+    def _near(self, section: Images) -> LocalEncode:
+        return lambda versions, regions: self._encode(versions)
+
+    @abstractmethod
+    def _decode(self, latents: Latents) -> Images: ...
+
+
+def kl_divergence(
+    mean: npt.NDArray[Any], log_variance: npt.NDArray[Any]
+) -> npt.NDArray[np.float64]:
+    """KL divergence of each factor's posterior from the standard normal prior, nats.
+
+    ``(mean^2 + exp(log_variance) - log_variance - 1) / 2`` (Kingma and Welling 2013, appendix B).
+
+    Parameters
+    ----------
+    mean, log_variance
+        ``(N, L)``.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(N, L)``, not negative.
+    """
+    mean, log_variance = mean.astype(np.float64), log_variance.astype(np.float64)
+    return np.asarray(0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1.0))
+
+
+def squared_error(images: Images, reconstructions: Images) -> npt.NDArray[np.float64]:
+    """Squared error of each section, averaged over its pixels, ``(N,)``."""
+    return np.asarray(np.square(images - reconstructions).mean(axis=(1, 2), dtype=np.float64))

@@ -1,0 +1,1 @@
+"""A population of brains whose differences are known, drawn from nothing or from a template."""

@@ -1,0 +1,387 @@
+"""A population of brains whose differences are known: the truth a model is held against.
+
+Every brain is one section with eight independent factors planted: the brightness of six regions and
+two of shape. On top come what a real population has as well: a smooth residual misalignment, uneven
+illumination, a gain of its own, noise, and in a share of brains one of the paper's artifacts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import scipy  # whose modules are imported when they are first used
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from napari_brainvae.arrays import Images, Labels, Mask
+from napari_brainvae.atlas.atlas import Atlas, centred
+from napari_brainvae.atlas.ontology import StructureTree
+from napari_brainvae.data.artifacts import (
+    ARTIFACTS,
+    add_grid,
+    add_leakage,
+    remove_tissue,
+    smooth_noise,
+)
+from napari_brainvae.data.population import (
+    Description,
+    Population,
+    creating,
+    strings,
+    write_covariates,
+)
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.phantom.deformation import swelling, thickening
+from napari_brainvae.phantom.drawn_section import draw, drawn_structures
+
+BRIGHTNESS_FACTORS = ("SSp", "RSP", "HPF", "STR", "TH", "HY")
+SHAPE_FACTORS = {"cortical thickness": "Isocortex", "ventricle size": "VS"}
+FACTORS = (*BRIGHTNESS_FACTORS, *SHAPE_FACTORS)
+"""The planted factors, in the order of `Brain.factors`."""
+
+BRIGHTNESS_PER_SD = 0.12
+THICKNESS_PER_SD = 0.08
+VENTRICLE_MM_PER_SD = 0.018
+_GAIN_SD = 0.15
+_ILLUMINATION_SD = 0.04
+_NOISE_SD = 0.02
+# The individual warp: 1 pixel SD of 25 um.
+_WARP_MM = 0.025
+DRAWN_PLANE = 2
+_DRAWN_PLANES = 5
+
+
+class PhantomOptions(BaseModel):
+    """What population to make."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    count: int = Field(512, ge=1, le=1_000_000, description="number of brains")
+    seed: int = Field(0, ge=0, description="brains depend on this number and their index alone")
+    height: int = Field(320, ge=64, le=8192, description="rows of a section, in pixels")
+    width: int = Field(448, ge=64, le=8192, description="columns of a section, in pixels")
+    artifacts: float = Field(0.2, ge=0, le=1, description="share of brains with an artifact")
+    plane: int = Field(286, ge=0, description="coronal plane, where an atlas is given")
+
+
+@dataclass(frozen=True)
+class Section:
+    """The anatomy a population shares.
+
+    Attributes
+    ----------
+    template : ndarray
+        (H, W) float32 in [0, 1].
+    annotation : ndarray
+        (H, W) uint32 structure ids, 0 outside the brain.
+    tree : StructureTree
+        What the ids mean.
+    pixel_size_um : float
+        Edge of a pixel.
+    plane : int
+        Index of the coronal plane that ``template`` and ``annotation`` show.
+    """
+
+    template: Images
+    annotation: Labels
+    tree: StructureTree
+    pixel_size_um: float
+    plane: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(H, W)."""
+        height, width = self.template.shape
+        return height, width
+
+    @cached_property
+    def tissue(self) -> Mask:
+        """(H, W) bool, inside the brain."""
+        return np.asarray(self.annotation > 0)
+
+
+@dataclass(frozen=True)
+class Brain:
+    """One brain of the phantom.
+
+    Attributes
+    ----------
+    image : ndarray
+        (H, W) float32, not negative, raw: not yet matched in brightness.
+    clean : ndarray
+        (H, W) float32; ``image`` without artifact and noise.
+    factors : ndarray
+        (8,) planted values of `FACTORS`, in standard deviations.
+    artifact : str
+        One of `ARTIFACTS`.
+    mask : ndarray
+        (H, W) bool, where the artifact changed the image.
+    sex, age_days
+        Covariates that have nothing to do with the image.
+    """
+
+    image: Images
+    clean: Images
+    factors: NDArray[np.float64]
+    artifact: str
+    mask: Mask
+    sex: str
+    age_days: int
+
+
+def draw_section(height: int, width: int) -> Section:
+    """Draw a section from nothing; see `napari_brainvae.phantom.drawn_section`.
+
+    Raises
+    ------
+    ValueError
+        If a side is shorter than 64 pixels.
+    """
+    template, annotation, pixel_size_um = draw(height, width)
+    tree = StructureTree(drawn_structures())
+    return Section(template, annotation, tree, pixel_size_um, DRAWN_PLANE)
+
+
+def section_from_atlas(
+    atlas: Atlas, plane: int, height: int, width: int, pixel_size_um: float | None = None
+) -> Section:
+    """Take the section from an atlas: the average template and its annotation.
+
+    Parameters
+    ----------
+    atlas
+        With an average template, or single planes of one.
+    plane
+        The plane wanted; the nearest one that the template has is taken, with its own annotation.
+    height, width
+        Size of the section, which shares its centre with the plane.
+    pixel_size_um
+        Edge of a pixel. By default the atlas's own, or coarser so that the whole brain fits.
+
+    Raises
+    ------
+    ValueError
+        If there is no template, or one of the planted regions is not in the plane.
+    """
+    template, plane = atlas.template(plane)
+    if pixel_size_um is None:
+        brain_columns = int(np.ptp(np.flatnonzero(atlas.plane(plane).any(axis=0)))) + 1
+        fit = max(1.0, template.shape[0] / height, brain_columns / width)
+        pixel_size_um = atlas.resolution_um * fit
+    annotation = atlas.section(plane, (height, width), pixel_size_um)
+    ratio = pixel_size_um / atlas.resolution_um
+    smooth = scipy.ndimage.gaussian_filter(template, max(0.0, (ratio - 1) / 2))
+    rows, columns = (
+        centred(size, available, ratio)
+        for size, available in zip((height, width), template.shape, strict=True)
+    )
+    where = np.stack(np.meshgrid(rows, columns, indexing="ij"))
+    image = scipy.ndimage.map_coordinates(smooth, where, order=1, output=np.float32)
+    image /= max(float(image.max()), 1e-12)
+    section = Section(image, annotation, atlas, pixel_size_um, plane)
+    missing = [factor for factor in FACTORS if not planted_mask(section, factor).any()]
+    if missing:
+        raise InputError(f"plane {plane} cannot carry the phantom: no {', '.join(missing)} in it")
+    return section
+
+
+def planted_mask(section: Section, factor: str) -> Mask:
+    """Where a factor was planted: its region, (H, W) bool.
+
+    For the factors of shape it is the structure whose size they change.
+    """
+    if factor not in FACTORS:
+        raise InputError(f"no factor {factor!r}: the planted ones are {', '.join(FACTORS)}")
+    return section.tree.within(section.annotation, SHAPE_FACTORS.get(factor, factor))
+
+
+def write_phantom_atlas(section: Section, directory: str | Path) -> None:
+    """Write a drawn section as an atlas directory of a few planes; it is plane `DRAWN_PLANE`.
+
+    Raises
+    ------
+    OSError
+        If the directory holds something already.
+    """
+    depth = (_DRAWN_PLANES, *section.shape)
+    annotation, template = np.zeros(depth, np.uint32), np.zeros(depth, np.float32)
+    annotation[section.plane], template[section.plane] = section.annotation, section.template
+    Atlas.write(directory, annotation, section.tree, section.pixel_size_um, template)
+
+
+class Phantom:
+    """A population of planted brains, any one of which can be made alone.
+
+    Parameters
+    ----------
+    section
+        The anatomy, of the size that ``options`` says.
+    options
+        How many brains of which kind.
+    """
+
+    def __init__(self, section: Section, options: PhantomOptions) -> None:
+        wanted = (options.height, options.width)
+        if section.shape != wanted:
+            raise InputError(f"the section is {section.shape}, the options ask for {wanted}")
+        self.section = section
+        self.options = options
+        soft = 0.08 * 1000 / section.pixel_size_um
+        self._regions = np.stack(
+            [
+                scipy.ndimage.gaussian_filter(planted_mask(section, name).astype(np.float32), soft)
+                for name in BRIGHTNESS_FACTORS
+            ]
+        )
+        self._shapes = shape_fields(section)
+        self._grid = np.indices(section.shape, dtype=np.float32)
+
+    def __len__(self) -> int:
+        """Return the number of brains."""
+        return self.options.count
+
+    def brain(self, index: int) -> Brain:
+        """Make one brain; the same whatever else was made before it.
+
+        Raises
+        ------
+        ValueError
+            If ``index`` is not in the population.
+        """
+        if not 0 <= index < len(self):
+            raise InputError(f"brain {index} is not in the population: 0 to {len(self) - 1}")
+        rng = np.random.default_rng([self.options.seed, index])
+        factors = rng.standard_normal(len(FACTORS))
+        sex, age_days = str(rng.choice(["F", "M"])), int(rng.integers(54, 59))
+        shape = self.section.shape
+        warp = np.stack([smooth_noise(shape, 5, rng), smooth_noise(shape, 5, rng)])
+        light = 1 + _ILLUMINATION_SD * smooth_noise(shape, 2, rng)
+        gain = np.exp(_GAIN_SD * rng.standard_normal())
+        anatomy = self.anatomy(factors, warp * _WARP_MM * 1000 / self.section.pixel_size_um)
+        clean = np.maximum(anatomy * light * gain, 0).astype(np.float32)
+        has_artifact = rng.random() < self.options.artifacts
+        artifact = str(rng.choice(ARTIFACTS[1:])) if has_artifact else "none"
+        corrupt, mask = self._corrupt(clean, artifact, rng)
+        noisy = corrupt + _NOISE_SD * rng.standard_normal(shape, dtype=np.float32)
+        image = np.maximum(noisy, 0)
+        return Brain(image, clean, factors, artifact, mask, sex, age_days)
+
+    def anatomy(
+        self, factors: NDArray[np.float64], warp: NDArray[np.float64] | float = 0.0
+    ) -> Images:
+        """Draw the section with given values of the factors, and nothing else.
+
+        Parameters
+        ----------
+        factors
+            (8,) values of `FACTORS` in standard deviations.
+        warp
+            (2, H, W) further displacement in pixels.
+
+        Returns
+        -------
+        ndarray
+            (H, W) float32.
+        """
+        regions = len(BRIGHTNESS_FACTORS)
+        brightness = BRIGHTNESS_PER_SD * np.asarray(factors[:regions], np.float32)
+        bright = self.section.template * (1 + np.tensordot(brightness, self._regions, 1))
+        shape = np.asarray(factors[regions:], np.float32)
+        where = self._grid + np.tensordot(shape, self._shapes, 1) + warp
+        return np.asarray(scipy.ndimage.map_coordinates(bright, where, order=3, output=np.float32))
+
+    def _corrupt(
+        self, clean: Images, artifact: str, rng: np.random.Generator
+    ) -> tuple[Images, Mask]:
+        if artifact == "none":
+            return clean, np.zeros(clean.shape, bool)
+        corrupt = {"leakage": add_leakage, "missing": remove_tissue, "grid": add_grid}[artifact]
+        return corrupt(clean, self.section.tissue, rng)
+
+
+def shape_fields(section: Section) -> Images:
+    """What one standard deviation of each factor of shape moves, (2, 2, H, W) float32, pixels."""
+    cortex, ventricles = (planted_mask(section, name) for name in SHAPE_FACTORS)
+    pixels_per_mm = 1000 / section.pixel_size_um
+    return np.stack(
+        [
+            thickening(cortex, section.tissue, THICKNESS_PER_SD, pixels_per_mm),
+            swelling(ventricles, section.tissue, VENTRICLE_MM_PER_SD, pixels_per_mm),
+        ]
+    )
+
+
+DEMO = PhantomOptions(count=48, seed=2, height=160, width=224, plane=DRAWN_PLANE)
+"""The sample data of the plugin; the demo model was fitted on other brains of the same kind."""
+
+
+def demo_population() -> Population:
+    """Draw the plugin's sample data in memory: 48 sections of 160 x 224 px."""
+    phantom = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
+    brains = [phantom.brain(i) for i in range(len(phantom))]
+    images = np.stack([brain.image for brain in brains])
+    return Population(images, _ids(phantom), _covariates(brains), _description(phantom))
+
+
+def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None = None) -> None:
+    """Write a population file with the truth beside the sections.
+
+    The group ``truth`` holds ``factors`` (N, 8), ``clean`` (N, H, W), ``artifact`` (N,) and
+    ``artifact_mask`` (N, H, W); its attribute ``factors`` names the columns.
+
+    Raises
+    ------
+    FileExistsError
+        If ``path`` exists.
+    Stopped
+        If ``progress`` asked to stop; nothing is left behind.
+    """
+    brains: list[Brain] = []
+    with creating(
+        path, _ids(phantom), phantom.section.shape, np.float32, _description(phantom)
+    ) as group:
+        truth = group.create_group("truth", attributes={"factors": FACTORS})
+        stack = (len(phantom), *phantom.section.shape)
+        chunks = (1, *phantom.section.shape)
+        clean = truth.create_array("clean", shape=stack, chunks=chunks, dtype=np.float32)
+        mask = truth.create_array("artifact_mask", shape=stack, chunks=chunks, dtype=bool)
+        for i in range(len(phantom)):
+            report(progress, i, len(phantom))
+            brain = phantom.brain(i)
+            group["images"][i], clean[i], mask[i] = brain.image, brain.clean, brain.mask
+            # Only what the tables need is kept of each brain.
+            nothing = np.empty((0, 0), np.float32)
+            brains.append(replace(brain, image=nothing, clean=nothing, mask=nothing > 0))
+        truth.create_array("factors", data=np.stack([b.factors for b in brains]))
+        truth.create_array("artifact", data=strings([b.artifact for b in brains]))
+        write_covariates(group, _covariates(brains))
+    report(progress, len(phantom), len(phantom))
+
+
+def _ids(phantom: Phantom) -> list[str]:
+    return [f"phantom-{phantom.options.seed}-{i:04d}" for i in range(len(phantom))]
+
+
+def _description(phantom: Phantom) -> Description:
+    return Description(
+        pixel_size_um=phantom.section.pixel_size_um,
+        plane=phantom.section.plane,
+        source=f"phantom, seed {phantom.options.seed}",
+    )
+
+
+def _covariates(brains: Sequence[Brain]) -> pd.DataFrame:
+    """Give what a curator would know: sex, age, and which sections are visibly not in order."""
+    return pd.DataFrame(
+        {
+            "sex": [b.sex for b in brains],
+            "age_days": [b.age_days for b in brains],
+            "flagged": [b.artifact != "none" for b in brains],
+        }
+    )

@@ -1,0 +1,1 @@
+"""Figures, tables, maps and reports, the same for the widgets and for the commands."""

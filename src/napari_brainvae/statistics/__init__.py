@@ -1,0 +1,1 @@
+"""Latent factors held against what is known of the brains."""

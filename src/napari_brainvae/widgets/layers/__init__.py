@@ -1,0 +1,1 @@
+"""Between layers and arrays; without Qt."""

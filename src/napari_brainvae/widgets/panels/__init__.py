@@ -1,0 +1,1 @@
+"""Parts that widgets are made of."""

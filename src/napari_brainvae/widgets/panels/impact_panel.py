@@ -1,0 +1,302 @@
+"""The part of the widget "Receptive field" that measures a whole population."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pydantic import ValidationError
+from qtpy.QtCore import Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_brainvae.atlas.regions import Region
+from napari_brainvae.data.population import Population
+from napari_brainvae.factors.impact import Impact, impact_matrix
+from napari_brainvae.factors.perturbation import ImpactOptions
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.progress import Progress
+from napari_brainvae.models.base import Model
+from napari_brainvae.reporting.paper_figures import (
+    factor_covariance,
+    impact_distributions,
+    impact_heatmap,
+)
+from napari_brainvae.widgets.export import export_impact
+from napari_brainvae.widgets.layers.section_layers import population_of
+from napari_brainvae.widgets.panels.figure_view import FigureView
+from napari_brainvae.widgets.panels.job_bar import JobBar
+from napari_brainvae.widgets.panels.option_controls import Controls
+from napari_brainvae.widgets.panels.region_list import RegionList, Wanted, as_region
+from napari_brainvae.widgets.panels.sections_and_model import Source
+from napari_brainvae.widgets.workers import notify
+
+SCORES = {
+    "paper": "s (paper)",
+    "trace_over_absolute": "Tr A / Σ |off-diagonal|",
+    "log_correlation": "of log-correlations",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An impact matrix and what it was measured with."""
+
+    impact: Impact
+    scores: pd.DataFrame
+    regions: dict[str, Region]
+    model: Model
+    population: Population
+
+
+class MeasurePanel(QWidget):
+    """Options and one button; ``results`` shows the impact matrix and what lies behind each cell.
+
+    Parameters
+    ----------
+    source, regions
+        Which sections and model; which regions.
+    perturbation
+        Gives the options that are shared with the view of one brain.
+
+    Signals
+    -------
+    finished
+        There are new results.
+    """
+
+    finished = Signal()
+
+    def __init__(
+        self, source: Source, regions: RegionList, perturbation: Callable[[], dict[str, Any]]
+    ) -> None:
+        super().__init__()
+        self.source, self.regions, self._perturbation = source, regions, perturbation
+        self.measured: Measured | None = None
+        names = ["low", "high", "direction", "include_flagged", "resamples", "confidence"]
+        self.controls = Controls(ImpactOptions, names, columns=1)
+        self._about = QLabel(wordWrap=True)
+        self._about.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._measure = QPushButton("Measure population")
+        self._measure.setToolTip("Perturb each checked region in every section that counts.")
+        self._export = QPushButton("Export …", enabled=False)
+        self._export.setToolTip("<p>Write tables (CSV), figures (PNG, SVG) and regions.</p>")
+        self.job = JobBar()
+        self.heat_map, self.distributions = FigureView(230), FigureView(190)
+        self.heat_map.setToolTip("Click a cell to see its two distributions.")
+        self.covariance, self._scores = FigureView(260, dpi=60), QLabel(wordWrap=True)
+        self.results, self.pages = QWidget(), QTabWidget()
+        self._arrange()
+        self.heat_map.clicked.connect(self._cell)
+        self._measure.clicked.connect(self.measure)
+        self._export.clicked.connect(self._ask_export)
+        self.controls.changed.connect(self._options_changed)
+        self.tell()
+
+    def _arrange(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.controls)
+        layout.addWidget(self._about)
+        layout.addWidget(self._measure)
+        layout.addWidget(self.job)
+        layout.addStretch()
+        for title, widgets in {
+            "Impact": (self.heat_map, self.distributions),
+            "Likeness of factors": (self.covariance, self._scores),
+        }.items():
+            page = QWidget()
+            column = QVBoxLayout(page)
+            column.setContentsMargins(0, 0, 0, 0)
+            for widget in widgets:
+                column.addWidget(widget, isinstance(widget, FigureView))
+            self.pages.addTab(page, title)
+        column = QVBoxLayout(self.results)
+        column.setContentsMargins(4, 4, 4, 4)
+        column.addWidget(self.pages, 1)
+        column.addWidget(self._export)
+
+    def options(self) -> ImpactOptions:
+        """Options as the controls say.
+
+        Raises
+        ------
+        ValueError
+            If they contradict each other.
+        """
+        try:
+            return ImpactOptions(**self._perturbation(), **self.controls.values())
+        except ValidationError as error:
+            raise InputError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
+
+    def tell(self, warning: str = "") -> None:
+        """Say which sections count, or what is wrong."""
+        if warning:
+            self._about.setText(f"<span style='color:#ff9933'>{warning}</span>")
+        elif self.source.layer is not None:
+            try:
+                flagged = population_of(self.source.layer).flagged
+            except ValueError as error:
+                self.tell(str(error))
+                return
+            out = 0 if self.controls.widgets["include_flagged"].value else int(flagged.sum())
+            left = f"; {out} flagged ones are left out" if out else ""
+            self._about.setText(f"{len(flagged) - out} sections count{left}.")
+        self._measure.setEnabled(self.source.ready)
+
+    def measure(self, event: Any = None) -> None:
+        """Measure the checked regions over the population, in the background."""
+        if self.job.running:
+            self.tell("Something runs already: wait or cancel it.")
+            return
+        self.forget()
+        try:
+            options = self.options()
+        except ValueError as error:
+            self.tell(str(error))
+            return
+        model = self.source.model
+        if model is None or self.source.layer is None:
+            return
+        population = population_of(self.source.layer)
+        wanted = self.regions.checked()
+        job = partial(_measure, model, population, wanted, options)
+        self.job.run("Measuring", job, self._finished)
+
+    def forget(self) -> None:
+        """Show no results rather than those of other regions, options or models."""
+        self.measured = None
+        self._export.setEnabled(False)
+        self._scores.setText("")
+        for view in (self.heat_map, self.distributions, self.covariance):
+            view.clear()
+        self.tell()
+
+    def export(self, folder: Path) -> None:
+        """Write tables, figures and regions to a folder, in the background."""
+        if self.measured is None or self.job.running:
+            return
+        shown = replace(self.measured, impact=self._in_direction())
+        self.job.run(
+            f"Writing {folder.name}",
+            lambda progress: export_impact(
+                folder, shown.impact, shown.regions, shown.model, shown.population, progress
+            ),
+            lambda _: notify(f"Wrote {folder}"),
+        )
+
+    def release(self) -> None:
+        """Stop what runs and show nothing any more."""
+        self.job.cancel()
+        for view in (self.heat_map, self.distributions, self.covariance):
+            view.release()
+
+    def _finished(self, outcome: Measured | str) -> None:
+        if isinstance(outcome, str):
+            self.tell(outcome)
+            return
+        self.measured = outcome
+        self._export.setEnabled(True)
+        self._show()
+        self.finished.emit()
+
+    def _show(self) -> None:
+        if self.measured is None:
+            return
+        impact = self._in_direction()
+        self.heat_map.show_figure(lambda: impact_heatmap(impact))
+        row, factor = np.unravel_index(int(impact.matrix().argmax()), impact.matrix().shape)
+        self.show_cell(int(row), int(factor))
+        self.covariance.show_figure(lambda: factor_covariance(impact))
+        self._scores.setText(_scores(self.measured.scores, impact.options))
+
+    def show_cell(self, row: int, factor: int) -> None:
+        """Show the two distributions of a region's row and a factor, from 0."""
+        if self.measured is None:
+            return
+        impact = self._in_direction()
+        region = impact.regions[row]
+        self.distributions.show_figure(lambda: impact_distributions(impact, region, factor))
+
+    def _cell(self, axes: int, x: float, y: float) -> None:
+        if axes == 0:  # the other one is the colour bar
+            self.show_cell(round(y), round(x))
+
+    def _in_direction(self) -> Impact:
+        """The measured impact in the direction that is chosen now: it needs no new measurement."""
+        assert self.measured is not None
+        impact = self.measured.impact
+        direction = self.controls.widgets["direction"].value
+        if impact.options.direction == direction:
+            return impact
+        turned = impact.options.model_copy(update={"direction": direction})
+        # What the bootstrap found holds for all directions.
+        other = replace(impact, options=turned)
+        other.__dict__["intervals"] = impact.intervals
+        return other
+
+    def _options_changed(self) -> None:
+        if self.measured is not None and self.measured.impact.options == self._turned_back():
+            self._show()
+        elif self.measured is not None:
+            self.forget()
+        self.tell()
+
+    def _turned_back(self) -> ImpactOptions | None:
+        """Give the options of now, but for the direction."""
+        try:
+            direction = self.measured.impact.options.direction if self.measured else "symmetric"
+            return self.options().model_copy(update={"direction": direction})
+        except ValueError:
+            return None
+
+    def _ask_export(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Folder for tables, figures and regions")
+        if name:
+            self.export(Path(name))
+
+
+def _measure(
+    model: Model,
+    population: Population,
+    wanted: list[Wanted],
+    options: ImpactOptions,
+    progress: Progress,
+) -> Measured | str:
+    """Measure, bootstrap included; what the user can put right is said, not raised."""
+    try:
+        masks = {each.name: each.mask() for each in wanted}
+        size = population.description.pixel_size_um
+        regions = {
+            each.name: each.drawn or as_region(each.name, masks[each.name], size) for each in wanted
+        }
+        impact = impact_matrix(model, population, masks, options, progress=progress)
+    except ValueError as error:
+        return str(error)
+    return Measured(impact, impact.scores(), regions, model, population)
+
+
+def _scores(table: pd.DataFrame, options: ImpactOptions) -> str:
+    """Disentanglement scores in the direction on show, as a table."""
+    table = table[table["direction"] == options.direction].set_index("score")
+    table = table.reindex([name for name in SCORES if name in table.index])
+    rows = [
+        f"<tr><td>{title}</td><td>&nbsp; <b>{row.value:.3f}</b></td>"
+        f"<td>&nbsp; [{row.low:.3f}, {row.high:.3f}]</td></tr>"
+        for title, row in zip(SCORES.values(), table.itertuples(), strict=False)
+    ]
+    if not rows:
+        return "Scores compare at least 2 regions and 2 factors."
+    level = f"{options.confidence:.0%} intervals over brains"
+    return f"<table>{''.join(rows)}</table>{level}"

@@ -1,0 +1,112 @@
+"""A long job with a progress bar, the time left, and a cancel button."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from threading import Event
+from typing import Any
+
+from napari.qt.threading import create_worker
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+
+from napari_brainvae.io.progress import Progress, Stopped
+from napari_brainvae.widgets.workers import start_now
+
+POLL_MS = 100
+
+
+class JobBar(QWidget):
+    """A progress bar with the time left and a cancel button; hidden while nothing runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bar, self._text, self._cancel = QProgressBar(), QLabel(), QPushButton("Cancel")
+        self._cancel.clicked.connect(self.cancel)
+        row = QHBoxLayout()
+        row.addWidget(self._bar)
+        row.addWidget(self._cancel)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(row)
+        layout.addWidget(self._text)
+        self._timer = QTimer(self)
+        self._timer.setInterval(POLL_MS)
+        self._timer.timeout.connect(self._poll)
+        self._worker: Any = None
+        self._stop = Event()
+        # Not a method of this object: it is called when the object is gone.
+        self.destroyed.connect(self._stop.set)
+        self.hide()
+
+    @property
+    def running(self) -> bool:
+        """Whether a job runs."""
+        return self._worker is not None
+
+    def run(
+        self, label: str, job: Callable[[Progress], Any], finished: Callable[[Any], None]
+    ) -> None:
+        """Run ``job(progress)`` in the background; then ``finished(result)`` in the GUI thread.
+
+        A job that is cancelled raises `files.Stopped` at its next step and has no result.
+        """
+        if self.running:
+            raise RuntimeError("a job is running already: cancel it first")
+        self._stop.clear()
+        self._done = self._total = 0
+        self._label, self._began = label, time.monotonic()
+        self._worker = create_worker(self._quietly, job)
+        self._finished = finished
+        self._worker.returned.connect(self._conclude)
+        self._worker.finished.connect(self._reset)
+        self._text.setText(f"{label} …")
+        self._bar.setRange(0, 0)
+        self._cancel.setEnabled(True)
+        self.show()
+        self._timer.start()
+        start_now(self._worker)
+
+    def cancel(self) -> None:
+        """Ask the job to stop at its next step."""
+        self._stop.set()
+        self._cancel.setEnabled(False)
+        if self.running:
+            self._text.setText("Stopping …")
+
+    def _quietly(self, job: Callable[[Progress], Any]) -> tuple[bool, Any]:
+        try:
+            return True, job(self._progress)
+        except Stopped:
+            return False, None
+
+    def _progress(self, done: int, total: int) -> bool:
+        """Note how far the job is; runs in its thread, so it touches nothing of Qt."""
+        self._done, self._total = done, total
+        return not self._stop.is_set()
+
+    def _conclude(self, outcome: tuple[bool, Any]) -> None:
+        complete, result = outcome
+        if complete and not self._stop.is_set():
+            self._finished(result)
+
+    def _poll(self) -> None:
+        if self._stop.is_set() or not self._total:
+            return
+        self._bar.setRange(0, self._total)
+        self._bar.setValue(self._done)
+        spent = time.monotonic() - self._began
+        if 0 < self._done < self._total:
+            left = spent / self._done * (self._total - self._done)
+            self._text.setText(f"{self._label}: about {_duration(left)} left")
+
+    def _reset(self) -> None:
+        self._worker = None
+        self._timer.stop()
+        self.hide()
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

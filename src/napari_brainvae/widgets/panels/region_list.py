@@ -1,0 +1,330 @@
+"""The regions on offer: every Shapes layer, and the structures chosen from the atlas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import napari.viewer
+import numpy as np
+import numpy.typing as npt
+from napari.layers import Layer, Shapes
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QGridLayout,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QWidget,
+)
+
+from napari_brainvae.arrays import Mask
+from napari_brainvae.atlas.regions import Region, mask_to_polygons
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS, is_atlas
+from napari_brainvae.widgets.layers.section_layers import (
+    population_of,
+    section_geometry,
+    shapes_in_pixels,
+)
+
+KEY = Qt.ItemDataRole.UserRole
+FILES = "Regions (*.json)"
+
+
+@dataclass(frozen=True, eq=False)
+class Wanted:
+    """A region as it was when it was asked for: its mask can be made in another thread.
+
+    ``mask()`` raises ValueError if there is no such region in the section. Two with the same
+    ``key`` have the same mask.
+    """
+
+    name: str
+    mask: partial[Mask]
+    drawn: Region | None = None
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """What the mask is made of."""
+        return self.mask.func, *self.mask.args
+
+
+class RegionList(QWidget):
+    """Regions by name: the current one is shown at work, the checked ones are measured.
+
+    Signals
+    -------
+    changed
+        Another region is current, or the current one was changed.
+    """
+
+    changed = Signal()
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.sections: Layer | None = None
+        self.shape: tuple[int, int] | None = None
+        self._list = QListWidget()
+        self._list.setToolTip(
+            "<p>Shapes layers and structures from the atlas. The selected region is perturbed in "
+            "the brain on show; the checked ones are measured over the population.</p>"
+        )
+        # More are scrolled to: the panel has other things to show.
+        self._list.setFixedHeight(7 * self._list.fontMetrics().lineSpacing())
+        self._buttons = {
+            "New": (self.new, "Draw a region: a Shapes layer that lies exactly on the sections."),
+            "Load …": (self._ask_load, "Open a region file as an editable Shapes layer."),
+            "Save …": (self._ask_save, "Write the selected region to a file that opens again."),
+            "Remove": (self.remove, "Take a structure off the list. Shapes layers stay."),
+        }
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self._list, 0, 0, 1, 4)
+        for column, (text, (action, tip)) in enumerate(self._buttons.items()):
+            button = QPushButton(text, toolTip=tip)
+            button.clicked.connect(action)
+            layout.addWidget(button, 1, column)
+        self._followed: list[Layer] = []
+        self._list.currentItemChanged.connect(lambda *_: self.changed.emit())
+        viewer.layers.events.inserted.connect(self._layers_changed)
+        viewer.layers.events.removed.connect(self._layers_changed)
+        self._layers_changed()
+
+    def lie_on(self, sections: Layer | None, shape: tuple[int, int] | None) -> None:
+        """Take regions in pixels of ``sections``, cropped to ``shape``."""
+        self.sections, self.shape = sections, shape
+
+    @property
+    def names(self) -> list[str]:
+        """Names of all regions, in order."""
+        return [item.text() for item in self._items()]
+
+    def select(self, name: str) -> None:
+        """Make a region the current one."""
+        self._list.setCurrentItem(self._find(name))
+
+    def check(self, name: str, on: bool = True) -> None:
+        """Say whether a region is to be measured."""
+        state = Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
+        self._find(name).setCheckState(state)
+
+    def current(self) -> Wanted | None:
+        """The selected region."""
+        item = self._list.currentItem()
+        return None if item is None else self._wanted(item)
+
+    def checked(self) -> list[Wanted]:
+        """Regions to be measured."""
+        on = Qt.CheckState.Checked
+        return [self._wanted(item) for item in self._items() if item.checkState() == on]
+
+    def new(self, event: Any = None) -> Shapes:
+        """Add a Shapes layer to draw in; it lies on the sections and shows on every brain.
+
+        Raises
+        ------
+        ValueError
+            If there are no sections.
+        """
+        layer = self._add_shapes([], "region")
+        layer.mode = "add_polygon"
+        return layer
+
+    def save(self, path: Path) -> None:
+        """Write the current region.
+
+        Raises
+        ------
+        ValueError
+            If none is selected, or it is empty.
+        """
+        wanted = self.current()
+        if wanted is None:
+            raise InputError("select a region first")
+        mask = wanted.mask()  # an empty region is refused before the file is touched
+        region = wanted.drawn or as_region(wanted.name, mask, self._pixel_size())
+        region.save(path)
+
+    def load(self, path: Path) -> Shapes:
+        """Open a region as a Shapes layer.
+
+        Raises
+        ------
+        OSError, ValueError
+            If the file is no region, or there are no sections to lay it on.
+        """
+        region = Region.load(path)
+        layer = self._add_shapes([], region.name)
+        layer.add_polygons(placed(region, self._full_shape(), self._pixel_size()))
+        return layer
+
+    def remove(self, event: Any = None) -> None:
+        """Take the selected structure off the list."""
+        item = self._list.currentItem()
+        if item is not None and isinstance(item.data(KEY), tuple):
+            plane, region = item.data(KEY)
+            plane.remove(region)
+
+    def release(self) -> None:
+        """Leave no callback behind."""
+        self.viewer.layers.events.inserted.disconnect(self._layers_changed)
+        self.viewer.layers.events.removed.disconnect(self._layers_changed)
+        self._follow([])
+
+    def _items(self) -> list[QListWidgetItem]:
+        return [self._list.item(i) for i in range(self._list.count())]
+
+    def _find(self, name: str) -> QListWidgetItem:
+        return next(item for item in self._items() if item.text() == name)
+
+    def _layers_changed(self, event: Any = None) -> None:
+        self._follow([each for each in self.viewer.layers if isinstance(each, Shapes)
+                      or is_atlas(each)])  # fmt: skip
+        self._rebuild()
+
+    def _follow(self, layers: list[Layer]) -> None:
+        for layer in self._followed:
+            if layer in layers:
+                continue
+            for event in self._events(layer):
+                event.disconnect(self._edited)
+            layer.events.name.disconnect(self._rebuild)
+            if is_atlas(layer):
+                layer.metadata[ATLAS].changed.disconnect(self._rebuild)
+        for layer in layers:
+            if layer in self._followed:
+                continue
+            for event in self._events(layer):
+                event.connect(self._edited)
+            layer.events.name.connect(self._rebuild)
+            if is_atlas(layer):
+                layer.metadata[ATLAS].changed.connect(self._rebuild)
+        self._followed = list(layers)
+
+    @staticmethod
+    def _events(layer: Layer) -> list[Any]:
+        """Events that move or change the shapes of a layer."""
+        if not isinstance(layer, Shapes):
+            return []
+        events = layer.events
+        return [events.data, events.scale, events.translate, events.rotate, events.affine]
+
+    def _edited(self, event: Any) -> None:
+        item = self._list.currentItem()
+        if item is not None and item.data(KEY) is event.source:
+            self.changed.emit()
+
+    def _rebuild(self, event: Any = None) -> None:
+        """List all regions again; what was checked and current stays so; a new layer is current."""
+        states = {_name_of(item): item.checkState() for item in self._items()}
+        current = self._list.currentItem()
+        before = None if current is None else _name_of(current)
+        self._list.blockSignals(True)
+        self._list.clear()
+        chosen = None
+        for key in self._keys():
+            item = QListWidgetItem(_label(key))
+            item.setData(KEY, key)
+            item.setFlags(item.flags() | Qt.ItemFlag.ItemIsUserCheckable)
+            item.setCheckState(states.get(_name_of(item), Qt.CheckState.Checked))
+            self._list.addItem(item)
+            new = isinstance(key, Shapes) and _name_of(item) not in states
+            if new or (chosen is None and _name_of(item) == before):
+                chosen = item
+        self._list.setCurrentItem(chosen or self._list.item(self._list.count() - 1))
+        self._list.blockSignals(False)
+        self.changed.emit()
+
+    def _keys(self) -> list[Any]:
+        structures = [
+            (layer.metadata[ATLAS], region)
+            for layer in self._followed
+            if is_atlas(layer)
+            for region in layer.metadata[ATLAS].regions
+        ]
+        return structures + [layer for layer in self._followed if isinstance(layer, Shapes)]
+
+    def _wanted(self, item: QListWidgetItem) -> Wanted:
+        key, name = item.data(KEY), item.text()
+        if self.sections is None or self.shape is None:
+            return Wanted(name, partial(_refuse, "choose sections first"))
+        if isinstance(key, tuple):
+            plane, region = key
+            return Wanted(name, plane.mask(region, self.shape))
+        outlines = shapes_in_pixels(key, self.sections, self.shape)
+        if not outlines:
+            hint = f"'{name}' is empty: draw a polygon, an ellipse or a rectangle in that layer"
+            return Wanted(name, partial(_refuse, hint))
+        region = Region.from_polygons(name, outlines, self.shape, self._pixel_size())
+        return Wanted(name, partial(Region.to_mask, region), region)
+
+    def _pixel_size(self) -> float | None:
+        if self.sections is None:
+            return None
+        return population_of(self.sections).description.pixel_size_um
+
+    def _full_shape(self) -> tuple[int, int]:
+        if self.sections is None:
+            raise InputError("choose sections first: a region lies on them")
+        height, width = self.sections.data.shape[-2:]
+        return height, width
+
+    def _add_shapes(self, outlines: list[Any], name: str) -> Shapes:
+        shape = self._full_shape()
+        layer = Shapes(
+            outlines,
+            ndim=2,
+            name=name,
+            shape_type="polygon",
+            edge_color="#ffcc33",
+            face_color="#ffcc3340",
+            edge_width=1,
+            **section_geometry(self.sections, shape),
+        )
+        self.viewer.add_layer(layer)
+        return layer
+
+    def _ask_save(self) -> None:
+        name, _ = QFileDialog.getSaveFileName(self, "Save region", "region.json", FILES)
+        if name:
+            self.save(Path(name))
+
+    def _ask_load(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Load region", "", FILES)
+        if name:
+            self.load(Path(name))
+
+
+def as_region(name: str, mask: Mask, pixel_size_um: float | None) -> Region:
+    """A region file's content for a mask ``(H, W)``."""
+    height, width = mask.shape
+    return Region.from_polygons(name, mask_to_polygons(mask), (height, width), pixel_size_um)
+
+
+def placed(
+    region: Region, shape: tuple[int, int], pixel_size_um: float | None
+) -> list[npt.NDArray[np.float64]]:
+    """Outlines of a region in pixels of a section ``(H, W)`` that has the same centre."""
+    here, there = region.pixel_size_um, pixel_size_um
+    ratio = here / there if here and there else 1.0
+    old, new = (np.array(size) / 2 - 0.5 for size in (region.shape, shape))
+    return [(np.array(outline) - old) * ratio + new for outline in region.polygons]
+
+
+def _label(key: Any) -> str:
+    return str(key[1].name if isinstance(key, tuple) else key.name)
+
+
+def _name_of(item: QListWidgetItem) -> Any:
+    """What identifies a row: the layer itself, or the structure."""
+    key = item.data(KEY)
+    return key[1] if isinstance(key, tuple) else id(key)
+
+
+def _refuse(message: str) -> Mask:
+    raise InputError(message)

@@ -1,0 +1,139 @@
+"""Regions: polygons to masks and back, the file, other sections, refusals."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from scipy import ndimage
+
+from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.atlas.regions import (
+    DEFAULT_REGIONS,
+    Region,
+    atlas_regions,
+    mask_to_polygons,
+    polygons_to_mask,
+)
+
+SHAPE = (64, 80)
+SQUARE = [(9.5, 19.5), (9.5, 39.5), (29.5, 39.5), (29.5, 19.5)]
+SQUARE_MASK = np.zeros(SHAPE, bool)
+SQUARE_MASK[10:30, 20:40] = True
+
+
+def overlap(a, b):
+    return (a & b).sum() / (a | b).sum()
+
+
+def test_pixels_whose_centre_is_inside():
+    assert_array_equal(polygons_to_mask([SQUARE], SHAPE), SQUARE_MASK)
+
+
+def test_shapes_are_united_and_cut_at_the_border():
+    outside = [(-20, -20), (-20, 4.5), (4.5, 4.5), (4.5, -20)]
+    mask = polygons_to_mask([SQUARE, outside], SHAPE)
+    assert mask.sum() == 400 + 25
+    assert mask[:5, :5].all()
+
+
+def test_a_region_survives_the_file(tmp_path):
+    region = Region.from_polygons("my region", [SQUARE, np.array(SQUARE) + 3.25], SHAPE, 25.0)
+    path = tmp_path / "region.json"
+    region.save(path)
+    assert Region.load(path) == region
+    assert_array_equal(Region.load(path).to_mask(), region.to_mask())
+    assert [each.name for each in tmp_path.iterdir()] == ["region.json"]
+
+
+def test_a_region_fits_sections_of_other_pixels_and_crops():
+    region = Region.from_polygons("x", [SQUARE], SHAPE, 50.0)
+    assert_array_equal(region.to_mask((128, 160), 25.0), SQUARE_MASK.repeat(2, 0).repeat(2, 1))
+    assert_array_equal(region.to_mask((60, 72), 50.0), SQUARE_MASK[2:-2, 4:-4])
+    assert_array_equal(region.to_mask((60, 72)), SQUARE_MASK[2:-2, 4:-4])
+    unknown = Region.from_polygons("x", [SQUARE], SHAPE)
+    assert_array_equal(unknown.to_mask(SHAPE), SQUARE_MASK)
+    with pytest.raises(ValueError, match="pixel size of one of them is not known"):
+        unknown.to_mask((60, 72))
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0.5, 4))
+@settings(max_examples=30, deadline=None)
+def test_any_mask_comes_back_from_its_outlines(seed, smoothness):
+    """Parts, holes, holes at the border, single pixels: exact without simplification."""
+    noise = np.random.default_rng(seed).standard_normal(SHAPE)
+    mask = ndimage.gaussian_filter(noise, smoothness) > 0
+    assert_array_equal(polygons_to_mask(mask_to_polygons(mask, 0), SHAPE), mask)
+
+
+def test_structures_come_back_from_editable_outlines(shared_data):
+    atlas = Atlas.open(shared_data / "ccf")
+    regions = atlas_regions(atlas, [*DEFAULT_REGIONS, "VS", "Isocortex"], 286, (320, 448), 25.0)
+    for name, mask in regions.items():
+        outlines = mask_to_polygons(mask)
+        assert overlap(mask, polygons_to_mask(outlines, mask.shape)) > 0.98, name
+        assert sum(len(outline) for outline in outlines) < 400, name
+        region = Region.from_polygons(name, outlines, mask.shape, 25.0)
+        assert overlap(mask, region.to_mask()) > 0.98
+
+
+def test_atlas_regions_have_the_sizes_of_the_annotation(shared_data):
+    """Voxels of the whole plane 286, as the data's own description gives them."""
+    atlas = Atlas.open(shared_data / "ccf")
+    regions = atlas_regions(atlas, DEFAULT_REGIONS, 286, (320, 456), 25.0)
+    assert {name: int(mask.sum()) for name, mask in regions.items()} == {
+        "SSp": 5640, "RSP": 4307, "HPF": 10241, "STR": 7855, "TH": 18017, "HY": 9349,
+    }  # fmt: skip
+    left = atlas_regions(atlas, ["TH"], 286, (320, 456), 25.0, side="left")["TH"]
+    assert not left[:, 228:].any()
+    with pytest.raises(ValueError, match="not in plane 286 of the atlas: MOB, CB"):
+        atlas_regions(atlas, ["TH", "MOB", "CB"], 286, (320, 456), 25.0)
+    with pytest.raises(ValueError, match="no structure 'SSpp'"):
+        atlas_regions(atlas, ["SSpp"], 286, (320, 456), 25.0)
+
+
+def test_an_empty_mask_has_no_outline():
+    with pytest.raises(ValueError, match="empty"):
+        mask_to_polygons(np.zeros(SHAPE))
+
+
+@pytest.mark.parametrize(
+    ("polygons", "message"),
+    [
+        ([], "polygons: .* at least 1 item"),
+        ([SQUARE[:2]], "at least 3 vertices"),
+        ([[(0, 0), (1, np.nan), (2, 2)]], "not finite"),
+    ],
+)
+def test_outlines_that_are_refused(polygons, message):
+    with pytest.raises(ValueError, match=message):
+        Region.from_polygons("x", polygons, SHAPE)
+
+
+def test_a_region_beside_the_section_says_so():
+    away = np.array(SQUARE) + 500
+    with pytest.raises(ValueError, match="'x' is empty: no pixel"):
+        Region.from_polygons("x", [away], SHAPE).to_mask()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "no region file"),
+        ("{}", "no region file"),
+        ("[1, 2]", "no region file"),
+        (json.dumps({"format": "something else"}), "no region file: format"),
+        ("\x00\xff", "no region file"),
+    ],
+)
+def test_files_that_are_no_regions(tmp_path, content, message):
+    path = tmp_path / "region.json"
+    path.write_text(content)
+    with pytest.raises(ValueError, match=message):
+        Region.load(path)
+    with pytest.raises(FileNotFoundError, match="no such region file"):
+        Region.load(tmp_path / "missing.json")

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from napari_brainvae.data.preprocessing import Preprocessing, check_sections, crop_to
+
+sections = arrays(
+    np.float32, (3, 6, 5), elements=st.floats(1, 1000, width=32), unique=True, fill=st.nothing()
+)
+
+
+def test_the_papers_three_steps_by_hand():
+    """Mean 2 and mean 4: M is 3; 3.8 M is 11.4; the bright pixel is clipped there."""
+    dim = np.full((4, 4), 1.0)
+    dim[0, 0] = 17.0
+    even = np.tile([3.0, 5.0], (4, 2))
+    fitted = Preprocessing.fit(np.stack([dim, even]))
+    assert fitted.reference_brightness == 3.0
+    out = fitted.apply(np.stack([dim, even]))
+    assert out[0, 0, 0] == 1.0
+    assert np.allclose(out[0, 1:], 1.0 * 3 / 2 / 11.4)
+    assert np.allclose(out[1], even * 3 / 4 / 11.4)
+
+
+@given(sections, st.floats(0.01, 100))
+def test_brightness_of_a_section_does_not_matter(images, gain):
+    fitted = Preprocessing.fit(images)
+    assert np.allclose(fitted.apply(images), fitted.apply(images * np.float32(gain)), rtol=1e-4)
+
+
+@given(sections)
+def test_result_is_in_0_to_1(images):
+    out = Preprocessing.fit(images).apply(images)
+    assert out.dtype == np.float32
+    assert out.min() >= 0
+    assert out.max() <= 1
+
+
+def test_tissue_mean_leaves_the_background_out(rng):
+    image = np.zeros((2, 64, 64), np.float32)
+    image[0, :32] = rng.uniform(90, 110, (32, 64))
+    image[1, :16] = rng.uniform(90, 110, (16, 64))
+    whole = Preprocessing.fit(image).apply(image)
+    tissue = Preprocessing.fit(image, mean_over="tissue").apply(image)
+    assert whole[1, :16].mean() > 1.5 * whole[0, :32].mean()
+    assert np.isclose(tissue[1, :16].mean(), tissue[0, :32].mean(), rtol=0.02)
+
+
+def test_the_papers_crop_is_columns_4_to_451():
+    columns = np.broadcast_to(np.arange(456), (1, 320, 456))
+    assert crop_to(columns, (320, 448))[0, 0].tolist() == list(range(4, 452))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f8"])
+def test_numbers_of_any_width_mean_the_same(dtype):
+    values = np.arange(2 * 8 * 8).reshape(2, 8, 8) % 100
+    assert np.array_equal(check_sections(values.astype(dtype)), values.astype(np.float32))
+
+
+good = np.random.default_rng(1).uniform(1, 2, (2, 8, 8))
+
+
+def spoilt(value):
+    images = good.copy()
+    images[1, 2, 3] = value
+    return images
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [
+        (np.empty((0, 8, 8)), "no sections"),
+        (good[0], r"must have shape \(N, H, W\)"),
+        (np.ones((2, 8, 8, 3)), "colour"),
+        (spoilt(np.nan), "section 'b' hold.* NaN"),
+        (spoilt(np.inf), "section 'b' hold.* NaN or infinite"),
+        (spoilt(-1), "section 'b' hold.* negative"),
+        (np.stack([good[0], np.full((8, 8), 7.0)]), "section 'b' .*constant"),
+        (np.array([[["x"]], [["y"]]]), "real numbers"),
+        (good + 1j, "real numbers"),
+    ],
+)
+def test_unusable_sections_are_named(images, message):
+    with pytest.raises(ValueError, match=message):
+        check_sections(images, ["a", "b"])
+
+
+@pytest.mark.parametrize("shape", [(60, 100), (100, 60), (110, 100), (100, 106)])
+def test_sections_of_another_size_do_not_fit(shape):
+    with pytest.raises(ValueError, match="do not fit a model for 100 x 100 px"):
+        crop_to(np.zeros((1, *shape)), (100, 100))

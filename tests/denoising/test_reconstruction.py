@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+
+from napari_brainvae.data.population import Population
+from napari_brainvae.denoising.reconstruction import export_reconstructions, reconstruct_section
+from napari_brainvae.io.progress import Stopped
+from napari_brainvae.models.base import Reference
+from napari_brainvae.models.checkpoint import load_checkpoint
+
+
+@pytest.fixture
+def model(run_folder):
+    return load_checkpoint(run_folder / "model.safetensors")
+
+
+def test_one_section_by_hand(model, population):
+    look = reconstruct_section(model, population, 3)
+    section = model.header.preprocessing.apply(population.sections([3]))
+    mean, log_variance = model.encode(section)
+    drawn = model.decode(mean)[0]
+    assert np.array_equal(look.section, section[0])
+    assert np.array_equal(look.reconstruction, drawn)
+    assert np.array_equal(look.residual, section[0] - drawn)
+    assert np.isclose(look.error, ((section[0] - drawn) ** 2).mean())
+    assert np.isclose(
+        look.kl, 0.5 * (mean**2 + np.exp(log_variance) - log_variance - 1).sum(), rtol=1e-5
+    )
+    assert np.allclose(look.section, population.sections([3])[0] * look.gain, atol=1e-5)
+
+
+def test_a_section_is_what_a_population_prepares(model, population):
+    """It is read once, apart from `Population.prepared`: raw, and preprocessed before."""
+    preprocessing = model.header.preprocessing
+    done = Population(
+        preprocessing.apply(population.sections([2, 5])),
+        description=population.description.model_copy(update={"preprocessing": preprocessing}),
+    )
+    for brains, index in [(population, 5), (done, 1)]:
+        look = reconstruct_section(model, brains, index)
+        assert np.array_equal(look.section, brains.prepared(preprocessing, [index])[0])
+    assert look.gain == pytest.approx(1)
+
+
+def test_robust_inference_marks_and_repairs(model, population):
+    spoilt = population.subset([0])
+    spoilt.images[0, 25:37, 32:44] *= 3
+    look = reconstruct_section(model, spoilt, 0, robust=True)
+    plain = reconstruct_section(model, spoilt, 0)
+    assert plain.artifact is None
+    assert plain.repaired is None
+    assert look.artifact[26:36, 33:43].all()
+    assert look.artifact.mean() < 0.1
+    assert np.array_equal(look.repaired[~look.artifact], look.section[~look.artifact])
+    clean = reconstruct_section(model, population, 0).reconstruction
+    assert np.abs(look.reconstruction - clean).mean() < np.abs(plain.reconstruction - clean).mean()
+
+
+def test_a_brain_far_from_the_population_is_unusual(model, population):
+    assert model.header.reference is not None
+    usual = [reconstruct_section(model, population, i).unusual for i in range(24)]
+    assert sum(map(bool, usual)) < 12
+    spoilt = population.subset([0])
+    spoilt.images[0, :30] = 0
+    assert reconstruct_section(model, spoilt, 0).unusual
+    model.header.reference = None
+    assert reconstruct_section(model, spoilt, 0).unusual is None
+
+
+def test_four_spreads_above_the_median_is_unusual():
+    reference = Reference.measure(np.arange(11.0), np.zeros((11, 2)), np.zeros((11, 2)))
+    assert reference.error_median == 5
+    assert np.isclose(reference.error_spread, 3 * 1.4826)
+    limit = 5 + 4 * 3 * 1.4826
+    assert reference.unusual([limit - 0.1, limit + 0.1], [0, 0]).tolist() == [False, True]
+
+
+def test_zarr_export_is_a_population_that_is_not_preprocessed_again(model, population, tmp_path):
+    export_reconstructions(model, population, tmp_path / "r.zarr")
+    opened = Population.open(tmp_path / "r.zarr")
+    assert opened.ids == population.ids
+    sections = population.prepared(model.header.preprocessing, slice(None))
+    assert np.allclose(opened.sections(), model.reconstruct(sections), atol=1e-6)
+    assert opened.description.preprocessing == model.header.preprocessing
+    again = opened.prepared(model.header.preprocessing, [5])
+    assert np.array_equal(again, opened.sections([5]))
+    pd.testing.assert_frame_equal(opened.covariates[["sex"]], population.covariates[["sex"]])
+    look = reconstruct_section(model, population, 5)
+    assert np.isclose(opened.covariates["reconstruction_error"].iloc[5], look.error)
+
+
+def test_tiff_export_has_micrometres(model, population, tmp_path):
+    export_reconstructions(model, population.subset([2, 4]), tmp_path / "r.tif")
+    opened = Population.open(tmp_path / "r.tif")
+    assert opened.description.pixel_size_um == population.description.pixel_size_um
+    look = reconstruct_section(model, population, 4)
+    assert np.allclose(opened.sections([1])[0], look.reconstruction, atol=1e-6)
+    with tifffile.TiffFile(tmp_path / "r.tif") as tif:
+        assert "napari-brainvae model" in tif.ome_metadata
+
+
+@pytest.mark.parametrize("name", ["r.zarr", "r.tif"])
+def test_an_export_that_is_stopped_leaves_nothing(model, population, tmp_path, name):
+    with pytest.raises(Stopped):
+        export_reconstructions(
+            model, population, tmp_path / name, progress=lambda done, total: done < 16
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "error"), [("r.png", "written as .zarr"), ("there.tif", "exists already")]
+)
+def test_exports_that_are_refused(model, population, tmp_path, name, error):
+    (tmp_path / "there.tif").touch()
+    with pytest.raises((ValueError, FileExistsError), match=error):
+        export_reconstructions(model, population, tmp_path / name)
+
+
+def test_a_population_of_another_size_does_not_fit(model, rng):
+    other = Population(rng.uniform(1, 2, (2, 90, 90)))
+    with pytest.raises(ValueError, match="90 x 90 px do not fit a model for 64 x 80 px"):
+        reconstruct_section(model, other, 0)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_brainvae.denoising.robust_inference import ROUNDS, robust_inference
+from napari_brainvae.io.progress import Stopped
+from napari_brainvae.models.pca import PCA
+from tests.linear_model import LinearModel
+
+SHAPE = (64, 72)
+SPOT = (slice(20, 32), slice(30, 44))
+
+
+@pytest.fixture
+def patterns(rng):
+    """Three orthonormal smooth patterns without a mean, ``(3, H, W)``."""
+    y, x = np.indices(SHAPE) / np.array(SHAPE)[:, None, None]
+    waves = np.stack([np.cos(2 * np.pi * (k * y + (3 - k) * x)) for k in (1, 2, 3)])
+    flat, _ = np.linalg.qr(np.c_[np.ones(y.size), waves.reshape(3, -1).T])
+    return flat.T[1:].reshape(3, *SHAPE)
+
+
+@pytest.fixture
+def model(patterns):
+    return LinearModel(patterns)
+
+
+@pytest.fixture
+def codes(rng):
+    return rng.normal(size=(4, 3)) * 2
+
+
+@pytest.fixture
+def truth(model, codes):
+    return model.decode(codes)
+
+
+def test_a_section_that_the_model_explains_is_left_alone(model, truth, codes):
+    repair = robust_inference(model, truth)
+    assert not repair.artifact.any()
+    np.testing.assert_allclose(repair.mean, codes, atol=1e-4)
+    np.testing.assert_allclose(repair.repaired, truth, atol=1e-5)
+    np.testing.assert_allclose(repair.gain, 1, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_planted_artifact_is_marked_and_repaired(model, truth, codes, value, noise, rng):
+    spoilt = truth + noise * rng.normal(size=truth.shape).astype(np.float32)
+    spoilt[:, *SPOT] = value
+    spoilt = np.clip(spoilt, 0, 1)
+    repair = robust_inference(model, spoilt)
+    planted = np.zeros(SHAPE, dtype=bool)
+    planted[SPOT] = True
+    assert repair.artifact[:, planted].all()
+    assert repair.artifact[:, ~planted].mean() < 0.05
+    plain = np.abs(model.encode(spoilt)[0] - codes).max()
+    # A code is a sum over all pixels with unit weights: its error has the noise's deviation.
+    assert np.abs(repair.mean - codes).max() < min(0.1 * plain, 6 * noise + 0.02)
+    np.testing.assert_allclose(repair.repaired, truth, atol=6 * noise + 0.01)
+    np.testing.assert_array_equal(repair.reconstruction, model.decode(repair.mean))
+
+
+def test_at_the_end_stands_the_best_fit_to_the_other_pixels(model, truth, patterns, rng):
+    """Expectation maximisation: least squares over what is not marked, section by section."""
+    spoilt = truth + 0.01 * rng.normal(size=truth.shape).astype(np.float32)
+    spoilt[:, *SPOT] = 1
+    repair = robust_inference(model, spoilt)
+    for section, gain, artifact, mean in zip(
+        np.clip(spoilt, 0, 1), repair.gain, repair.artifact, repair.mean, strict=True
+    ):
+        design = patterns[:, ~artifact].T
+        best = np.linalg.lstsq(design, gain * section[~artifact] - model.offset, rcond=None)[0]
+        np.testing.assert_allclose(mean, best, atol=2e-3)
+
+
+@pytest.mark.parametrize("change", [0.8, 1.25])
+def test_what_the_artifact_did_to_the_brightness_is_undone(model, truth, codes, change):
+    spoilt = change * truth
+    spoilt[:, *SPOT] = 1
+    repair = robust_inference(model, np.clip(spoilt, 0, 1))
+    # The offset of this model cannot scale with the section, so the gain alone explains it.
+    np.testing.assert_allclose(repair.gain, 1 / change, rtol=0.02)
+    np.testing.assert_allclose(repair.mean, codes, atol=0.2)
+
+
+def test_sections_do_not_depend_on_their_neighbours(model, truth):
+    spoilt = truth.copy()
+    spoilt[0, *SPOT] = 1
+    together, alone = robust_inference(model, spoilt), robust_inference(model, spoilt[:1])
+    np.testing.assert_array_equal(together.artifact[:1], alone.artifact)
+    np.testing.assert_allclose(together.mean[:1], alone.mean, atol=1e-5)
+
+
+def test_it_works_with_pca_on_a_phantom(population, phantom_file):
+    """Missing tissue and leakage of the phantom: nearer to the clean truth than plain PCA."""
+    from napari_brainvae.models.base import squared_error
+    from training.evaluation.held_out_metrics import HeldOut
+
+    everything = list(range(len(population)))
+    from napari_brainvae.data.preprocessing import Preprocessing
+
+    preprocessing = Preprocessing.fit(population.sections())
+    held = HeldOut.read(phantom_file, population, preprocessing, everything)
+    model = PCA.fit(held.sections[held.artifact == "none"], 4, preprocessing=preprocessing)
+    repair = robust_inference(model, held.sections)
+    gone = np.isin(held.artifact, ["missing", "leakage"])
+    assert gone.any()
+    plain = squared_error(held.clean, model.reconstruct(held.sections))
+    robust = squared_error(held.clean, repair.reconstruction)
+    assert robust[gone].mean() < plain[gone].mean()
+    assert repair.repaired.min() >= 0
+    assert repair.repaired.max() <= 1
+
+
+def test_progress_can_stop_it(model, truth):
+    calls = []
+    robust_inference(model, truth, progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(i, ROUNDS) for i in range(ROUNDS + 1)]
+    with pytest.raises(Stopped):
+        robust_inference(model, truth, progress=lambda done, total: done < 2)
+
+
+@pytest.mark.parametrize("shape", [(64, 72), (1, 64, 64), (0, 32, 72)])
+def test_sections_of_another_size_are_refused(model, shape):
+    with pytest.raises(ValueError, match="64 x 72"):
+        robust_inference(model, np.zeros(shape, np.float32))
+
+
+def test_nothing_to_see_is_no_error(model):
+    dark = robust_inference(LinearModel(np.zeros((1, *SHAPE)), offset=0.0), np.zeros((1, *SHAPE)))
+    assert not dark.artifact.any()
+    assert np.isfinite(dark.mean).all()

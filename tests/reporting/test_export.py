@@ -1,0 +1,58 @@
+"""What the plugin and ``training.interpret`` both write."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_brainvae.factors.impact import Impact, ImpactOptions
+from napari_brainvae.factors.projective_field import PARTS
+from napari_brainvae.reporting.export import file_name, impact_figures, write_maps
+
+
+def measured(rng, names, factors):
+    mean = rng.standard_normal((len(names), 2, 20, factors)).astype(np.float32)
+    options = ImpactOptions(resamples=20)
+    return Impact(names, options, mean, np.full_like(mean, 0.1), np.arange(20))
+
+
+def test_maps_come_back_with_their_factors_and_where_they_are_from(tmp_path, rng):
+    maps = rng.random((2, 3, 8, 10), dtype=np.float32)
+    about = {"model": {"fingerprint": "abc"}}
+    write_maps(tmp_path / "m.ome.tif", maps, [1, 4], 25.0, about)
+    with tifffile.TiffFile(tmp_path / "m.ome.tif") as tif:
+        assert np.array_equal(tif.asarray(), maps)
+        assert tif.series[0].axes == "TCYX"
+        image = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]
+    assert image["Pixels"]["PhysicalSizeX"] == 25
+    assert [channel["Name"] for channel in image["Pixels"]["Channel"]] == list(PARTS)
+    assert "F2, F5." in image["Description"]
+    assert json.dumps(about) in image["Description"]
+
+
+def test_every_region_has_the_codes_of_its_factor(rng):
+    impact = measured(rng, ["TH", "drawn/by me"], 3)
+    drawn = impact_figures({"this": impact, "other": impact})
+    best = impact.matrix().argmax(axis=1) + 1
+    names = ["impact", f"codes_TH_F{best[0]}", f"codes_drawn_by me_F{best[1]}"]
+    assert list(drawn) == [*names, "factor_covariance", "disentanglement"]
+    assert "drawn/by me" in drawn[names[2]]().axes[0].get_title()
+    bars = drawn["disentanglement"]().axes[0].get_yticklabels()
+    assert [label.get_text() for label in bars] == ["this", "other"]
+
+
+@pytest.mark.parametrize(("regions", "factors"), [(["TH"], 3), (["TH", "HY"], 1)])
+def test_one_region_or_one_factor_compares_nothing(rng, regions, factors):
+    names = impact_figures({"this": measured(rng, regions, factors)})
+    assert len(names) == 1 + len(regions)
+
+
+@pytest.mark.parametrize(
+    ("name", "safe"),
+    [("SSp (left)", "SSp (left)"), ("a/b\\c:d", "a_b_c_d"), ("../x", "___x"), (" p ", "p")],
+)
+def test_names_are_safe_for_any_file_system(name, safe):
+    assert file_name(name) == safe

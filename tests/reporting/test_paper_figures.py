@@ -1,0 +1,89 @@
+"""Figures: every cell, bar and map is there, and what was saved says where it comes from."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_brainvae.factors.impact import Impact, ImpactOptions
+from napari_brainvae.reporting import paper_figures as figures
+
+
+@pytest.fixture
+def impact(rng):
+    mean = rng.standard_normal((6, 2, 30, 8)).astype(np.float32)
+    mean[:, 1] += rng.exponential(3, (6, 1, 8)).astype(np.float32)
+    options = ImpactOptions(resamples=50)
+    names = ["SSp", "RSP", "HPF", "STR", "TH", "HY"]
+    return Impact(names, options, mean, np.full_like(mean, 0.1), np.arange(30))
+
+
+def test_the_heat_map_names_and_shows_every_cell(impact):
+    axes, bar = figures.impact_heatmap(impact).axes
+    assert [t.get_text() for t in axes.get_yticklabels()] == impact.regions
+    assert [t.get_text() for t in axes.get_xticklabels()] == [f"F{i}" for i in range(1, 9)]
+    assert len(axes.texts) == 48
+    np.testing.assert_array_equal(axes.images[0].get_array(), impact.matrix())
+    assert bar.get_ylabel() == "symmetric KL, nats"
+    assert "-1 and +1" in axes.get_title()
+
+
+def test_a_cell_shows_two_distributions_with_their_gaussians(impact):
+    (axes,) = figures.impact_distributions(impact, "HPF", 4).axes
+    means, stds = (value[2, :, 4] for value in impact.gaussians)
+    for line, mean, std in zip(axes.lines, means, stds, strict=True):
+        x, y = line.get_data()
+        assert x[y.argmax()] == pytest.approx(mean, abs=0.1)
+        assert y.max() == pytest.approx(1 / (std * np.sqrt(2 * np.pi)), rel=0.01)
+        assert np.trapezoid(y, x) == pytest.approx(1, abs=0.01)
+    with pytest.raises(ValueError, match="XYZ"):
+        figures.impact_distributions(impact, "XYZ", 0)
+
+
+def test_the_covariance_is_symmetric_about_zero(impact):
+    axes, _ = figures.factor_covariance(impact).axes
+    np.testing.assert_array_equal(axes.images[0].get_array(), impact.disentanglement.covariance)
+    low, high = axes.images[0].get_clim()
+    assert low == -high
+
+
+def test_every_model_has_its_bar_and_interval(impact):
+    figure = figures.disentanglement_bars({"beta-VAE": impact, "VAE": impact, "PCA": impact})
+    assert len(figure.axes) == 3
+    for axes, name in zip(figure.axes, figures.SCORES, strict=True):
+        assert len(axes.patches) == 3
+        width = axes.patches[0].get_width()
+        assert width == pytest.approx(getattr(impact.disentanglement, name))
+    assert [t.get_text() for t in figure.axes[0].get_yticklabels()] == ["beta-VAE", "VAE", "PCA"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_every_factor_has_its_field(count, rng):
+    maps = rng.random((count, 3, 20, 30)).astype(np.float32)
+    maps[-1] *= 1e-9
+    outlines = np.zeros((20, 30), bool)
+    outlines[5] = True
+    figure = figures.projective_fields(maps, outlines=outlines)
+    shown = [axes for axes in figure.axes if axes.images]
+    assert len(shown) == count
+    assert [axes.get_title().split()[0] for axes in shown] == [f"F{i + 1}" for i in range(count)]
+    assert len(figure.legends[0].get_texts()) == 3
+    if count > 1:  # a factor that draws nothing is not blown up to full colour
+        assert np.delete(shown[-1].images[0].get_array(), 5, axis=0).max() < 0.01
+
+
+def test_what_is_saved_says_where_it_comes_from(impact, tmp_path):
+    about = {"fingerprint": "0123", "options": {"low": -1.0}}
+    figures.save_figure(figures.impact_heatmap(impact), tmp_path / "v1.2 impact", about)
+    with Image.open(tmp_path / "v1.2 impact.png") as png:
+        assert json.loads(png.text["Description"]) == about
+        assert min(png.size) > 500
+    svg = (tmp_path / "v1.2 impact.svg").read_text()
+    assert "0123" in svg
+    assert ">HPF</text>" in svg
+    figures.save_figure(figures.impact_heatmap(impact), tmp_path / "v1.2 impact", about)
+    assert (tmp_path / "v1.2 impact.svg").read_text() == svg
+    assert len(list(tmp_path.iterdir())) == 2

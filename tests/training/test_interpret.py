@@ -1,0 +1,288 @@
+"""``training.interpret`` and ``training.pca`` from end to end on a small phantom."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from numpy.testing import assert_allclose, assert_array_equal
+from PIL import Image
+
+from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.atlas.regions import DEFAULT_REGIONS, Region, atlas_regions
+from napari_brainvae.data.population import Population
+from napari_brainvae.denoising.brain_table import survey
+from napari_brainvae.factors.impact import ImpactOptions, impact_matrix
+from napari_brainvae.factors.projective_field import projective_field
+from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
+from napari_brainvae.phantom.phantom import draw_section
+from napari_brainvae.statistics.association import associate
+from training.cli import main
+from training.interpret import InterpretOptions, interpret
+from training.pca import PCAOptions, fit_pca
+
+
+@pytest.fixture(scope="module")
+def pca_file(phantom_file, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pca") / "pca.safetensors"
+    fit_pca(PCAOptions(population=phantom_file, out=path, latent_dim=4))
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(phantom_file, atlas_folder, pca_file, run_folder, tmp_path_factory):
+    """A beta-VAE interpreted in full and a PCA beside it."""
+    out = tmp_path_factory.mktemp("interpret") / "results"
+    arguments = [str(phantom_file), "--out", str(out), "--atlas", str(atlas_folder)]
+    arguments += ["--model", str(run_folder / "model.safetensors"), "--model", str(pca_file)]
+    run(*arguments, "--resamples", "100", "--bootstrap-seed", "3")
+    return out
+
+
+def run(*arguments):
+    main(InterpretOptions, interpret, program="interpret", arguments=arguments)
+
+
+def expected(model_file, phantom_file, atlas_folder, **options):
+    """The same by the functions that the plugin calls."""
+    model, population = load_checkpoint(model_file), Population.open(phantom_file)
+    atlas = Atlas.open(atlas_folder)
+    pixel = population.description.pixel_size_um
+    regions = atlas_regions(atlas, DEFAULT_REGIONS, population.description.plane, (64, 80), pixel)
+    return impact_matrix(model, population, regions, ImpactOptions(**options))
+
+
+def test_the_folder_holds_everything_and_nothing_else(results):
+    names = {path.name for path in results.iterdir()}
+    tables = {"impact.csv", "scores.csv", "field_by_region.csv", "field_by_structure.csv"}
+    tables |= {"brains.csv", "covariates.csv"}
+    pictures = {"impact", "factor_covariance", "disentanglement", "projective_fields", "covariates"}
+    pictures |= {name.rsplit(".", 1)[0] for name in names if name.startswith("codes_")}
+    assert len(pictures) == 5 + 6
+    drawn = {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
+    assert names == tables | drawn | {"projective_field.ome.tif", "record.json"}
+
+
+def test_brains_and_covariates_are_what_the_functions_say(results, phantom_file, run_folder):
+    model = load_checkpoint(run_folder / "model.safetensors")
+    population = Population.open(phantom_file)
+    brains = pd.read_csv(results / "brains.csv", index_col="id", keep_default_na=False)
+    pd.testing.assert_frame_equal(brains, survey(model, population), rtol=1e-12)
+    usable = brains.loc[~population.flagged, ["F1", "F2", "F3", "F4"]]
+    table = pd.read_csv(results / "covariates.csv")
+    pd.testing.assert_frame_equal(table, associate(usable, population.covariates), rtol=1e-9)
+    assert "age_days" in set(table["covariate"])
+
+
+def test_the_tables_are_what_the_functions_say(results, phantom_file, atlas_folder, run_folder):
+    table = pd.read_csv(results / "impact.csv")
+    assert list(table) == ["model", "region", "factor", "direction", "value", "low", "high"]
+    assert table["model"].unique().tolist() == ["beta-VAE", "PCA"]
+    impact = expected(
+        run_folder / "model.safetensors", phantom_file, atlas_folder, resamples=100,
+        bootstrap_seed=3,
+    )  # fmt: skip
+    vae = table.query("model == 'beta-VAE'").reset_index(drop=True).drop(columns="model")
+    pd.testing.assert_frame_equal(vae, impact.table())
+    scores = pd.read_csv(results / "scores.csv")
+    assert len(scores) == 2 * 9
+    paper = scores.query("model == 'beta-VAE' and score == 'paper' and direction == 'symmetric'")
+    assert paper["value"].item() == pytest.approx(float(impact.disentanglement))
+    shares = pd.read_csv(results / "field_by_region.csv")
+    assert set(shares["region"]) == set(DEFAULT_REGIONS)
+    structures = pd.read_csv(results / "field_by_structure.csv")
+    assert_allclose(structures.groupby(["factor", "part"])["share"].sum(), 1)
+
+
+def test_the_maps_are_in_micrometres(results, run_folder, population):
+    model = load_checkpoint(run_folder / "model.safetensors")
+    with tifffile.TiffFile(results / "projective_field.ome.tif") as tif:
+        maps, metadata = tif.asarray(), tif.ome_metadata
+    assert_array_equal(maps, projective_field(model))
+    size = population.description.pixel_size_um
+    pixels = tifffile.xml2dict(metadata)["OME"]["Image"]["Pixels"]
+    assert (pixels["SizeT"], pixels["SizeC"]) == (4, 3)
+    assert pixels["PhysicalSizeX"] == pixels["PhysicalSizeY"] == pytest.approx(size)
+    assert [channel["Name"] for channel in pixels["Channel"]][2] == "large"
+    assert fingerprint(model) in metadata
+
+
+def test_everything_carries_fingerprints_and_options(results, run_folder, pca_file, population):
+    record = json.loads((results / "record.json").read_text())
+    for name, path in {"beta-VAE": run_folder / "model.safetensors", "PCA": pca_file}.items():
+        assert record["models"][name]["fingerprint"] == fingerprint(load_checkpoint(path))
+    assert record["options"]["bootstrap_seed"] == 3
+    assert record["data"]["fingerprint"] == population.fingerprint()
+    measured = [i for i, bad in zip(population.ids, population.flagged, strict=True) if not bad]
+    assert record["data"]["measured"] == measured
+    with Image.open(results / "impact.png") as png:
+        assert json.loads(png.text["Description"]) == record
+
+
+def test_drawn_regions_and_the_atlas_beside_the_population(
+    phantom_file, atlas_folder, pca_file, tmp_path
+):
+    """Without an atlas a drawn region is enough; then there are no structures to list."""
+    outline = [(20, 20), (20, 40), (40, 40), (40, 20)]
+    Region.from_polygons("mine", [outline], (64, 80)).save(tmp_path / "mine.json")
+    common = ["--model", str(pca_file), "--resamples", "0", "--tolerance", "0.1"]
+    drawn = ["--region-file", str(tmp_path / "mine.json")]
+    run(str(phantom_file), *common, *drawn, "--out", str(tmp_path / "alone"))
+    table = pd.read_csv(tmp_path / "alone" / "impact.csv")
+    assert set(table["region"]) == {"mine"}
+    assert not (tmp_path / "alone" / "field_by_structure.csv").exists()
+    assert not (tmp_path / "alone" / "disentanglement.png").exists()
+    assert pd.read_csv(tmp_path / "alone" / "scores.csv").empty
+
+    beside = tmp_path / "copy.zarr"
+    shutil.copytree(phantom_file, beside)
+    shutil.copytree(atlas_folder, tmp_path / "copy.atlas")
+    chosen = ["--regions", "TH,HPF", "--side", "left"]
+    ids = Population.open(phantom_file).ids
+    pd.DataFrame({"id": ids, "weight": range(len(ids))}).to_csv(tmp_path / "mice.csv")
+    chosen += ["--covariates", str(tmp_path / "mice.csv")]
+    run(str(beside), *common, *drawn, *chosen, "--out", str(tmp_path / "both"))
+    assert "weight" in set(pd.read_csv(tmp_path / "both" / "covariates.csv")["covariate"])
+    table = pd.read_csv(tmp_path / "both" / "impact.csv")
+    assert table["region"].unique().tolist() == ["TH", "HPF", "mine"]
+    area = pd.read_csv(tmp_path / "both" / "field_by_region.csv").set_index("region")["area"]
+    section = draw_section(64, 80)
+    thalamus = section.tree.within(section.annotation, "TH")[:, :40].sum()
+    assert area["TH"].iloc[0] == pytest.approx(thalamus / section.tissue.sum())
+
+
+def test_without_regions_all_that_needs_none_is_there(phantom_file, pca_file, tmp_path, capsys):
+    out = tmp_path / "out"
+    run(str(phantom_file), "--model", str(pca_file), "--tolerance", "0.1", "--out", str(out))
+    assert "no regions, so no impacts: give --atlas" in capsys.readouterr().out
+    kinds = {path.suffix for path in out.iterdir()}
+    assert {path.stem for path in out.iterdir()} == {
+        "brains", "covariates", "projective_field.ome", "projective_fields", "record",
+    }  # fmt: skip
+    assert kinds == {".csv", ".json", ".png", ".svg", ".tif"}
+
+
+BAD = {
+    "no atlas": (["--regions", "TH"], "TH need --atlas"),
+    "structure": (["--atlas", "ATLAS", "--regions", "SSp,XYZ"], "no structure 'XYZ'"),
+    "plane": (["--atlas", "ATLAS", "--plane", "3"], "not in plane 3 of the atlas"),
+    "twice": (["--atlas", "ATLAS", "--regions", "TH,TH"], "TH is given twice"),
+    "weights": (["--atlas", "ATLAS", "--low", "2"], "must be below"),
+    "atlas": (["--atlas", "nowhere"], "no atlas directory at nowhere"),
+    "full": (["--atlas", "ATLAS", "--out", "FULL"], "not empty.*--overwrite"),
+    "file": (["--atlas", "ATLAS", "--out", "FULL/keep.txt"], "is a file, not a folder"),
+    "region": (["--region-file", "FULL/keep.txt"], "keep.txt is no region file"),
+    "model": (["--atlas", "ATLAS", "--model", "missing.safetensors"], "no such checkpoint"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_ends_with_one_line(case, phantom_file, atlas_folder, pca_file, tmp_path, capsys):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "keep.txt").write_text("mine")
+    extra, message = BAD[case]
+    places = {"ATLAS": str(atlas_folder), "FULL": str(tmp_path / "full")}
+    for name, place in places.items():
+        extra = [argument.replace(name, place) for argument in extra]
+    out = [] if "--out" in extra else ["--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as stop:
+        run(str(phantom_file), "--model", str(pca_file), *out, *extra)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert error.count("\n") == 1
+    assert re.search(message, error)
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "full" / "keep.txt").read_text() == "mine"
+
+
+def test_a_population_that_does_not_know_its_place_needs_to_be_told(
+    phantom_file, atlas_folder, tmp_path
+):
+    population = Population.open(phantom_file)
+    np.save(tmp_path / "bare.npy", population.images[:])
+    fit_pca(PCAOptions(population=tmp_path / "bare.npy", out=tmp_path / "p.safetensors"))
+    common = {
+        "population": tmp_path / "bare.npy",
+        "model": [tmp_path / "p.safetensors"],
+        "atlas": atlas_folder,
+        "regions": ["TH"],
+        "resamples": 0,
+        "tolerance": 0.1,
+    }
+    with pytest.raises(ValueError, match="give --plane"):
+        interpret(InterpretOptions(out=tmp_path / "a", **common))
+    with pytest.raises(ValueError, match="give --pixel-size-um"):
+        interpret(InterpretOptions(out=tmp_path / "a", plane=2, **common))
+    size = population.description.pixel_size_um
+    interpret(InterpretOptions(out=tmp_path / "a", plane=2, pixel_size_um=size, **common))
+    assert (tmp_path / "a" / "record.json").is_file()
+
+
+def test_overwrite_keeps_what_is_not_its_own(phantom_file, atlas_folder, pca_file, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "impact.csv").write_text("old")
+    interpret(
+        InterpretOptions(
+            population=phantom_file, model=[pca_file], atlas=atlas_folder, out=tmp_path,
+            overwrite=True, resamples=0, tolerance=0.1, regions=["TH"],
+        )
+    )  # fmt: skip
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert len(pd.read_csv(tmp_path / "impact.csv")) == 4 * 3
+
+
+@pytest.mark.parametrize("module", ["training.interpret", "training.pca"])
+def test_help_waits_for_no_torch(module):
+    code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# PCA
+
+
+def test_pca_is_fitted_to_the_brains_that_fit_would_take(pca_file, run_folder, population):
+    pca, vae = load_checkpoint(pca_file), load_checkpoint(run_folder / "model.safetensors")
+    assert pca.header.training["held_out"] == vae.header.training["held_out"]
+    assert pca.header.preprocessing == vae.header.preprocessing
+    assert pca.header.plane == population.description.plane
+    held_out = set(pca.header.training["held_out"])
+    train = [i for i, name in enumerate(population.ids) if name not in held_out]
+    images = population.prepared(pca.header.preprocessing, train)
+    mean, _ = pca.encode(images)
+    assert_allclose(mean.mean(0), 0, atol=1e-4)
+    assert_allclose(pca.header.reference.code_std, mean.std(0), rtol=1e-4)
+    assert_allclose(pca.mean, images.mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"out": "x.pt"}, "ends in .safetensors"),
+        ({"latent_dim": 30}, "carry at most 18"),
+        ({"held_out": 0.99}, "at least 2 are needed"),
+        ({"population": "missing.zarr"}, "no such population"),
+    ],
+)
+def test_pca_refuses(phantom_file, tmp_path, options, message):
+    options = {"population": phantom_file, "out": "p.safetensors"} | options
+    options["out"] = tmp_path / options["out"]
+    with pytest.raises((ValueError, OSError), match=message):
+        fit_pca(PCAOptions(**options))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_pca_does_not_replace_a_file_unasked(phantom_file, tmp_path):
+    path = tmp_path / "p.safetensors"
+    path.write_text("mine")
+    with pytest.raises(FileExistsError, match="--overwrite"):
+        fit_pca(PCAOptions(population=phantom_file, out=path))
+    assert path.read_text() == "mine"
+    fit_pca(PCAOptions(population=phantom_file, out=path, overwrite=True))
+    assert load_checkpoint(path).latent_dim == 8

@@ -1,0 +1,110 @@
+"""The layers that a widget has made, without a window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_brainvae.widgets.layers.plugin_layers import Made, SideBySide, camera, canvas_grid
+from tests.listeners import callbacks
+
+
+@pytest.fixture
+def viewer():
+    viewer = ViewerModel()
+    viewer.add_image(np.random.default_rng(0).random((5, 8, 10)), name="sections", scale=(1, 2, 2))
+    return viewer
+
+
+@pytest.fixture
+def made(viewer):
+    return Made(viewer)
+
+
+def picture(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random((8, 10), dtype=np.float32)
+
+
+def show(made: Made, viewer: ViewerModel, seed: int = 1, part: str = "residual", **look) -> None:
+    made.show(part, picture(seed), viewer.layers["sections"], f"{part} {seed}", **look)
+
+
+def test_a_layer_is_made_once_and_its_look_is_the_users(made, viewer):
+    show(made, viewer, 1, contrast_limits=(0, 1), colormap="red")
+    layer = made["residual"]
+    layer.contrast_limits, layer.visible = (0, 0.5), False
+    told = []
+    layer.events.data.connect(told.append)
+    show(made, viewer, 2, contrast_limits=(0, 1), colormap="red")
+    assert made["residual"] is layer and layer.name == "residual 2"
+    assert np.array_equal(layer.data, picture(2))
+    assert told, "whoever looks at the layer, such as a histogram, is told"
+    assert tuple(layer.contrast_limits) == (0, 0.5) and not layer.visible
+    assert tuple(layer.scale) == (2, 2), "as the sections"
+
+
+def test_a_picture_of_before_stays_as_it_was(made, viewer):
+    show(made, viewer, 1)
+    before = made["residual"].data
+    show(made, viewer, 2)
+    assert np.array_equal(before, picture(1))
+
+
+def test_a_layer_that_the_user_removes_is_made_again(made, viewer):
+    show(made, viewer)
+    first = made["residual"]
+    viewer.layers.remove(first)
+    assert not made
+    show(made, viewer)
+    assert made["residual"] is not first and made["residual"] in viewer.layers
+
+
+def test_parts_are_removed_by_name_or_all(made, viewer):
+    for part in ("a", "b", "c"):
+        show(made, viewer, part=part)
+    made.remove("b")
+    made.remove("never made")
+    assert list(made) == ["a", "c"]
+    made.remove_all()
+    assert not made and [layer.name for layer in viewer.layers] == ["sections"]
+
+
+def test_new_layers_go_where_they_are_told_and_the_active_one_stays(made, viewer):
+    viewer.layers.selection.active = viewer.layers["sections"]
+    show(made, viewer, part="top")
+    show(made, viewer, part="between", position=1)
+    assert [layer.name for layer in viewer.layers] == ["sections", "between 1", "top 1"]
+    assert viewer.layers.selection.active is viewer.layers["sections"]
+
+
+def test_nothing_is_left_behind(viewer):
+    before = callbacks(viewer)
+    made = Made(viewer)
+    show(made, viewer)
+    made.remove_all()
+    made.release()
+    assert callbacks(viewer) == before
+
+
+def test_side_by_side_and_back(made, viewer):
+    for part in ("a", "b"):
+        show(made, viewer, part=part)
+    hidden = viewer.add_image(picture(3), visible=False)
+    grid, other = canvas_grid(viewer), viewer.layers["sections"]
+    grid.stride, before = 2, {layer: layer.visible for layer in viewer.layers}
+    camera(viewer).zoom = 6
+    beside = SideBySide(viewer)
+    beside.end()  # of nothing
+    for _ in range(2):
+        beside.show([*made.values()], (1, -1))
+    assert grid.enabled and grid.shape == (1, -1) and not other.visible
+    assert camera(viewer).zoom == 3, "each half shows as much as the whole canvas did"
+    assert all(layer.visible and layer.name_overlay.visible for layer in made.values())
+    viewer.layers.remove(made["b"])
+    camera(viewer).zoom *= 2
+    beside.end()
+    assert not grid.enabled and grid.stride == 2
+    assert camera(viewer).zoom == 12, "what the user zoomed stays"
+    assert not made["a"].name_overlay.visible
+    assert {layer: layer.visible for layer in before} == before and not hidden.visible

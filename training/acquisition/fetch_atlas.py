@@ -1,0 +1,98 @@
+"""The files of the Allen CCFv3, fetched once and verified, where allensdk would keep them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import nrrd
+from requests import RequestException
+
+from napari_brainvae.atlas.ontology import read_structures
+from napari_brainvae.io.atomic_files import replacing, write_text
+from napari_brainvae.io.errors import InputError
+from training.acquisition.allen_api import AllenService
+from training.acquisition.http import Connection, Damaged, reason
+from training.acquisition.volumes import CCF, Grid
+
+CHECKSUMS = "checksums.json"
+
+
+def fetch_atlas(
+    folder: Path, connection: Connection, service: AllenService, grid: Grid = CCF
+) -> None:
+    """Fetch what is missing or damaged of annotation, template and structure tree.
+
+    The Allen Institute publishes no checksums: a file is verified by the length that the server
+    states, the checksum inside the NRRD's gzip stream, and its shape; its SHA-256 is then noted,
+    and by that the next call knows that there is nothing to do.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be fetched or written.
+    """
+    check_volume = partial(_check_volume, grid=grid)
+    files: dict[str, tuple[Callable[[Path], None], Callable[[Path], object]]] = {
+        "structures.json": (service.download_structures, read_structures),
+        "annotation/ccf_2017/annotation_25.nrrd": (service.download_annotation, check_volume),
+        "average_template_25.nrrd": (service.download_template, check_volume),
+    }
+    noted_path = folder / CHECKSUMS
+    noted = json.loads(noted_path.read_text(encoding="utf-8")) if noted_path.exists() else {}
+    for name, (download, check) in files.items():
+        path = folder / name
+        if not _is_good(path, noted.get(name), check):
+            _fetch(path, download, check, connection)
+        noted[name] = _sha256(path)
+        write_text(noted_path, json.dumps(noted, indent=2))
+        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, verified")
+
+
+def _fetch(
+    path: Path,
+    download: Callable[[Path], None],
+    check: Callable[[Path], object],
+    connection: Connection,
+) -> None:
+    def attempt() -> None:
+        try:
+            download(beside)
+            check(beside)
+        except (nrrd.NRRDError, ValueError, KeyError, EOFError, zlib.error) as error:
+            beside.unlink(missing_ok=True)
+            raise Damaged(f"what arrived is not {path.name}: {error}") from error
+
+    with replacing(path) as beside:
+        try:
+            connection.persistently(attempt)
+        except (RequestException, Damaged) as error:
+            raise OSError(f"{path.name} could not be fetched: {reason(error)}") from error
+
+
+def _is_good(path: Path, sha256: str | None, check: Callable[[Path], object]) -> bool:
+    """Whether a file is the one noted, or, if none is noted, sound by itself."""
+    if not path.exists():
+        return False
+    if sha256 is not None:
+        return _sha256(path) == sha256
+    try:
+        check(path)
+    except (nrrd.NRRDError, ValueError, KeyError, EOFError, zlib.error):
+        return False
+    return True
+
+
+def _check_volume(path: Path, grid: Grid) -> None:
+    volume, _ = nrrd.read(str(path))
+    if volume.shape != (grid.ap, grid.dv, grid.ml):
+        raise InputError(f"its shape is {volume.shape}, not {(grid.ap, grid.dv, grid.ml)}")
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,1 @@
+"""What `training.evaluate` and `training.sweep` are made of."""

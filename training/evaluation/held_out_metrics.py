@@ -1,0 +1,291 @@
+"""What is measured of a model on held-out brains, with intervals over brains.
+
+A measure is either a mean over brains (an image's quality) or one number of the whole set (a
+distance of distributions). Both end as a `Measured`, which can be compared in pairs: models are
+held against the same brains, and their difference is known far better than either of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import zarr
+from skimage.filters import threshold_otsu
+
+from napari_brainvae.arrays import Images
+from napari_brainvae.data.population import Population
+from napari_brainvae.data.preprocessing import Preprocessing, crop_to
+from napari_brainvae.metrics.cw_ssim import cw_ssim
+from napari_brainvae.metrics.disentanglement import dci, mig, sap
+from napari_brainvae.metrics.image_quality import image_quality, pca_frechet_distance
+from napari_brainvae.metrics.latent_use import active_units, elbo
+from napari_brainvae.models.base import Model, kl_divergence
+from training.fitting.loop import FULL_SIZE
+
+Values = npt.NDArray[np.float64]
+
+AS_IT_IS = "as it is"
+CLEAN = "clean truth"
+ERROR, FRECHET = "squared error", "PCA-Frechet distance"
+STEERABLE, CENTRE = "CW-SSIM steerable, tissue", "CW-SSIM steerable, Gaussian"
+DTCWT = "CW-SSIM dtcwt, tissue"
+INSIDE, OUTSIDE = "squared error inside artifact", "squared error outside artifact"
+
+SQUARED_ERRORS = (ERROR, INSIDE, OUTSIDE)
+
+HIGHER_IS_BETTER = {
+    ERROR: False,
+    INSIDE: False,
+    OUTSIDE: False,
+    "PSNR, dB": True,
+    "SSIM": True,
+    STEERABLE: True,
+    CENTRE: True,
+    DTCWT: True,
+    FRECHET: False,
+}
+"""The measures by which one model is better than another; the rest describe it."""
+
+GROUPS = 20
+"""Groups of brains that are left out in turn for the interval of a whole set's number."""
+FEWEST = 8
+"""Brains below which nothing is said of the set as a whole."""
+FEWEST_RESAMPLED = 5
+"""Brains below which a bootstrap interval would be an illusion, and is left out."""
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Brains that no model was fitted on, as a model sees them, and what is known of them.
+
+    Attributes
+    ----------
+    sections
+        ``(n, H, W)`` prepared.
+    clean, mask
+        ``(n, H, W)`` the sections without artifact and noise, and where the artifact is; None if
+        the population does not know.
+    artifact
+        ``(n,)`` class of artifact.
+    factors
+        ``(n, F)`` planted causes.
+    """
+
+    sections: Images
+    clean: Images | None = None
+    mask: npt.NDArray[np.bool_] | None = None
+    artifact: npt.NDArray[Any] | None = None
+    factors: npt.NDArray[Any] | None = None
+
+    @classmethod
+    def read(
+        cls, path: Path, population: Population, preprocessing: Preprocessing, index: list[int]
+    ) -> HeldOut:
+        """Read some brains of the population at ``path``, and its truth if it holds one."""
+        sections = population.prepared(preprocessing, index)
+        store = zarr.open(path, mode="r") if path.suffix == ".zarr" else None
+        if not isinstance(store, zarr.Group) or "truth" not in store:
+            return cls(sections)
+        truth = store["truth"]
+        return cls(
+            sections,
+            preprocessing.apply(truth["clean"].oindex[index]),
+            np.asarray(crop_to(truth["artifact_mask"].oindex[index], sections.shape[1:]), bool),
+            truth["artifact"][:][index].astype(object),
+            truth["factors"][:][index],
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One measure of one model, with what its interval is made of.
+
+    Attributes
+    ----------
+    metric, kind
+        What was measured, and on which class of brains against what.
+    value
+        The measure.
+    replicates
+        The measure on other choices of the same brains; equal choices for all models.
+    count
+        Brains.
+    jackknife
+        Whether the choices leave out one group of brains each; else they are bootstrap resamples.
+    """
+
+    metric: str
+    kind: str
+    value: float
+    replicates: Values
+    count: int
+    jackknife: bool
+
+    def __sub__(self, other: Measured) -> Measured:
+        """Paired difference of the same measure of two models."""
+        assert (self.metric, self.kind) == (other.metric, other.kind)
+        return Measured(
+            self.metric,
+            self.kind,
+            self.value - other.value,
+            self.replicates - other.replicates,
+            self.count,
+            self.jackknife,
+        )
+
+    def interval(self) -> tuple[float, float]:
+        """95 %: bootstrap percentiles, or 1.96 jackknife standard errors; NaN for too few."""
+        if self.count < FEWEST_RESAMPLED:
+            return np.nan, np.nan
+        if not self.jackknife:
+            low, high = np.percentile(self.replicates, [2.5, 97.5])
+            return float(low), float(high)
+        groups = len(self.replicates)
+        variance = (groups - 1) / groups * np.square(self.replicates - self.replicates.mean()).sum()
+        reach = 1.96 * float(np.sqrt(variance))
+        return self.value - reach, self.value + reach
+
+
+def measure_model(
+    model: Model, held: HeldOut, *, resamples: int, seed: int, dtcwt_sections: int
+) -> list[Measured]:
+    """Everything that is measured of one model."""
+    mean, log_variance = model.encode(held.sections)
+    drawn = model.decode(mean)
+    each = image_values(held, drawn, seed, dtcwt_sections)
+    if model.header.kind == "vae":
+        each |= posterior_values(model, held.sections, drawn, mean, log_variance)
+    measured = []
+    for (metric, kind), values in each.items():
+        values = values[~np.isnan(values)]
+        rng = np.random.default_rng(seed)
+        chosen = rng.integers(len(values), size=(resamples, len(values)))
+        means = values[chosen].mean(axis=1)
+        measured.append(Measured(metric, kind, values.mean(), means, len(values), False))
+    for (metric, kind), statistic in set_statistics(held, drawn, mean).items():
+        count = len(mean)
+        order = np.random.default_rng(seed).permutation(count)
+        left_out = np.array_split(order, min(GROUPS, count))
+        without = [statistic(np.setdiff1d(order, group)) for group in left_out]
+        value = statistic(np.arange(count))
+        measured.append(Measured(metric, kind, value, np.array(without), count, True))
+    return measured
+
+
+def image_values(
+    held: HeldOut, drawn: Images, seed: int, dtcwt_sections: int
+) -> dict[tuple[str, str], Values]:
+    """Quality of each reconstruction by (metric, class), ``(n,)``, NaN for brains not in it."""
+    values: dict[tuple[str, str], Values] = {}
+    dtcwt = np.random.default_rng(seed).permutation(len(drawn))[:dtcwt_sections]
+    for metric, value in image_metrics(held.sections, drawn, dtcwt).items():
+        values[metric, AS_IT_IS] = value
+    if held.clean is None or held.artifact is None or held.mask is None:
+        return values
+    against_clean = image_metrics(held.clean, drawn, dtcwt)
+    square = np.square(held.clean - drawn, dtype=np.float64)
+    marked = held.mask.sum(axis=(1, 2))
+    with np.errstate(invalid="ignore"):
+        against_clean[INSIDE] = (square * held.mask).sum(axis=(1, 2)) / marked
+        against_clean[OUTSIDE] = (square * ~held.mask).mean(axis=(1, 2)) / (~held.mask).mean((1, 2))
+    against_clean[OUTSIDE][marked == 0] = np.nan
+    for metric, value in against_clean.items():
+        for kind in artifact_classes(held.artifact):
+            of_kind = np.where(held.artifact == kind, value, np.nan)
+            if not np.isnan(of_kind).all():
+                values[metric, f"{CLEAN}, {kind}"] = of_kind
+    return values
+
+
+def artifact_classes(artifact: npt.NDArray[Any]) -> list[str]:
+    """The classes that there are, 'none' first."""
+    return sorted(set(artifact.tolist()), key=lambda kind: (kind != "none", kind))
+
+
+def image_metrics(real: Images, drawn: Images, dtcwt: npt.NDArray[np.intp]) -> dict[str, Values]:
+    """Each pair's quality, by metric; DTCWT at the given positions alone, because it is slow."""
+    quality = image_quality(real, drawn)
+    tissue = tissue_weights(real)
+    values = {
+        ERROR: quality["mse"],
+        "PSNR, dB": quality["psnr"],
+        "SSIM": quality["ssim"],
+        STEERABLE: np.asarray(cw_ssim(real, drawn, weights=tissue)),
+        CENTRE: np.asarray(cw_ssim(real, drawn)),
+    }
+    if len(dtcwt):
+        values[DTCWT] = np.full(len(real), np.nan)
+        values[DTCWT][dtcwt] = cw_ssim(
+            real[dtcwt],
+            drawn[dtcwt],
+            transform="dtcwt",
+            level=dtcwt_scales(real.shape[1:]),
+            weights=tissue,
+        )
+    return values
+
+
+def tissue_weights(sections: Images) -> npt.NDArray[np.float64]:
+    """1 in the tissue of the mean section, 0 outside, ``(H, W)``: where CW-SSIM looks."""
+    mean = sections.mean(axis=0)
+    return np.asarray(mean > 0.5 * threshold_otsu(mean), dtype=np.float64)
+
+
+def dtcwt_scales(shape: tuple[int, ...]) -> int:
+    """Scales 1 to 4 of the dual-tree transform, or as many as sections of this size have."""
+    return max(level for level in range(1, 5) if min(shape) > 6 * 2**level)
+
+
+def posterior_values(
+    model: Model, sections: Images, drawn: Images, mean: Images, log_variance: Images
+) -> dict[tuple[str, str], Values]:
+    """KL divergence per factor and evidence lower bound of each brain."""
+    kl = kl_divergence(mean, log_variance)
+    values = {(f"KL factor {i + 1}, nats", AS_IT_IS): kl[:, i] for i in range(kl.shape[1])}
+    options = model.header.training.get("options", {})
+    if options.get("loss") == "gaussian" and options.get("beta", 0) > 0:
+        # Recipe fast weighs the error up to the size that the paper's beta was chosen at.
+        fast = options.get("recipe") == "fast"
+        weight = FULL_SIZE / sections[0].size if fast else 1.0
+        bound = elbo(sections, drawn, mean, log_variance, options["beta"] / weight)
+        values["ELBO, nats", AS_IT_IS] = bound
+    return values
+
+
+def set_statistics(
+    held: HeldOut, drawn: Images, mean: Images
+) -> dict[tuple[str, str], Callable[[npt.NDArray[np.intp]], float]]:
+    """What is a number of the whole set, as functions of the positions that are in it."""
+    if len(drawn) < FEWEST:
+        return {}
+    sections, clean, factors = held.sections, held.clean, held.factors
+    statistics: dict[tuple[str, str], Callable[[Any], float]] = {
+        (FRECHET, AS_IT_IS): lambda i: pca_frechet_distance(sections[i], drawn[i])
+    }
+    if clean is not None:
+        statistics[FRECHET, CLEAN] = lambda i: pca_frechet_distance(clean[i], drawn[i])
+    if not np.ptp(mean, axis=0).any():  # the mean section has no code
+        return statistics
+    statistics["active units", AS_IT_IS] = lambda i: active_units(mean[i])
+    if factors is not None:
+        statistics |= {
+            ("MIG", "planted factors"): lambda i: mig(mean[i], factors[i]),
+            ("SAP", "planted factors"): lambda i: sap(mean[i], factors[i]),
+        }
+        statistics |= {
+            ("DCI disentanglement", "planted factors"): lambda i: (
+                dci(mean[i], factors[i]).disentanglement
+            ),
+            ("DCI completeness", "planted factors"): lambda i: (
+                dci(mean[i], factors[i]).completeness
+            ),
+            ("DCI informativeness", "planted factors"): lambda i: (
+                dci(mean[i], factors[i]).informativeness
+            ),
+        }
+    return statistics

@@ -1,0 +1,225 @@
+"""The training loop: everything at a step follows from the seed and the step's number.
+
+So a run that was killed continues exactly where it stood, with only weights and the optimiser's
+moments to restore, and several processes agree on every batch without talking.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from napari_brainvae.models.network import Network
+from napari_brainvae.models.objective import kl_per_factor, reconstruction_loss
+from training.fitting.sections import Sections, to_device
+
+FULL_SIZE = 320 * 448
+"""Pixels of the paper's sections, at which its beta was chosen."""
+
+CHUNK_PIXELS = 2 * FULL_SIZE
+"""Pixels, about, whose gradients a CPU computes at a time: two sections of full size."""
+
+WARM_UP = 3
+"""Steps before one is recorded."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one run does; see `training.fit.FitOptions` for the meaning of the options."""
+
+    beta: float
+    loss: Literal["gaussian", "bernoulli"]
+    batch_size: int
+    learning_rate: float
+    steps: int
+    seed: int
+    schedule: Literal["constant", "cosine"]
+    pixel_weight: float
+    """Weight of the reconstruction term, 1 in the paper."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """What a step tells: losses as tensors, so that a GPU need not be waited for."""
+
+    step: int
+    reconstruction: Tensor
+    """Loss summed over pixels, averaged over the batch."""
+    kl: Tensor
+    """``(L,)`` KL divergence per factor, nats."""
+
+
+def training_steps(
+    fabric: Any,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    sections: Sections,
+    plan: Plan,
+    start: int = 0,
+    *,
+    corrupt: Callable[[Tensor, list[int]], Tensor] | None = None,
+    capture: bool = False,
+) -> Iterator[Logged]:
+    """Optimise equation 2 of the paper from step ``start`` to the plan's last.
+
+    Parameters
+    ----------
+    fabric
+        A launched `lightning_fabric.Fabric`.
+    network, optimizer
+        As `fabric.setup` gave them.
+    sections
+        What to fit.
+    plan
+        What to do.
+    start
+        Steps already done.
+    corrupt
+        Makes of a step's sections ``(n, 1, H, W)`` the inputs to encode; the sections as they
+        are stay the target. Told how many sections the run had seen before each of them, from
+        which all that it does must follow.
+    capture
+        Record the step as a CUDA graph and replay it; wants an optimiser that is ``capturable``.
+
+    Yields
+    ------
+    Logged
+        After every step.
+    """
+    mine = slice(fabric.global_rank, None, fabric.world_size)
+    size = min(plan.batch_size, len(sections))
+    order = (batch[mine] for batch in batch_order(plan, len(sections), start))
+    take: Callable[..., Tensor] = partial(take_step, fabric, network, optimizer, plan)
+    if capture:
+        take = Captured(take)
+        for group in optimizer.param_groups:
+            group["lr"] = torch.zeros((), device=fabric.device)  # which a replay reads again
+    for step, targets in enumerate(sections.batches(order), start):
+        for group in optimizer.param_groups:
+            if capture:
+                group["lr"].fill_(learning_rate(plan, step))
+            else:
+                group["lr"] = learning_rate(plan, step)
+        # Every process draws the whole batch's noise and keeps its own rows.
+        noise = to_device(batch_noise(plan, size, network.latent_dim, step)[mine], targets.device)
+        seen = range(step * size, (step + 1) * size)[mine]
+        inputs = targets if corrupt is None else corrupt(targets, list(seen))
+        losses = take(inputs, targets, noise)
+        if fabric.world_size > 1:
+            losses = fabric.all_reduce(losses, reduce_op="mean")
+        yield Logged(step + 1, losses[0], losses[1:])
+
+
+def take_step(
+    fabric: Any,
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    plan: Plan,
+    inputs: Tensor,
+    targets: Tensor,
+    noise: Tensor,
+) -> Tensor:
+    """Change the weights by one step.
+
+    Returns
+    -------
+    torch.Tensor
+        ``(1 + L,)``: reconstruction loss and KL divergence per factor, averaged over the batch.
+    """
+    optimizer.zero_grad(set_to_none=True)
+    count = len(targets)
+    # On a CPU a few sections at a time, whose activations stay in its cache.
+    pixels = targets[0].numel()
+    chunk = max(1, CHUNK_PIXELS // pixels) if targets.device.type == "cpu" else count
+    total = torch.zeros(1 + noise.shape[1], device=targets.device)
+    for at in range(0, count, chunk):
+        part = slice(at, at + chunk)
+        share = len(targets[part]) / count
+        # Processes exchange gradients once, with the last chunk.
+        with fabric.no_backward_sync(network, enabled=at + chunk < count):
+            logits, mean, log_variance = network(inputs[part], noise[part])
+            reconstruction = reconstruction_loss(logits.float(), targets[part], plan.loss)
+            kl = kl_per_factor(mean.float(), log_variance.float())
+            objective = plan.pixel_weight * reconstruction + plan.beta * kl.sum()
+            fabric.backward(share * objective)
+        total += share * torch.cat([reconstruction.detach()[None], kl.detach()])
+    optimizer.step()
+    return total
+
+
+class Captured:
+    """A step recorded once as a CUDA graph and then replayed, with no Python between kernels.
+
+    The first few calls run as they are: recording wants every buffer to have been made.
+    """
+
+    def __init__(self, step: Callable[..., Tensor]) -> None:
+        self.step, self.calls = step, 0
+        self.graph = torch.cuda.CUDAGraph()
+        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        self.inputs: list[Tensor] = []
+        self.result = torch.empty(0)
+
+    def __call__(self, *tensors: Tensor) -> Tensor:
+        """Take the step with these tensors, whose shapes never change."""
+        self.calls += 1
+        if self.calls <= WARM_UP:
+            self.stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(self.stream):
+                result = self.step(*tensors)
+            torch.cuda.current_stream().wait_stream(self.stream)
+            return result
+        if not self.inputs:
+            self.inputs = [tensor.clone() for tensor in tensors]
+            # The loader's own thread may pin memory meanwhile, which spoils nothing here.
+            with torch.cuda.graph(
+                self.graph, stream=self.stream, capture_error_mode="thread_local"
+            ):
+                self.result = self.step(*self.inputs)
+        for held, tensor in zip(self.inputs, tensors, strict=True):
+            held.copy_(tensor)
+        self.graph.replay()
+        return self.result.clone()
+
+
+def learning_rate(plan: Plan, step: int) -> float:
+    """Learning rate of a step: constant, or a short rise and a cosine to zero."""
+    if plan.schedule == "constant":
+        return plan.learning_rate
+    rise = max(1, min(100, plan.steps // 10))
+    if step < rise:
+        return plan.learning_rate * (step + 1) / rise
+    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / (plan.steps - rise)))
+
+
+def batch_order(plan: Plan, count: int, start: int = 0) -> Iterator[Tensor]:
+    """Positions ``(n,)`` of each batch from step ``start`` on.
+
+    Each epoch has a new order, and its incomplete last batch is dropped.
+    """
+    size = min(plan.batch_size, count)
+    per_epoch = count // size
+    order = None
+    for step in range(start, plan.steps):
+        epoch, place = divmod(step, per_epoch)
+        if order is None or place == 0:
+            order = torch.randperm(count, generator=_random(plan.seed, epoch, 0))
+        yield order[place * size : (place + 1) * size]
+
+
+def batch_noise(plan: Plan, size: int, latent_dim: int, step: int) -> Tensor:
+    """Noise of a step's posterior samples, ``(size, L)`` from N(0, 1)."""
+    return torch.randn(size, latent_dim, generator=_random(plan.seed, step, 1))
+
+
+def _random(seed: int, index: int, stream: int) -> torch.Generator:
+    """Give a generator of its own to each (seed, index, stream)."""
+    key = hashlib.blake2b(f"{seed} {index} {stream}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(key, "little", signed=True))

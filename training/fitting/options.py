@@ -1,0 +1,90 @@
+"""Everything that a fit can be told: the flags of ``training.fit``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from pydantic_settings import CliPositionalArg
+
+BATCH_SIZE = {"paper": 64, "fast": 32}
+
+
+PAPER_STEPS = 10_000
+
+
+FAST_EPOCHS = 20
+"""Passes of recipe fast over the training sections; more overfit (measured on 160 to 1,000)."""
+
+
+class FitOptions(BaseModel):
+    """Fit a beta-VAE to a population of registered sections.
+
+    Writes model.safetensors (the last step), record.json, history.csv and state/ to the run
+    folder. Stop it with Ctrl-C or kill it at any time and go on with --resume.
+    """
+
+    population: CliPositionalArg[Path] = Field(
+        description="Sections of many brains: .zarr, .npz (array 'images'), .npy or a TIFF stack."
+    )
+    out: Path = Field(description="Folder of the run; new, or an interrupted run with --resume.")
+    recipe: Literal["paper", "fast"] = Field(
+        "fast",
+        description="'paper' to the letter; 'fast': few steps, in which it learns what PCA leaves.",
+    )
+    latent_dim: int = Field(8, ge=1, le=512, description="Number of latent factors L.")
+    beta: float = Field(3.0, ge=0, description="Weight of the KL divergence.")
+    loss: Literal["gaussian", "bernoulli"] = Field(
+        "gaussian", description="Squared error or cross entropy, summed over pixels."
+    )
+    batch_size: int | None = Field(
+        None, ge=1, description="Sections a step; 64 in recipe paper, 32 in fast."
+    )
+    learning_rate: float = Field(2e-4, gt=0, description="Adam's; its peak in recipe fast.")
+    steps: int | None = Field(
+        None,
+        ge=1,
+        description="Training steps; 10000 in recipe paper, 20 passes over the sections in fast.",
+    )
+    augment: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="Share of the inputs spoilt with synthetic leakage, missing tissue or grid; "
+        "the section as it came stays the target.",
+    )
+    held_out: float = Field(
+        0.2, ge=0, lt=1, description="Share of the brains kept out of the fit, chosen by the seed."
+    )
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
+    devices: int = Field(1, ge=1, description="How many of them, data-parallel.")
+    precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description="bf16 where the hardware is fast at it, else 32."
+    )
+    resident_gb: float = Field(
+        4.0,
+        ge=0,
+        description="Memory, GB, that the training sections may take on the device; more of them "
+        "are read from the file as they are needed.",
+    )
+    readers: int | None = Field(
+        None,
+        ge=0,
+        description="Processes that read ahead then; 8 for a GPU, none for a CPU by default.",
+    )
+    capture: bool = Field(
+        False, description="Record the step as a CUDA graph and replay it; on one GPU."
+    )
+    seed: int = Field(0, ge=0, description="Of the split, the start, the batches and the noise.")
+    threads: int | None = Field(None, ge=1, description="CPU threads; torch's choice by default.")
+    log_every: int = Field(10, ge=1, description="Steps from one row of history.csv to the next.")
+    checkpoint_every: int = Field(250, ge=1, description="Steps from one saved state to the next.")
+    resume: bool = Field(False, description="Go on with the interrupted run in the run folder.")
+
+    def resolved(self, sections: int) -> FitOptions:
+        """Fill in what was left to the recipe, for a number of training sections."""
+        batch_size = self.batch_size or BATCH_SIZE[self.recipe]
+        epochs = FAST_EPOCHS * max(1, sections // batch_size)
+        steps = self.steps or (PAPER_STEPS if self.recipe == "paper" else epochs)
+        return self.model_copy(update={"batch_size": batch_size, "steps": steps})
