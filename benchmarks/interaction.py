@@ -36,7 +36,7 @@ from napari_brainvae.denoising.reconstruction import reconstruct_section
 from napari_brainvae.factors.projective_field import traverse
 from napari_brainvae.factors.receptive_field import Probe, perturb, region_weights
 from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
-from napari_brainvae.models.encoding_cache import Remembering, encode_ahead
+from napari_brainvae.models.encoding_cache import EncodingCache, encode_ahead
 from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
@@ -82,7 +82,7 @@ def compute(folder: Path, anatomy: Section, turns: int) -> None:
 
     for turn in range(len(regions)):
         assert np.allclose(move_weight(turn).shift, move_weight_plainly(turn)[1], atol=1e-4)
-    remembering = Remembering(model)
+    remembering = EncodingCache(model)
     for _ in encode_ahead(remembering, population, 0):
         pass
     times = in_turns(

@@ -61,9 +61,7 @@ def main(
         _stop(INTERRUPTED, "interrupted")
     except Exception:
         traceback.print_exc()
-        _stop(
-            BUG, f"this is a bug of {program}, not of yours: please report it with the lines above"
-        )
+        _stop(BUG, f"a bug of {program}, not yours: please report it with the lines above")
 
 
 def parse(schema: type[Options], program: str, arguments: Sequence[str] | None = None) -> Options:

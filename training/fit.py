@@ -23,9 +23,9 @@ def fit(options: FitOptions) -> None:
     """
     from napari_brainvae.data.population import Population
     from training.fitting.job import run_training, split
-    from training.fitting.run_folder import RunDirectory
+    from training.fitting.run_folder import RunFolder
 
-    directory = RunDirectory(options.out)
+    directory = RunFolder(options.out)
     directory.check(resume=options.resume)
     population = Population.open(options.population)
     train, _ = split(population, options.held_out, options.seed)

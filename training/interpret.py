@@ -124,7 +124,7 @@ def interpret(options: InterpretOptions) -> None:
         For bad input, before anything is written.
     """
     from napari_brainvae.data.population import Population
-    from napari_brainvae.denoising.brain_table import factors_of, survey
+    from napari_brainvae.denoising.brain_table import brain_table, factors_of
     from napari_brainvae.factors.impact import impact_matrix, usable_sections
     from napari_brainvae.factors.projective_field import projective_field
     from napari_brainvae.models.checkpoint import load_checkpoint
@@ -157,7 +157,7 @@ def interpret(options: InterpretOptions) -> None:
     with _bar("projective fields") as progress:
         maps = projective_field(model, tolerance=options.tolerance, progress=progress)
     with _bar("brains") as progress:
-        brains = survey(model, population, progress=progress)
+        brains = brain_table(model, population, progress=progress)
     associations = associate(factors_of(brains).iloc[sections], covariates)
 
     about = describe_all(options, population, models, place, sections)
@@ -282,7 +282,7 @@ class Findings:
     maps
         ``(L, 3, H, W)`` projective fields of the first model.
     brains
-        What `survey` says by the first model.
+        What `brain_table` says by the first model.
     associations
         What `associate` says of its factors; may have no rows.
     place, regions

@@ -189,7 +189,7 @@ UNEVEN = {"space directions": np.diag([10, 9, 9])}
 
 
 @pytest.mark.parametrize(
-    "spoil, error, message",
+    "corrupt, error, message",
     [
         (lambda d: (d / "structures.json").unlink(), OSError, "no structures.json"),
         (lambda d: (d / ANNOTATION).unlink(), OSError, "no annotation_<resolution>.nrrd"),
@@ -218,8 +218,8 @@ UNEVEN = {"space directions": np.diag([10, 9, 9])}
         ),
     ],
 )
-def test_broken_directories(directory: Path, spoil, error, message: str) -> None:
-    spoil(directory)
+def test_broken_directories(directory: Path, corrupt, error, message: str) -> None:
+    corrupt(directory)
     with pytest.raises(error, match=message):
         Atlas.open(directory)
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_brainvae.data.augmentation import corrupted, tissue_of
+from napari_brainvae.data.augmentation import corrupt_by_chance, tissue_of
 from napari_brainvae.data.preprocessing import Preprocessing
 from training.fit import fit
 from training.fitting.job import corruption, make_plan, split
@@ -26,35 +26,38 @@ def clean(population, preprocessing):
 def test_a_share_of_sections_is_spoilt(clean, preprocessing):
     section = clean[0]
 
-    def spoilt(share):
+    def corrupted(share):
         rng = np.random.default_rng(1)
-        return [corrupted(section, share, preprocessing, rng) is not section for _ in range(300)]
+        return [
+            corrupt_by_chance(section, share, preprocessing, rng) is not section for _ in range(300)
+        ]
 
-    assert not any(spoilt(0))
-    assert all(spoilt(1))
+    assert not any(corrupted(0))
+    assert all(corrupted(1))
     # Binomial with n = 300: five standard deviations to either side.
-    assert abs(np.mean(spoilt(0.6)) - 0.6) < 5 * np.sqrt(0.24 / 300)
+    assert abs(np.mean(corrupted(0.6)) - 0.6) < 5 * np.sqrt(0.24 / 300)
 
 
 def test_what_comes_out_is_as_prepared_as_what_went_in(clean, preprocessing, rng):
     for section in clean:
         before = section.copy()
-        spoilt = corrupted(section, 1, preprocessing, rng)
+        corrupted = corrupt_by_chance(section, 1, preprocessing, rng)
         np.testing.assert_array_equal(section, before)
-        assert spoilt.shape == section.shape
-        assert spoilt.dtype == np.float32
-        assert spoilt.min() >= 0
-        assert spoilt.max() <= 1
-        assert not np.array_equal(spoilt, section)
+        assert corrupted.shape == section.shape
+        assert corrupted.dtype == np.float32
+        assert corrupted.min() >= 0
+        assert corrupted.max() <= 1
+        assert not np.array_equal(corrupted, section)
         # Matched again: the mean is that of every section, less what was clipped.
-        assert spoilt.mean() <= 1 / preprocessing.clip + 1e-6
-        if spoilt.max() < 1:
-            assert spoilt.mean() == pytest.approx(1 / preprocessing.clip, rel=1e-5)
+        assert corrupted.mean() <= 1 / preprocessing.clip + 1e-6
+        if corrupted.max() < 1:
+            assert corrupted.mean() == pytest.approx(1 / preprocessing.clip, rel=1e-5)
 
 
 def test_equal_seeds_spoil_alike(clean, preprocessing):
     a, b, c = (
-        corrupted(clean[0], 1, preprocessing, np.random.default_rng(seed)) for seed in (3, 3, 4)
+        corrupt_by_chance(clean[0], 1, preprocessing, np.random.default_rng(seed))
+        for seed in (3, 3, 4)
     )
     np.testing.assert_array_equal(a, b)
     assert not np.array_equal(a, c)
@@ -109,10 +112,10 @@ def test_inputs_are_spoilt_and_targets_are_not(phantom_file, population, tmp_pat
 
 
 def test_an_interrupted_augmented_run_goes_on_to_the_same_bits(phantom_file, tmp_path, monkeypatch):
-    from training.fitting.run_folder import RunDirectory
+    from training.fitting.run_folder import RunFolder
 
     fit(options(phantom_file, tmp_path / "whole"))
-    save = RunDirectory.save_state
+    save = RunFolder.save_state
 
     def pull_the_plug(directory, state):
         save(directory, state)
@@ -120,7 +123,7 @@ def test_an_interrupted_augmented_run_goes_on_to_the_same_bits(phantom_file, tmp
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunDirectory, "save_state", pull_the_plug)
+        patch.setattr(RunFolder, "save_state", pull_the_plug)
         fit(options(phantom_file, tmp_path / "cut", checkpoint_every=3))
     fit(options(phantom_file, tmp_path / "cut", checkpoint_every=3, resume=True))
     whole, cut = (
@@ -144,9 +147,9 @@ def test_a_run_killed_after_its_last_step_is_completed(phantom_file, tmp_path, m
     """Between the last saved state and the record that says so."""
     import json
 
-    from training.fitting.run_folder import RunDirectory
+    from training.fitting.run_folder import RunFolder
 
-    write = RunDirectory.write_record
+    write = RunFolder.write_record
 
     def pull_the_plug(directory, record):
         if record["status"] == "complete":
@@ -154,7 +157,7 @@ def test_a_run_killed_after_its_last_step_is_completed(phantom_file, tmp_path, m
         write(directory, record)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(RunDirectory, "write_record", pull_the_plug)
+        patch.setattr(RunFolder, "write_record", pull_the_plug)
         fit(options(phantom_file, tmp_path / "run"))
     fit(options(phantom_file, tmp_path / "run", resume=True))
     record = json.loads((tmp_path / "run" / "record.json").read_text())

@@ -64,7 +64,7 @@ def test_numbers_of_any_width_mean_the_same(dtype):
 good = np.random.default_rng(1).uniform(1, 2, (2, 8, 8))
 
 
-def spoilt(value):
+def corrupted(value):
     images = good.copy()
     images[1, 2, 3] = value
     return images
@@ -76,9 +76,9 @@ def spoilt(value):
         (np.empty((0, 8, 8)), "no sections"),
         (good[0], r"must have shape \(N, H, W\)"),
         (np.ones((2, 8, 8, 3)), "colour"),
-        (spoilt(np.nan), "section 'b' hold.* NaN"),
-        (spoilt(np.inf), "section 'b' hold.* NaN or infinite"),
-        (spoilt(-1), "section 'b' hold.* negative"),
+        (corrupted(np.nan), "section 'b' hold.* NaN"),
+        (corrupted(np.inf), "section 'b' hold.* NaN or infinite"),
+        (corrupted(-1), "section 'b' hold.* negative"),
         (np.stack([good[0], np.full((8, 8), 7.0)]), "section 'b' .*constant"),
         (np.array([[["x"]], [["y"]]]), "real numbers"),
         (good + 1j, "real numbers"),

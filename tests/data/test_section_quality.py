@@ -1,4 +1,4 @@
-"""The three signs of a spoilt section, on real sections and with planted truths."""
+"""The three signs of a corrupted section, on real sections and with planted truths."""
 
 from __future__ import annotations
 
@@ -126,9 +126,9 @@ def test_a_stronger_grid_measures_more(section, period):
 
 
 def test_units_do_not_matter_and_sections_do_not_touch_each_other(section):
-    spoilt = band(section, 30, 0, 20)
-    together = measure_quality(np.stack([section, spoilt, 500 * section]))
-    alone = pd.concat([measure_quality(s[None]) for s in (section, spoilt)], ignore_index=True)
+    corrupted = band(section, 30, 0, 20)
+    together = measure_quality(np.stack([section, corrupted, 500 * section]))
+    alone = pd.concat([measure_quality(s[None]) for s in (section, corrupted)], ignore_index=True)
     pd.testing.assert_frame_equal(together.iloc[:2], alone)
     np.testing.assert_allclose(
         together.iloc[2, :3].astype(float), together.iloc[0, :3].astype(float), rtol=1e-4, atol=1e-6

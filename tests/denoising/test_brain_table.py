@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from napari_brainvae.data.population import Population
-from napari_brainvae.denoising.brain_table import survey
+from napari_brainvae.denoising.brain_table import brain_table
 from napari_brainvae.denoising.reconstruction import reconstruct_section
 from napari_brainvae.io.progress import Stopped
 from napari_brainvae.models.base import Reference
@@ -20,7 +20,7 @@ def model(run_folder):
 
 
 def test_each_row_is_what_the_brain_itself_says(model, population):
-    table = survey(model, population)
+    table = brain_table(model, population)
     assert table.index.tolist() == population.ids
     for index in (0, 7, 16, 23):
         row, look = table.iloc[index], reconstruct_section(model, population, index)
@@ -29,7 +29,7 @@ def test_each_row_is_what_the_brain_itself_says(model, population):
         np.testing.assert_allclose(
             row[["F1", "F2", "F3", "F4"]].astype(float), look.mean, atol=1e-5
         )
-        assert row["unusual"] == look.unusual
+        assert row["unusual"] == look.outlier
     assert (table["problem"] == "").all()
     assert table["unusual"].dtype == bool
     assert (table["unusual"] == (table["deviation"] > 4)).all()
@@ -41,29 +41,29 @@ def test_deviation_is_the_larger_of_two_in_spreads():
     spread = 3 * 1.4826
     deviation = reference.deviation([5, 5 + spread, 5, 5 - spread], [10, 10, 16, 8])
     np.testing.assert_allclose(deviation, [0, 1, 3, -1])
-    assert reference.unusual(5, 18.1)
-    assert not reference.unusual(5, 17.9)
+    assert reference.is_outlier(5, 18.1)
+    assert not reference.is_outlier(5, 17.9)
 
 
 @pytest.mark.parametrize("spread", [0.0, 1e-300])
 def test_brains_that_are_all_alike_leave_no_spread_to_divide_by(spread):
     reference = Reference.measure(np.ones(5), np.zeros((5, 2)), np.zeros((5, 2)))
     reference.error_spread = spread
-    assert reference.unusual([1.0, 1.1], [0.0, 0.0]).tolist() == [False, True]
+    assert reference.is_outlier([1.0, 1.1], [0.0, 0.0]).tolist() == [False, True]
     assert np.isfinite(reference.deviation([1.0, 1.1], [0.0, 0.0])).all()
 
 
 def test_without_a_reference_nothing_is_called_unusual(model, population):
     model.header.reference = None
     columns = ["squared_error", "kl_divergence", "F1", "F2", "F3", "F4", "problem"]
-    assert list(survey(model, population)) == columns
+    assert list(brain_table(model, population)) == columns
 
 
 def test_brains_that_cannot_be_used_are_in_the_list_with_the_reason(model, population):
     images = population.sections()
-    expected = survey(model, Population(images.copy(), population.ids))
+    expected = brain_table(model, Population(images.copy(), population.ids))
     images[3], images[20, 5, 5] = 7, np.nan
-    table = survey(model, Population(images, population.ids))
+    table = brain_table(model, Population(images, population.ids))
     assert f"'{population.ids[3]}' holds one constant value" in table["problem"].iloc[3]
     assert "NaN" in table["problem"].iloc[20]
     assert table.drop(columns=["problem", "unusual"]).iloc[[3, 20]].isna().all(axis=None)
@@ -74,8 +74,8 @@ def test_brains_that_cannot_be_used_are_in_the_list_with_the_reason(model, popul
 
 def test_when_nothing_can_be_used_or_fits_it_says_so(model, population):
     with pytest.raises(ValueError, match="no section can be used: section '0000' holds one"):
-        survey(model, Population(np.ones((20, 64, 80))))
+        brain_table(model, Population(np.ones((20, 64, 80))))
     with pytest.raises(ValueError, match="do not fit a model for 64 x 80 px"):
-        survey(model, Population(np.ones((2, 128, 80))))
+        brain_table(model, Population(np.ones((2, 128, 80))))
     with pytest.raises(Stopped):
-        survey(model, population, progress=lambda done, total: done < 16)
+        brain_table(model, population, progress=lambda done, total: done < 16)

@@ -46,10 +46,10 @@ def test_a_section_is_what_a_population_prepares(model, population):
 
 
 def test_robust_inference_marks_and_repairs(model, population):
-    spoilt = population.subset([0])
-    spoilt.images[0, 25:37, 32:44] *= 3
-    look = reconstruct_section(model, spoilt, 0, robust=True)
-    plain = reconstruct_section(model, spoilt, 0)
+    corrupted = population.subset([0])
+    corrupted.images[0, 25:37, 32:44] *= 3
+    look = reconstruct_section(model, corrupted, 0, robust=True)
+    plain = reconstruct_section(model, corrupted, 0)
     assert plain.artifact is None
     assert plain.repaired is None
     assert look.artifact[26:36, 33:43].all()
@@ -61,13 +61,13 @@ def test_robust_inference_marks_and_repairs(model, population):
 
 def test_a_brain_far_from_the_population_is_unusual(model, population):
     assert model.header.reference is not None
-    usual = [reconstruct_section(model, population, i).unusual for i in range(24)]
+    usual = [reconstruct_section(model, population, i).outlier for i in range(24)]
     assert sum(map(bool, usual)) < 12
-    spoilt = population.subset([0])
-    spoilt.images[0, :30] = 0
-    assert reconstruct_section(model, spoilt, 0).unusual
+    corrupted = population.subset([0])
+    corrupted.images[0, :30] = 0
+    assert reconstruct_section(model, corrupted, 0).outlier
     model.header.reference = None
-    assert reconstruct_section(model, spoilt, 0).unusual is None
+    assert reconstruct_section(model, corrupted, 0).outlier is None
 
 
 def test_four_spreads_above_the_median_is_unusual():
@@ -75,7 +75,7 @@ def test_four_spreads_above_the_median_is_unusual():
     assert reference.error_median == 5
     assert np.isclose(reference.error_spread, 3 * 1.4826)
     limit = 5 + 4 * 3 * 1.4826
-    assert reference.unusual([limit - 0.1, limit + 0.1], [0, 0]).tolist() == [False, True]
+    assert reference.is_outlier([limit - 0.1, limit + 0.1], [0, 0]).tolist() == [False, True]
 
 
 def test_zarr_export_is_a_population_that_is_not_preprocessed_again(model, population, tmp_path):

@@ -47,15 +47,15 @@ def test_a_section_that_the_model_explains_is_left_alone(model, truth, codes):
 @pytest.mark.parametrize("value", [0.0, 1.0])
 @pytest.mark.parametrize("noise", [0.0, 0.01])
 def test_a_planted_artifact_is_marked_and_repaired(model, truth, codes, value, noise, rng):
-    spoilt = truth + noise * rng.normal(size=truth.shape).astype(np.float32)
-    spoilt[:, *SPOT] = value
-    spoilt = np.clip(spoilt, 0, 1)
-    repair = robust_inference(model, spoilt)
+    corrupted = truth + noise * rng.normal(size=truth.shape).astype(np.float32)
+    corrupted[:, *SPOT] = value
+    corrupted = np.clip(corrupted, 0, 1)
+    repair = robust_inference(model, corrupted)
     planted = np.zeros(SHAPE, dtype=bool)
     planted[SPOT] = True
     assert repair.artifact[:, planted].all()
     assert repair.artifact[:, ~planted].mean() < 0.05
-    plain = np.abs(model.encode(spoilt)[0] - codes).max()
+    plain = np.abs(model.encode(corrupted)[0] - codes).max()
     # A code is a sum over all pixels with unit weights: its error has the noise's deviation.
     assert np.abs(repair.mean - codes).max() < min(0.1 * plain, 6 * noise + 0.02)
     np.testing.assert_allclose(repair.repaired, truth, atol=6 * noise + 0.01)
@@ -64,11 +64,11 @@ def test_a_planted_artifact_is_marked_and_repaired(model, truth, codes, value, n
 
 def test_at_the_end_stands_the_best_fit_to_the_other_pixels(model, truth, patterns, rng):
     """Expectation maximisation: least squares over what is not marked, section by section."""
-    spoilt = truth + 0.01 * rng.normal(size=truth.shape).astype(np.float32)
-    spoilt[:, *SPOT] = 1
-    repair = robust_inference(model, spoilt)
+    corrupted = truth + 0.01 * rng.normal(size=truth.shape).astype(np.float32)
+    corrupted[:, *SPOT] = 1
+    repair = robust_inference(model, corrupted)
     for section, gain, artifact, mean in zip(
-        np.clip(spoilt, 0, 1), repair.gain, repair.artifact, repair.mean, strict=True
+        np.clip(corrupted, 0, 1), repair.gain, repair.artifact, repair.mean, strict=True
     ):
         design = patterns[:, ~artifact].T
         best = np.linalg.lstsq(design, gain * section[~artifact] - model.offset, rcond=None)[0]
@@ -77,18 +77,18 @@ def test_at_the_end_stands_the_best_fit_to_the_other_pixels(model, truth, patter
 
 @pytest.mark.parametrize("change", [0.8, 1.25])
 def test_what_the_artifact_did_to_the_brightness_is_undone(model, truth, codes, change):
-    spoilt = change * truth
-    spoilt[:, *SPOT] = 1
-    repair = robust_inference(model, np.clip(spoilt, 0, 1))
+    corrupted = change * truth
+    corrupted[:, *SPOT] = 1
+    repair = robust_inference(model, np.clip(corrupted, 0, 1))
     # The offset of this model cannot scale with the section, so the gain alone explains it.
     np.testing.assert_allclose(repair.gain, 1 / change, rtol=0.02)
     np.testing.assert_allclose(repair.mean, codes, atol=0.2)
 
 
 def test_sections_do_not_depend_on_their_neighbours(model, truth):
-    spoilt = truth.copy()
-    spoilt[0, *SPOT] = 1
-    together, alone = robust_inference(model, spoilt), robust_inference(model, spoilt[:1])
+    corrupted = truth.copy()
+    corrupted[0, *SPOT] = 1
+    together, alone = robust_inference(model, corrupted), robust_inference(model, corrupted[:1])
     np.testing.assert_array_equal(together.artifact[:1], alone.artifact)
     np.testing.assert_allclose(together.mean[:1], alone.mean, atol=1e-5)
 

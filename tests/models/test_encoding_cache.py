@@ -9,7 +9,7 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.reconstruction import reconstruct_section
 from napari_brainvae.models import encoding_cache as ahead
 from napari_brainvae.models.checkpoint import load_checkpoint
-from napari_brainvae.models.encoding_cache import Remembering, encode_ahead
+from napari_brainvae.models.encoding_cache import EncodingCache, encode_ahead
 from tests.linear_model import LinearModel
 
 SHAPE = (64, 72)
@@ -38,7 +38,7 @@ def sections(rng):
 
 
 def test_posteriors_are_the_models_in_any_order_and_number(model, sections, rng):
-    remembering = Remembering(model)
+    remembering = EncodingCache(model)
     for chosen in ([], [2], [4, 2, 2, 0], rng.integers(9, size=20)):
         got, expected = remembering.encode(sections[chosen]), model.encode(sections[chosen])
         for ours, theirs in zip(got, expected, strict=True):
@@ -48,7 +48,7 @@ def test_posteriors_are_the_models_in_any_order_and_number(model, sections, rng)
 
 
 def test_a_section_is_encoded_once_and_again_when_a_pixel_changed(model, sections):
-    remembering = Remembering(model)
+    remembering = EncodingCache(model)
     for _ in range(3):
         remembering.encode(sections[:2])
     assert len(model.encoded) == remembering.known == 2
@@ -59,7 +59,7 @@ def test_a_section_is_encoded_once_and_again_when_a_pixel_changed(model, section
 
 
 def test_all_else_is_the_models(model, sections):
-    remembering, codes = Remembering(model), np.eye(3)
+    remembering, codes = EncodingCache(model), np.eye(3)
     assert remembering.header is model.header
     assert np.array_equal(remembering.decode(codes), model.decode(codes))
     assert remembering.tensors() == model.tensors()
@@ -74,7 +74,7 @@ def test_the_nearest_are_encoded_first_and_none_beyond_reach(model, sections, mo
     monkeypatch.setattr(ahead, "REACH", 3)
     population = Population(sections)
     prepared = population.prepared(model.header.preprocessing, slice(None))
-    remembering = Remembering(model)
+    remembering = EncodingCache(model)
     steps = encode_ahead(remembering, population, 2)
     next(steps)
     assert len(model.encoded) == 1, "one a step, so that it can be left at any"
@@ -88,17 +88,17 @@ def test_the_nearest_are_encoded_first_and_none_beyond_reach(model, sections, mo
 
 def test_a_section_that_cannot_be_used_is_passed_over(model, sections):
     sections[1] = np.nan
-    assert len(list(encode_ahead(Remembering(model), Population(sections), 0))) == 9
+    assert len(list(encode_ahead(EncodingCache(model), Population(sections), 0))) == 9
     assert len(model.encoded) == 8
 
 
 @pytest.mark.parametrize("robust", [False, True])
 def test_a_reconstruction_is_the_same(population, run_folder, robust):
     model = load_checkpoint(run_folder / "model.safetensors")
-    remembering = Remembering(model)
+    remembering = EncodingCache(model)
     list(encode_ahead(remembering, population, 3))
     ours = reconstruct_section(remembering, population, 3, robust=robust)
     plain = reconstruct_section(model, population, 3, robust=robust)
     assert np.array_equal(ours.reconstruction, plain.reconstruction)
     assert np.array_equal(ours.residual, plain.residual)
-    assert (ours.error, ours.kl, ours.unusual) == (plain.error, plain.kl, plain.unusual)
+    assert (ours.error, ours.kl, ours.outlier) == (plain.error, plain.kl, plain.outlier)

@@ -31,7 +31,7 @@ from training.evaluation.held_out_metrics import (
     OUTSIDE,
     STEERABLE,
     HeldOut,
-    Measured,
+    Measurement,
     dtcwt_scales,
     image_values,
     measure_model,
@@ -161,7 +161,7 @@ def test_the_bootstrap_interval_covers_the_mean(rng):
     for _ in range(300):
         values = rng.normal(size=40)
         means = values[rng.integers(40, size=(400, 40))].mean(axis=1)
-        low, high = Measured("m", "k", values.mean(), means, 40, False).interval()
+        low, high = Measurement("m", "k", values.mean(), means, 40, False).interval()
         missed.append(not low <= 0 <= high)
     assert 0.01 < np.mean(missed) < 0.13
 
@@ -170,18 +170,18 @@ def test_the_jackknife_interval_is_that_of_a_mean(rng):
     """For a mean, with groups of one, the jackknife's standard error is the ordinary one."""
     values = rng.normal(size=30)
     without = np.array([np.delete(values, i).mean() for i in range(30)])
-    low, high = Measured("m", "k", values.mean(), without, 30, True).interval()
+    low, high = Measurement("m", "k", values.mean(), without, 30, True).interval()
     reach = 1.96 * values.std(ddof=1) / math.sqrt(30)
     assert (low, high) == pytest.approx((values.mean() - reach, values.mean() + reach))
 
 
 def test_too_few_brains_have_no_interval():
-    assert all(map(math.isnan, Measured("m", "k", 1.0, np.ones(9), 4, False).interval()))
+    assert all(map(math.isnan, Measurement("m", "k", 1.0, np.ones(9), 4, False).interval()))
 
 
 def measured(value, spread, metric=ERROR):
     replicates = value + spread * np.linspace(-1, 1, 101)
-    return Measured(metric, AS_IT_IS, value, replicates, 40, False)
+    return Measurement(metric, AS_IT_IS, value, replicates, 40, False)
 
 
 def stub(kind="vae", latent_dim=8, **options):
@@ -284,11 +284,11 @@ def test_scales_of_the_slow_transform():
 
 
 def bad(change):
-    def spoil(path, models, out):
+    def corrupt(path, models, out):
         arguments = {"population": path, "models": list(models[:1]), "out": out}
         return change(arguments, out.parent)
 
-    return spoil
+    return corrupt
 
 
 def a_full_folder(arguments, folder):

@@ -223,7 +223,7 @@ def good(folder):
 
 
 def stack(change):
-    """Give a function that writes a spoilt stack of six sections."""
+    """Give a function that writes a corrupted stack of six sections."""
 
     def write(folder):
         np.save(folder / "x.npy", change(good(folder)))
@@ -232,7 +232,7 @@ def stack(change):
     return write
 
 
-def spoil(value):
+def corrupt(value):
     def change(images):
         images[2, 3, 4] = value
         return images
@@ -261,9 +261,9 @@ BAD_INPUT = {
     "missing": (lambda d: d / "nothing.npy", (), "no such population"),
     "empty": (stack(lambda x: x[:0]), (), "empty"),
     "single image": (stack(lambda x: x[:1]), (), "at least 2 are needed"),
-    "NaN": (spoil(np.nan), (), "'0002' holds? NaN"),
-    "infinite": (spoil(np.inf), (), "NaN or infinite"),
-    "negative": (spoil(-1), (), "negative"),
+    "NaN": (corrupt(np.nan), (), "'0002' holds? NaN"),
+    "infinite": (corrupt(np.inf), (), "NaN or infinite"),
+    "negative": (corrupt(-1), (), "negative"),
     "constant": (stack(np.ones_like), (), "constant"),
     "negative integers": (stack(lambda x: x.astype(np.int16) - 5), (), "negative"),
     "wrong rank": (stack(lambda x: x[0]), (), r"\(N, H, W\)"),

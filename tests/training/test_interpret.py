@@ -18,7 +18,7 @@ from PIL import Image
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.regions import DEFAULT_REGIONS, Region, atlas_regions
 from napari_brainvae.data.population import Population
-from napari_brainvae.denoising.brain_table import survey
+from napari_brainvae.denoising.brain_table import brain_table
 from napari_brainvae.factors.impact import ImpactOptions, impact_matrix
 from napari_brainvae.factors.projective_field import projective_field
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
@@ -74,7 +74,7 @@ def test_brains_and_covariates_are_what_the_functions_say(results, phantom_file,
     model = load_checkpoint(run_folder / "model.safetensors")
     population = Population.open(phantom_file)
     brains = pd.read_csv(results / "brains.csv", index_col="id", keep_default_na=False)
-    pd.testing.assert_frame_equal(brains, survey(model, population), rtol=1e-12)
+    pd.testing.assert_frame_equal(brains, brain_table(model, population), rtol=1e-12)
     usable = brains.loc[~population.flagged, ["F1", "F2", "F3", "F4"]]
     table = pd.read_csv(results / "covariates.csv")
     pd.testing.assert_frame_equal(table, associate(usable, population.covariates), rtol=1e-9)

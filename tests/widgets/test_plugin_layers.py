@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_brainvae.widgets.layers.plugin_layers import Made, SideBySide, camera, canvas_grid
+from napari_brainvae.widgets.layers.plugin_layers import (
+    PluginLayers,
+    SideBySide,
+    camera,
+    canvas_grid,
+)
 from tests.listeners import callbacks
 
 
@@ -19,14 +24,16 @@ def viewer():
 
 @pytest.fixture
 def made(viewer):
-    return Made(viewer)
+    return PluginLayers(viewer)
 
 
 def picture(seed: int) -> np.ndarray:
     return np.random.default_rng(seed).random((8, 10), dtype=np.float32)
 
 
-def show(made: Made, viewer: ViewerModel, seed: int = 1, part: str = "residual", **look) -> None:
+def show(
+    made: PluginLayers, viewer: ViewerModel, seed: int = 1, part: str = "residual", **look
+) -> None:
     made.show(part, picture(seed), viewer.layers["sections"], f"{part} {seed}", **look)
 
 
@@ -80,7 +87,7 @@ def test_new_layers_go_where_they_are_told_and_the_active_one_stays(made, viewer
 
 def test_nothing_is_left_behind(viewer):
     before = callbacks(viewer)
-    made = Made(viewer)
+    made = PluginLayers(viewer)
     show(made, viewer)
     made.remove_all()
     made.release()

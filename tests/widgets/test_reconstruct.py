@@ -15,7 +15,7 @@ from napari.layers import Image
 from qtpy.QtCore import Qt
 
 from napari_brainvae.data.population import Population
-from napari_brainvae.denoising.brain_table import factors_of, survey
+from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.denoising.reconstruction import reconstruct_section
 from napari_brainvae.models.checkpoint import DEMO_MODEL, fingerprint, load_checkpoint
 from napari_brainvae.statistics.association import associate
@@ -178,7 +178,7 @@ def test_the_list_of_brains_leads_to_the_most_unusual(opened, qtbot, tmp_path):
     brains._list.click()
     qtbot.waitUntil(lambda: brains.listed is not None, timeout=20_000)
     table, associations = brains.listed.brains, brains.listed.associations
-    pd.testing.assert_frame_equal(table, survey(widget.source.model, population))
+    pd.testing.assert_frame_equal(table, brain_table(widget.source.model, population))
     usable = factors_of(table[~population.flagged])
     pd.testing.assert_frame_equal(associations, associate(usable, population.covariates))
     order = table["deviation"].argsort()[::-1].tolist()

@@ -25,7 +25,7 @@ from training.evaluation.held_out_metrics import (
     FRECHET,
     HIGHER_IS_BETTER,
     HeldOut,
-    Measured,
+    Measurement,
     measure_model,
 )
 from training.evaluation.options import EvaluateOptions
@@ -150,7 +150,7 @@ def baselines(population: Population, models: list[Model], held_out: list[int]) 
     return {MEAN_SECTION: mean, **fitted}
 
 
-def metrics_table(measured: dict[str, list[Measured]], held: HeldOut, seed: int) -> pd.DataFrame:
+def metrics_table(measured: dict[str, list[Measurement]], held: HeldOut, seed: int) -> pd.DataFrame:
     """One row a model, metric and class; and the floor of the PCA-Frechet distance."""
     rows = [{"model": name, **_row(m)} for name, all_of_it in measured.items() for m in all_of_it]
     if len(held.sections) >= FEWEST:
@@ -163,7 +163,7 @@ def metrics_table(measured: dict[str, list[Measured]], held: HeldOut, seed: int)
     return pd.DataFrame(rows)
 
 
-def differences_table(measured: dict[str, list[Measured]], baseline: str) -> pd.DataFrame:
+def differences_table(measured: dict[str, list[Measurement]], baseline: str) -> pd.DataFrame:
     """Each model less the baseline, brain by brain."""
     of_baseline = {(m.metric, m.kind): m for m in measured[baseline]}
     rows = [
@@ -175,7 +175,7 @@ def differences_table(measured: dict[str, list[Measured]], baseline: str) -> pd.
     return pd.DataFrame(rows)
 
 
-def claims_table(measured: dict[str, list[Measured]], models: dict[str, Model]) -> pd.DataFrame:
+def claims_table(measured: dict[str, list[Measurement]], models: dict[str, Model]) -> pd.DataFrame:
     """The paper's claim, beta-VAE better than VAE better than PCA, at equal L, pair by pair.
 
     The verdict on a metric and class is 'confirmed' or 'refuted' if the whole interval of the
@@ -223,7 +223,7 @@ def _verdict(row: dict[str, Any], higher_is_better: bool) -> str:
     return "confirmed" if low > 0 else "refuted" if high < 0 else "undecided"  # also without one
 
 
-def _row(measured: Measured) -> dict[str, Any]:
+def _row(measured: Measurement) -> dict[str, Any]:
     low, high = measured.interval()
     return {
         "metric": measured.metric,

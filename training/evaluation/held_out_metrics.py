@@ -1,7 +1,7 @@
 """What is measured of a model on held-out brains, with intervals over brains.
 
 A measure is either a mean over brains (an image's quality) or one number of the whole set (a
-distance of distributions). Both end as a `Measured`, which can be compared in pairs: models are
+distance of distributions). Both end as a `Measurement`, which can be compared in pairs: models are
 held against the same brains, and their difference is known far better than either of them.
 """
 
@@ -102,7 +102,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Measurement:
     """One measure of one model, with what its interval is made of.
 
     Attributes
@@ -126,10 +126,10 @@ class Measured:
     count: int
     jackknife: bool
 
-    def __sub__(self, other: Measured) -> Measured:
+    def __sub__(self, other: Measurement) -> Measurement:
         """Paired difference of the same measure of two models."""
         assert (self.metric, self.kind) == (other.metric, other.kind)
-        return Measured(
+        return Measurement(
             self.metric,
             self.kind,
             self.value - other.value,
@@ -153,7 +153,7 @@ class Measured:
 
 def measure_model(
     model: Model, held: HeldOut, *, resamples: int, seed: int, dtcwt_sections: int
-) -> list[Measured]:
+) -> list[Measurement]:
     """Everything that is measured of one model."""
     mean, log_variance = model.encode(held.sections)
     drawn = model.decode(mean)
@@ -166,14 +166,14 @@ def measure_model(
         rng = np.random.default_rng(seed)
         chosen = rng.integers(len(values), size=(resamples, len(values)))
         means = values[chosen].mean(axis=1)
-        measured.append(Measured(metric, kind, values.mean(), means, len(values), False))
+        measured.append(Measurement(metric, kind, values.mean(), means, len(values), False))
     for (metric, kind), statistic in set_statistics(held, drawn, mean).items():
         count = len(mean)
         order = np.random.default_rng(seed).permutation(count)
         left_out = np.array_split(order, min(GROUPS, count))
         without = [statistic(np.setdiff1d(order, group)) for group in left_out]
         value = statistic(np.arange(count))
-        measured.append(Measured(metric, kind, value, np.array(without), count, True))
+        measured.append(Measurement(metric, kind, value, np.array(without), count, True))
     return measured
 
 

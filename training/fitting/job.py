@@ -15,7 +15,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from napari_brainvae.arrays import Images
-from napari_brainvae.data.augmentation import corrupted
+from napari_brainvae.data.augmentation import corrupt_by_chance
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
@@ -25,7 +25,7 @@ from napari_brainvae.models.network import Network
 from napari_brainvae.models.pca import trimmed_components
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.loop import FULL_SIZE, Logged, Plan, learning_rate, training_steps
-from training.fitting.run_folder import RunDirectory
+from training.fitting.run_folder import RunFolder
 from training.fitting.sections import Resident, Sections, Streamed, evenly, fit_preprocessing
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def split(population: Population, share: float, seed: int) -> tuple[list[int], l
 
 
 def run_training(
-    options: FitOptions, population: Population, directory: RunDirectory, record: dict[str, Any]
+    options: FitOptions, population: Population, directory: RunFolder, record: dict[str, Any]
 ) -> None:
     """Fit, or go on fitting, with resolved options; see `training.fit.FitOptions`."""
     train, held_out = split(population, options.held_out, options.seed)
@@ -235,17 +235,19 @@ def start(
 def corruption(
     options: FitOptions, preprocessing: Preprocessing
 ) -> Callable[[Tensor, list[int]], Tensor] | None:
-    """What spoils the inputs of a step, if that was asked for; see `training_steps`."""
+    """What corrupts the inputs of a step, if that was asked for; see `training_steps`."""
     if options.augment == 0:
         return None
 
     def corrupt(sections: Tensor, seen: list[int]) -> Tensor:
         # A generator for each section: the same whatever stands beside it, on any number of GPUs.
-        spoilt = [
-            corrupted(image, options.augment, preprocessing, np.random.default_rng([seed, number]))
+        corrupted = [
+            corrupt_by_chance(
+                image, options.augment, preprocessing, np.random.default_rng([seed, number])
+            )
             for image, number in zip(sections[:, 0].cpu().numpy(), seen, strict=True)
         ]
-        return torch.from_numpy(np.stack(spoilt)[:, None]).to(sections.device)
+        return torch.from_numpy(np.stack(corrupted)[:, None]).to(sections.device)
 
     seed = options.seed
     return corrupt
@@ -280,7 +282,7 @@ def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:
     return findings
 
 
-def summary(findings: dict[str, Any], directory: RunDirectory) -> str:
+def summary(findings: dict[str, Any], directory: RunFolder) -> str:
     """What the run came to, in a few lines."""
     active, total = findings["active_factors"], findings["latent_dim"]
     lines = [
@@ -301,9 +303,7 @@ def summary(findings: dict[str, Any], directory: RunDirectory) -> str:
 class Log:
     """What is shown while a run goes on, and the rows of ``history.csv``."""
 
-    def __init__(
-        self, options: FitOptions, plan: Plan, directory: RunDirectory, first: int
-    ) -> None:
+    def __init__(self, options: FitOptions, plan: Plan, directory: RunFolder, first: int) -> None:
         self.options, self.plan, self.directory, self.first = options, plan, directory, first
         self.rows = directory.read_history(first)
 

@@ -178,7 +178,7 @@ class Captured:
             return result
         if not self.inputs:
             self.inputs = [tensor.clone() for tensor in tensors]
-            # The loader's own thread may pin memory meanwhile, which spoils nothing here.
+            # The loader's own thread may pin memory meanwhile, which corrupts nothing here.
             with torch.cuda.graph(
                 self.graph, stream=self.stream, capture_error_mode="thread_local"
             ):

@@ -51,7 +51,7 @@ class FitOptions(BaseModel):
         0.0,
         ge=0,
         le=1,
-        description="Share of the inputs spoilt with synthetic leakage, missing tissue or grid; "
+        description="Share of the inputs corrupted with synthetic leakage, missing tissue or grid; "
         "the section as it came stays the target.",
     )
     held_out: float = Field(

@@ -14,7 +14,7 @@ from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_t
 from napari_brainvae.io.errors import InputError
 
 
-class RunDirectory:
+class RunFolder:
     """``record.json``, ``history.csv``, ``model.safetensors`` and ``state/`` under one folder.
 
     Every file is written beside and renamed: a kill or a full disk leaves the last whole one.

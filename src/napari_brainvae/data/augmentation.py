@@ -1,4 +1,4 @@
-"""Artifact augmentation: spoil sections on purpose, so that a model learns to see through it."""
+"""Artifact augmentation: corrupt sections on purpose, so that a model learns to see through it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from napari_brainvae.data.preprocessing import Preprocessing
 CORRUPTIONS = (add_leakage, remove_tissue, add_grid)
 
 
-def corrupted(
+def corrupt_by_chance(
     section: Images, share: float, preprocessing: Preprocessing, rng: np.random.Generator
 ) -> Images:
     """Spoil a section, or leave it as it is, by chance.
 
-    Leakage, missing tissue and tile grid are equally likely (paper, section 3.2). The spoilt
+    Leakage, missing tissue and tile grid are equally likely (paper, section 3.2). The corrupted
     section is matched in brightness again, as it would have been had it come like this: leakage
     darkens the rest of a matched section, and missing tissue brightens it.
 
@@ -26,7 +26,7 @@ def corrupted(
     section
         ``(H, W)`` float32 in [0, 1], prepared; not changed.
     share
-        Probability that it is spoilt, in [0, 1].
+        Probability that it is corrupted, in [0, 1].
     preprocessing
         How it was prepared.
     rng
@@ -40,8 +40,8 @@ def corrupted(
     if rng.random() >= share:
         return section
     corrupt = CORRUPTIONS[rng.integers(len(CORRUPTIONS))]
-    spoilt, _ = corrupt(section, tissue_of(section), rng)
-    return np.asarray(preprocessing.apply(spoilt[None])[0])
+    corrupted, _ = corrupt(section, tissue_of(section), rng)
+    return np.asarray(preprocessing.apply(corrupted[None])[0])
 
 
 def tissue_of(section: Images) -> Mask:

@@ -1,4 +1,4 @@
-"""Signs that a section is spoilt, measured on each section by itself: bands, leakage, grid."""
+"""Signs that a section is corrupted, measured on each section by itself: bands, leakage, grid."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_brainvae.data.preprocessing import check_sections
 
 LIMITS = {"quality_dark_bands": 0.005, "quality_saturated": 0.005, "quality_grid": 0.025}
 """Above one of these a section is flagged. Set on a few intact sections of several microscopes and
-on the same sections spoilt on purpose; docs/acquire.md says how to set others."""
+on the same sections corrupted on purpose; docs/acquire.md says how to set others."""
 
 LEAKAGE = 3.8
 """The paper clips at so many times the mean (section 3.1)."""

@@ -18,7 +18,7 @@ from napari_brainvae.models.base import Model, kl_divergence, squared_error
 BATCH = 16
 
 
-def survey(
+def brain_table(
     model: Model, population: Population, *, progress: Progress | None = None
 ) -> pd.DataFrame:
     """Measure every brain, flagged or not.
@@ -57,7 +57,7 @@ def survey(
     if (reference := model.header.reference) is not None:
         of_model = table["squared_error"], table["kl_divergence"]
         table.insert(2, "deviation", reference.deviation(*of_model))
-        table.insert(3, "unusual", reference.unusual(*of_model))
+        table.insert(3, "unusual", reference.is_outlier(*of_model))
     table["problem"] = problems
     return table
 

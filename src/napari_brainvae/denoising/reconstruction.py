@@ -39,8 +39,8 @@ class Reconstruction:
         KL divergence of the posterior from the prior, nats.
     stored
         ``(H', W')`` float32, the section as it is stored, not cropped.
-    unusual
-        Whether `model.Reference.unusual` says so; None if the checkpoint has no reference.
+    outlier
+        Whether `models.base.Reference.is_outlier` says so; None if the checkpoint has no reference.
     artifact, repaired
         ``(H, W)`` bool and float32, by `robust.robust_inference`; None if it was not asked for.
     """
@@ -52,7 +52,7 @@ class Reconstruction:
     error: float
     kl: float
     stored: Images
-    unusual: bool | None
+    outlier: bool | None
     artifact: npt.NDArray[np.bool_] | None = None
     repaired: Images | None = None
 
@@ -99,7 +99,7 @@ def reconstruct_section(
         error=error,
         kl=kl,
         stored=stored[0],
-        unusual=None if reference is None else bool(reference.unusual(error, kl)),
+        outlier=None if reference is None else bool(reference.is_outlier(error, kl)),
         artifact=None if repair is None else repair.artifact[0],
         repaired=None if repair is None else repair.repaired[0],
     )

@@ -14,7 +14,7 @@ from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
 
-LocalEncode = Callable[[Images, Sequence[npt.NDArray[np.bool_]]], tuple[Latents, Latents]]
+RegionEncoder = Callable[[Images, Sequence[npt.NDArray[np.bool_]]], tuple[Latents, Latents]]
 
 _TINY = 1e-12
 
@@ -59,7 +59,7 @@ class Reference(BaseModel):
         high_kl = (np.asarray(kl) - self.kl_median) / max(self.kl_spread, _TINY)
         return np.asarray(np.maximum(high_error, high_kl))
 
-    def unusual(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> npt.NDArray[np.bool_]:
+    def is_outlier(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> npt.NDArray[np.bool_]:
         """Sections that fit the model worse, or lie further out, than nearly all it was fitted on.
 
         The rule: a deviation of more than four spreads.
@@ -129,7 +129,7 @@ class Model(ABC):
         """
         return self._encode(self._fitting(images))
 
-    def near(self, section: npt.ArrayLike) -> LocalEncode:
+    def near(self, section: npt.ArrayLike) -> RegionEncoder:
         """Prepare to encode versions of one section that differ from it in regions.
 
         What a region does not reach need not be computed again: the smaller it is, the less an
@@ -200,7 +200,7 @@ class Model(ABC):
     @abstractmethod
     def _encode(self, images: Images) -> tuple[Latents, Latents]: ...
 
-    def _near(self, section: Images) -> LocalEncode:
+    def _near(self, section: Images) -> RegionEncoder:
         return lambda versions, regions: self._encode(versions)
 
     @abstractmethod

@@ -16,13 +16,13 @@ import numpy.typing as npt
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.population import Population
-from napari_brainvae.models.base import LocalEncode, Model
+from napari_brainvae.models.base import Model, RegionEncoder
 
 REACH = 100
 """Brains to either side that are encoded ahead."""
 
 
-class Remembering(Model):
+class EncodingCache(Model):
     """A model that encodes each section once; all else is the model's own.
 
     Parameters
@@ -53,7 +53,7 @@ class Remembering(Model):
             self._known[name] = mean[0], log_variance[0]
         return self._known[name]
 
-    def _near(self, section: Images) -> LocalEncode:
+    def _near(self, section: Images) -> RegionEncoder:
         return self._model.near(section)
 
     def _decode(self, latents: Latents) -> Images:
@@ -64,7 +64,7 @@ class Remembering(Model):
         return self._model.tensors()
 
 
-def encode_ahead(model: Remembering, population: Population, index: int) -> Iterator[None]:
+def encode_ahead(model: EncodingCache, population: Population, index: int) -> Iterator[None]:
     """Encode the brains around ``index``, the nearest first, one each time it is asked.
 
     A section that cannot be used is passed over: it says so when it is its turn to be shown.

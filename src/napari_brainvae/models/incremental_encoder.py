@@ -25,7 +25,7 @@ LAYERS = 3
 """Convolutions computed locally, 94 % of the encoder's work; at any size they have stride 2."""
 
 
-class LocalEncoder:
+class IncrementalEncoder:
     """Encode versions of one section that differ from it in regions; on a CPU, for one thread.
 
     The result is that of encoding the versions as a whole, up to rounding; the smaller the region,

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import torch
 
 from napari_brainvae.arrays import Images, Latents
-from napari_brainvae.models.base import Header, LocalEncode, Model
-from napari_brainvae.models.incremental_encoder import LocalEncoder
+from napari_brainvae.models.base import Header, Model, RegionEncoder
+from napari_brainvae.models.incremental_encoder import IncrementalEncoder
 from napari_brainvae.models.network import Network
 
 _PIXELS_AT_ONCE = 600_000
@@ -63,10 +63,10 @@ class BetaVAE(Model):
         mean, log_variance = torch.cat(parts, dim=1).numpy()
         return mean, log_variance
 
-    def _near(self, section: Images) -> LocalEncode:
+    def _near(self, section: Images) -> RegionEncoder:
         if self.device.type != "cpu":
             return super()._near(section)  # it is faster at whole sections, many at once
-        return LocalEncoder(self.network, section)
+        return IncrementalEncoder(self.network, section)
 
     @torch.inference_mode()
     def _decode(self, latents: Latents) -> Images:

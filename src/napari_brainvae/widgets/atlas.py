@@ -35,7 +35,7 @@ from napari_brainvae.widgets.layers.atlas_layers import (
     draw_plane,
     update_plane,
 )
-from napari_brainvae.widgets.layers.plugin_layers import Made
+from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     AXES,
@@ -80,7 +80,7 @@ class AtlasWidget(PluginWidget):
         self._opened: Path | None = None
         self._drawn: DrawnPlane | None = None
         self._structure: int | None = None
-        self._made = Made(viewer)
+        self._made = PluginLayers(viewer)
         self.latest = Latest(_draw, self._show, self._failed, parent=self)
         self._directory.changed.connect(self._open)
         self._plane.valueChanged.connect(self.refresh)

@@ -64,7 +64,7 @@ def export_impact(
             save_figure(draw(), folder / name, about)
 
 
-def export_survey(
+def export_brain_table(
     folder: Path, brains: pd.DataFrame, associations: pd.DataFrame, model: Model
 ) -> None:
     """Write the list of brains, and what goes with their covariates as table and figure."""

@@ -38,12 +38,12 @@ from napari_brainvae.widgets.field_steps import (
     all_fields,
 )
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasPlane, is_atlas
-from napari_brainvae.widgets.layers.plugin_layers import Made, SideBySide
+from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import MADE_HERE, population_of, shown_index
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.option_controls import Controls
-from napari_brainvae.widgets.panels.sections_and_model import Source
+from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.share_table import ShareTable
 from napari_brainvae.widgets.workers import Latest, PluginWidget, notify
 
@@ -56,7 +56,7 @@ class ProjectiveFieldWidget(PluginWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
-        self.source = Source(viewer)
+        self.source = SectionsAndModel(viewer)
         self.atlas = LayerChoice(viewer, is_atlas, "Atlas layer for the table and the outlines.")
         self._factor = QComboBox(toolTip="Latent factor to move.")
         above = {"Atlas": self.atlas.native, "Factor": self._factor}
@@ -78,7 +78,7 @@ class ProjectiveFieldWidget(PluginWidget):
         self._export.setToolTip("<p>Write maps (OME-TIFF), table (CSV) and figure (PNG, SVG).</p>")
         self.job = JobBar()
         self._arrange()
-        self._made, self._side_by_side = Made(viewer), SideBySide(viewer)
+        self._made, self._side_by_side = PluginLayers(viewer), SideBySide(viewer)
         self._fields: AllFields | None = None
         self._shown: FieldStep | None = None
         self._asked: FieldJob | None = None

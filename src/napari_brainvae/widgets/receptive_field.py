@@ -25,12 +25,12 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.factors.perturbation import Perturbation
 from napari_brainvae.factors.receptive_field import Probe, Shift, region_weights
 from napari_brainvae.models.base import Model
-from napari_brainvae.widgets.layers.plugin_layers import Made
+from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
 from napari_brainvae.widgets.panels.impact_panel import MeasurePanel
 from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.region_list import RegionList, Wanted
-from napari_brainvae.widgets.panels.sections_and_model import Source
+from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.shift_bars import ShiftBars
 from napari_brainvae.widgets.workers import Latest, PluginWidget
 
@@ -76,7 +76,7 @@ class ReceptiveFieldWidget(PluginWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
-        self.source = Source(viewer)
+        self.source = SectionsAndModel(viewer)
         self.regions = RegionList(viewer)
         self.controls = Controls(Perturbation, ["mode", "soft_edge"], columns=2)
         self.weight = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
@@ -89,7 +89,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self.population = MeasurePanel(self.source, self.regions, self.controls.values)
         self.tabs = QTabWidget()
         self._arrange()
-        self._made = Made(viewer)
+        self._made = PluginLayers(viewer)
         self._brain: Brain | None = None
         self._region: tuple[tuple[Any, ...], Images] | None = None
         self._limit = 1.0

@@ -25,12 +25,12 @@ from napari_brainvae.denoising.reconstruction import (
     reconstruct_section,
 )
 from napari_brainvae.models.base import Model
-from napari_brainvae.models.encoding_cache import Remembering, encode_ahead
-from napari_brainvae.widgets.layers.plugin_layers import Made, SideBySide
+from napari_brainvae.models.encoding_cache import EncodingCache, encode_ahead
+from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import population_of, show_index, shown_index
 from napari_brainvae.widgets.panels.brain_list import UNUSUAL, BrainList
 from napari_brainvae.widgets.panels.job_bar import JobBar
-from napari_brainvae.widgets.panels.sections_and_model import Source
+from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import AtRest, Latest, PluginWidget, notify
 
 RESIDUAL = Colormap(
@@ -44,7 +44,7 @@ class ReconstructWidget(PluginWidget):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
         self.viewer = viewer
-        self.source = Source(viewer)
+        self.source = SectionsAndModel(viewer)
         self._side_by_side = QCheckBox("Side by side")
         self._side_by_side.setToolTip("Original, reconstruction and residual in one row.")
         self._robust = QCheckBox("Find artifacts")
@@ -61,9 +61,9 @@ class ReconstructWidget(PluginWidget):
         self.job = JobBar()
         self.brains = BrainList(self.source, self.job)
         self._arrange()
-        self._made, self._grid = Made(viewer), SideBySide(viewer)
+        self._made, self._grid = PluginLayers(viewer), SideBySide(viewer)
         self._asked: tuple[Any, ...] | None = None
-        self._model: Remembering | None = None
+        self._model: EncodingCache | None = None
         self.latest = Latest(self._compute, self._show, self._clear, parent=self)
         self._ahead = AtRest(encode_ahead, parent=self)
         self.source.changed.connect(self._changed)
@@ -139,7 +139,7 @@ class ReconstructWidget(PluginWidget):
             button.setEnabled(self.source.ready)
         self._asked = None
         self._ahead.stop()
-        self._model = Remembering(self.source.model) if self.source.model else None
+        self._model = EncodingCache(self.source.model) if self.source.model else None
         if not self.source.ready:
             self._clear()
         self.refresh()
@@ -149,7 +149,7 @@ class ReconstructWidget(PluginWidget):
         shown = reconstruct_section(model, population, index, robust=robust)
         return model, layer, population, index, shown
 
-    def _show(self, result: tuple[Remembering, Image, Population, int, Reconstruction]) -> None:
+    def _show(self, result: tuple[EncodingCache, Image, Population, int, Reconstruction]) -> None:
         model, layer, population, index, shown = result
         if model is not self._model or layer not in self.viewer.layers:
             return  # another was chosen, or the layer removed, while this was computed
@@ -188,8 +188,10 @@ class ReconstructWidget(PluginWidget):
         reference = self.source.model.header.reference if self.source.model else None
         typical = f" (typical {reference.error_median:.5f})" if reference else ""
         typical_kl = f" (typical {reference.kl_median:.1f})" if reference else ""
-        verdict = {None: "", True: "unusual for this model", False: "as usual"}[shown.unusual]
-        colour = UNUSUAL if shown.unusual else "#77cc77"
+        verdict = {None: "", True: "outlier: unlike the brains the model knows", False: "as usual"}[
+            shown.outlier
+        ]
+        colour = UNUSUAL if shown.outlier else "#77cc77"
         self._readout.setText(
             f"<b>{brain}</b> &nbsp; <span style='color:{colour}'>{verdict}</span><br>"
             f"squared error {shown.error:.5f}{typical}<br>"

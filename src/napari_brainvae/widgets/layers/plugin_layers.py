@@ -17,7 +17,7 @@ from napari_brainvae.widgets.layers.section_layers import (
 )
 
 
-class Made(dict[str, Any]):
+class PluginLayers(dict[str, Any]):
     """Layers by what they show; one that the user removes is forgotten."""
 
     def __init__(self, viewer: Any) -> None:

@@ -22,16 +22,16 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_brainvae.denoising.brain_table import factors_of, survey
+from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.io.progress import Progress
 from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.paper_figures import association_heatmap
 from napari_brainvae.statistics.association import associate
-from napari_brainvae.widgets.export import export_survey
+from napari_brainvae.widgets.export import export_brain_table
 from napari_brainvae.widgets.layers.section_layers import population_of
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
-from napari_brainvae.widgets.panels.sections_and_model import Source
+from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import notify
 
 UNUSUAL = "#ff9933"
@@ -72,7 +72,7 @@ class BrainList(QWidget):
 
     chosen = Signal(int)
 
-    def __init__(self, source: Source, job: JobBar) -> None:
+    def __init__(self, source: SectionsAndModel, job: JobBar) -> None:
         super().__init__()
         self.source, self.job = source, job
         self.listed: Listed | None = None
@@ -122,7 +122,7 @@ class BrainList(QWidget):
         population = population_of(layer)
 
         def job(progress: Progress) -> Listed:
-            brains = survey(model, population, progress=progress)
+            brains = brain_table(model, population, progress=progress)
             factors = factors_of(brains[~population.flagged])
             return Listed(brains, associate(factors, population.covariates), model)
 
@@ -138,7 +138,7 @@ class BrainList(QWidget):
         listed = self.listed
         self.job.run(
             "Writing",
-            lambda _: export_survey(folder, listed.brains, listed.associations, listed.model),
+            lambda _: export_brain_table(folder, listed.brains, listed.associations, listed.model),
             lambda _: notify(f"Wrote brains.csv and more to {folder}"),
         )
 

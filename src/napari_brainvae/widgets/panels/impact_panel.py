@@ -40,7 +40,7 @@ from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.region_list import RegionList, Wanted, as_region
-from napari_brainvae.widgets.panels.sections_and_model import Source
+from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import notify
 
 SCORES = {
@@ -51,7 +51,7 @@ SCORES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class MeasuredImpact:
     """An impact matrix and what it was measured with."""
 
     impact: Impact
@@ -80,11 +80,14 @@ class MeasurePanel(QWidget):
     finished = Signal()
 
     def __init__(
-        self, source: Source, regions: RegionList, perturbation: Callable[[], dict[str, Any]]
+        self,
+        source: SectionsAndModel,
+        regions: RegionList,
+        perturbation: Callable[[], dict[str, Any]],
     ) -> None:
         super().__init__()
         self.source, self.regions, self._perturbation = source, regions, perturbation
-        self.measured: Measured | None = None
+        self.measured: MeasuredImpact | None = None
         names = ["low", "high", "direction", "include_flagged", "resamples", "confidence"]
         self.controls = Controls(ImpactOptions, names, columns=1)
         self._about = QLabel(wordWrap=True)
@@ -202,7 +205,7 @@ class MeasurePanel(QWidget):
         for view in (self.heat_map, self.distributions, self.covariance):
             view.release()
 
-    def _finished(self, outcome: Measured | str) -> None:
+    def _finished(self, outcome: MeasuredImpact | str) -> None:
         if isinstance(outcome, str):
             self.tell(outcome)
             return
@@ -273,7 +276,7 @@ def _measure(
     wanted: list[Wanted],
     options: ImpactOptions,
     progress: Progress,
-) -> Measured | str:
+) -> MeasuredImpact | str:
     """Measure, bootstrap included; what the user can put right is said, not raised."""
     try:
         masks = {each.name: each.mask() for each in wanted}
@@ -284,7 +287,7 @@ def _measure(
         impact = impact_matrix(model, population, masks, options, progress=progress)
     except ValueError as error:
         return str(error)
-    return Measured(impact, impact.scores(), regions, model, population)
+    return MeasuredImpact(impact, impact.scores(), regions, model, population)
 
 
 def _scores(table: pd.DataFrame, options: ImpactOptions) -> str:

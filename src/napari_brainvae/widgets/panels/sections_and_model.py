@@ -18,7 +18,7 @@ from napari_brainvae.widgets.panels.layer_choice import LayerChoice, has_section
 from napari_brainvae.widgets.workers import Latest
 
 
-class Source(QWidget):
+class SectionsAndModel(QWidget):
     """Choose an image layer with sections and a checkpoint.
 
     Signals
