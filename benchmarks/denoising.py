@@ -38,7 +38,7 @@ from napari_brainvae.models.pca import PCA, trimmed_components
 from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
-    Section,
+    TemplateSection,
     draw_section,
     section_from_atlas,
     write_phantom,
@@ -125,7 +125,9 @@ def read_table(path: Path, setting: str) -> pd.DataFrame:
     return table
 
 
-def one_seed(options: argparse.Namespace, section: Section, seed: int) -> tuple[HeldOut, Drawn]:
+def one_seed(
+    options: argparse.Namespace, section: TemplateSection, seed: int
+) -> tuple[HeldOut, Drawn]:
     """Fit all models to one population, and draw the brains of another by each of them."""
     size = {"height": options.height, "width": options.width}
     with tempfile.TemporaryDirectory() as name:

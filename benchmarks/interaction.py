@@ -40,7 +40,7 @@ from napari_brainvae.models.encoding_cache import EncodingCache, encode_ahead
 from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
-    Section,
+    TemplateSection,
     write_phantom,
     write_phantom_atlas,
 )
@@ -48,7 +48,7 @@ from napari_brainvae.phantom.phantom import (
 BRAINS = 24
 
 
-def prepare(folder: Path, atlas: Path | None) -> Section:
+def prepare(folder: Path, atlas: Path | None) -> TemplateSection:
     """Write a population and an untrained model, whose steps cost what a trained one's do."""
     anatomy = full_section(atlas)
     write_phantom(Phantom(anatomy, PhantomOptions(count=BRAINS)), folder / "p.zarr")
@@ -59,7 +59,7 @@ def prepare(folder: Path, atlas: Path | None) -> Section:
     return anatomy
 
 
-def compute(folder: Path, anatomy: Section, turns: int) -> None:
+def compute(folder: Path, anatomy: TemplateSection, turns: int) -> None:
     """Time each slider's step beside the plain one."""
     population = Population.open(folder / "p.zarr")
     model = load_checkpoint(folder / "model.safetensors")
@@ -103,7 +103,7 @@ def compute(folder: Path, anatomy: Section, turns: int) -> None:
     print_times(times, [("brain, first seen", "brain, plain"), *ratios])
 
 
-def window(folder: Path, anatomy: Section, atlas: Path | None, steps: int) -> None:
+def window(folder: Path, anatomy: TemplateSection, atlas: Path | None, steps: int) -> None:
     """Time each slider in napari, from its event to the end of showing what was computed."""
     import napari
 

@@ -26,7 +26,7 @@ from scipy.ndimage import gaussian_filter
 
 from benchmarks.timing import peak_memory, print_machine
 from napari_brainvae.atlas.regions import Region
-from napari_brainvae.data.population import Description, creating
+from napari_brainvae.data.population_files import Description, creating
 from napari_brainvae.io.atomic_files import replacing
 
 SMALL = (64, 80)

@@ -19,7 +19,7 @@ from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.models.base import Header, Model
 from napari_brainvae.models.vae import BetaVAE
-from napari_brainvae.phantom.phantom import Section, draw_section, section_from_atlas
+from napari_brainvae.phantom.phantom import TemplateSection, draw_section, section_from_atlas
 
 HEIGHT, WIDTH, FACTORS = 320, 448, 8
 
@@ -95,7 +95,7 @@ def peak_memory(process: int | str = "self") -> float:
     return int(found[1]) / 1024 if found else 0.0
 
 
-def full_section(atlas: Path | None) -> Section:
+def full_section(atlas: Path | None) -> TemplateSection:
     """Anatomy at the paper's size: of its plane in an atlas, or drawn."""
     if atlas is None:
         return draw_section(HEIGHT, WIDTH)

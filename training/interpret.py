@@ -123,12 +123,13 @@ def interpret(options: InterpretOptions) -> None:
     ValueError, OSError
         For bad input, before anything is written.
     """
+    from napari_brainvae.data.covariates import read_covariates
     from napari_brainvae.data.population import Population
     from napari_brainvae.denoising.brain_table import brain_table, factors_of
     from napari_brainvae.factors.impact import impact_matrix, usable_sections
     from napari_brainvae.factors.projective_field import projective_field
     from napari_brainvae.models.checkpoint import load_checkpoint
-    from napari_brainvae.statistics.association import associate, read_covariates
+    from napari_brainvae.statistics.association import associate
 
     out = options.out
     if out.exists() and not out.is_dir():

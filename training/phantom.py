@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pydantic import Field
@@ -17,6 +18,8 @@ from napari_brainvae.phantom.phantom import (
     write_phantom_atlas,
 )
 from training.cli import main
+
+log = logging.getLogger(__name__)
 
 
 class PhantomCommand(PhantomOptions):
@@ -53,7 +56,7 @@ def phantom(options: PhantomCommand) -> None:
         atlas = Atlas.open(options.atlas)
         section = section_from_atlas(atlas, options.plane, options.height, options.width)
         if section.plane != options.plane:
-            print(f"no template of plane {options.plane}: plane {section.plane} is used")
+            log.info("no template of plane %d: plane %d is used", options.plane, section.plane)
     plain = PhantomOptions(**options.model_dump(include=set(PhantomOptions.model_fields)))
     with tqdm(total=options.count, unit="brain") as bar:
         write_phantom(
@@ -61,8 +64,8 @@ def phantom(options: PhantomCommand) -> None:
         )
     if options.atlas is None:
         write_phantom_atlas(section, beside)
-        print(f"atlas: {beside}")
-    print(f"population: {options.out}")
+        log.info("atlas: %s", beside)
+    log.info("population: %s", options.out)
 
 
 if __name__ == "__main__":

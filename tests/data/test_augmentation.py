@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_brainvae.data.augmentation import corrupt_by_chance, tissue_of
+from napari_brainvae.data.augmentation import corrupt_by_chance
 from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.data.tissue import tissue_mask
 from training.fit import fit
 from training.fitting.job import corruption, make_plan, split
 from training.fitting.loop import batch_order
@@ -64,7 +65,7 @@ def test_equal_seeds_spoil_alike(clean, preprocessing):
 
 
 def test_tissue_is_the_brain(clean):
-    tissue = tissue_of(clean.mean(axis=0))
+    tissue = tissue_mask(clean.mean(axis=0))
     assert 0.3 < tissue.mean() < 0.8
     assert not tissue[0].any()
     assert not tissue[:, 0].any()

@@ -9,14 +9,13 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from pydantic import ValidationError
 
+from napari_brainvae.data.tissue import tissue_level
 from napari_brainvae.factors.perturbation import ImpactOptions, Perturbation
 from napari_brainvae.factors.receptive_field import (
     Probe,
     check_content,
     perturb,
     region_weights,
-    tissue_level,
-    tissue_mask,
 )
 from tests.linear_model import LinearModel, reference
 
@@ -78,14 +77,6 @@ def test_a_soft_edge_keeps_the_area_and_blurs_the_border():
     assert soft[15, 40] == pytest.approx(1, abs=0.02)
     assert soft[9, 40] + soft[10, 40] == pytest.approx(1, abs=1e-3)
     assert soft[9, 40] < 0.5 < soft[10, 40]
-
-
-def test_tissue_has_no_holes(section):
-    expected = np.zeros(SHAPE, bool)
-    expected[5:60, 10:70] = True
-    assert_array_equal(tissue_mask(section), expected)
-    assert not tissue_mask(np.zeros(SHAPE)).any()
-    assert tissue_level(np.zeros(SHAPE)) == 0
 
 
 @pytest.mark.parametrize("weight", [-1, 0.3, 1])

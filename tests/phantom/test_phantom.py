@@ -20,10 +20,10 @@ from napari_brainvae.phantom.phantom import (
     BRIGHTNESS_PER_SD,
     FACTORS,
     THICKNESS_PER_SD,
-    Brain,
     Phantom,
+    PhantomBrain,
     PhantomOptions,
-    Section,
+    TemplateSection,
     draw_section,
     planted_mask,
     section_from_atlas,
@@ -35,33 +35,33 @@ CORRUPTIONS = {"leakage": add_leakage, "missing": remove_tissue, "grid": add_gri
 REGIONS = ("SSp", "RSP", "HPF", "STR", "TH", "HY")
 
 
-def make(section: Section, **options) -> Phantom:
+def make(section: TemplateSection, **options) -> Phantom:
     height, width = section.shape
     return Phantom(section, PhantomOptions(height=height, width=width, **options))
 
 
 @pytest.fixture(scope="module")
-def drawn() -> Section:
+def drawn() -> TemplateSection:
     return draw_section(160, 224)
 
 
 @pytest.fixture(scope="module")
-def phantom(drawn: Section) -> Phantom:
+def phantom(drawn: TemplateSection) -> Phantom:
     return make(drawn, count=400, seed=7)
 
 
 @pytest.fixture(scope="module")
-def brains(phantom: Phantom) -> list[Brain]:
+def brains(phantom: Phantom) -> list[PhantomBrain]:
     return [phantom.brain(index) for index in range(len(phantom))]
 
 
 @pytest.fixture(scope="module")
-def real(shared_data: Path) -> Section:
+def real(shared_data: Path) -> TemplateSection:
     return section_from_atlas(Atlas.open(shared_data / "ccf"), 286, 160, 224)
 
 
 @pytest.fixture(params=["drawn", "real"])
-def section(request: pytest.FixtureRequest) -> Section:
+def section(request: pytest.FixtureRequest) -> TemplateSection:
     return request.getfixturevalue(request.param)
 
 
@@ -85,7 +85,7 @@ def test_a_section_of_any_size(shape: tuple[int, int]) -> None:
     assert section.template[~ndimage.binary_dilation(section.tissue, iterations=4)].max() < 0.01
 
 
-def test_pixels_have_the_size_of_a_mouse_brain(drawn: Section) -> None:
+def test_pixels_have_the_size_of_a_mouse_brain(drawn: TemplateSection) -> None:
     assert drawn.pixel_size_um == 50
     assert draw_section(320, 448).pixel_size_um == 25
     columns = np.flatnonzero(drawn.tissue.any(axis=0))
@@ -97,7 +97,7 @@ def test_a_section_too_small() -> None:
         draw_section(63, 200)
 
 
-def test_only_the_landmark_differs_between_the_sides(drawn: Section) -> None:
+def test_only_the_landmark_differs_between_the_sides(drawn: TemplateSection) -> None:
     landmark = drawn.tree.within(drawn.annotation, "LM")
     assert landmark.any()
     assert not landmark[:, :112].any()
@@ -109,7 +109,7 @@ def test_only_the_landmark_differs_between_the_sides(drawn: Section) -> None:
     assert drawn.template[landmark].mean() > 1.5 * mirrored[landmark].mean()
 
 
-def test_the_anatomy_is_where_it_belongs(section: Section) -> None:
+def test_the_anatomy_is_where_it_belongs(section: TemplateSection) -> None:
     def row(acronym: str) -> float:
         return float(np.nonzero(section.tree.within(section.annotation, acronym))[0].mean())
 
@@ -123,7 +123,7 @@ def test_the_anatomy_is_where_it_belongs(section: Section) -> None:
     assert max(map(brightness, ("cc", "VS", "opt"))) < min(map(brightness, REGIONS))
 
 
-def test_the_real_section_is_the_plane_with_a_template(real: Section) -> None:
+def test_the_real_section_is_the_plane_with_a_template(real: TemplateSection) -> None:
     assert real.plane == 293
     assert real.pixel_size_um == 50
     assert real.shape == (160, 224)
@@ -148,7 +148,7 @@ def test_the_real_section_at_full_size_is_the_papers_crop(shared_data: Path) -> 
         section_from_atlas(atlas, 100, 160, 224)
 
 
-def test_the_drawn_atlas_opens_as_an_atlas(drawn: Section, tmp_path: Path) -> None:
+def test_the_drawn_atlas_opens_as_an_atlas(drawn: TemplateSection, tmp_path: Path) -> None:
     write_phantom_atlas(drawn, tmp_path / "atlas")
     atlas = Atlas.open(tmp_path / "atlas")
     assert atlas.resolution_um == drawn.pixel_size_um
@@ -164,7 +164,7 @@ def test_the_drawn_atlas_opens_as_an_atlas(drawn: Section, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("factor", BRIGHTNESS_FACTORS)
 def test_a_brightness_factor_moves_its_region_and_nothing_else(
-    section: Section, factor: str
+    section: TemplateSection, factor: str
 ) -> None:
     phantom = make(section)
     values = np.zeros(len(FACTORS))
@@ -179,7 +179,7 @@ def test_a_brightness_factor_moves_its_region_and_nothing_else(
     np.testing.assert_allclose(gain, 1 + 1.5 * BRIGHTNESS_PER_SD, rtol=0.02)
 
 
-def test_anatomy_without_factors_is_the_template(section: Section) -> None:
+def test_anatomy_without_factors_is_the_template(section: TemplateSection) -> None:
     plain = make(section).anatomy(np.zeros(len(FACTORS)))
     np.testing.assert_allclose(plain, section.template, atol=1e-5)
 
@@ -190,7 +190,7 @@ def warped(labels: np.ndarray, field: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("deviations", [-2, -1, 1, 2])
-def test_cortex_thickens_inwards(section: Section, deviations: int) -> None:
+def test_cortex_thickens_inwards(section: TemplateSection, deviations: int) -> None:
     cortex = planted_mask(section, "cortical thickness")
     field = deviations * shape_fields(section)[0]
     grown = warped(cortex, field)
@@ -206,7 +206,7 @@ def test_cortex_thickens_inwards(section: Section, deviations: int) -> None:
 
 
 @pytest.mark.parametrize("deviations", [-1, 1, 2])
-def test_ventricles_swell(section: Section, deviations: int) -> None:
+def test_ventricles_swell(section: TemplateSection, deviations: int) -> None:
     ventricles = planted_mask(section, "ventricle size")
     field = shape_fields(section)[1]
     grown = warped(ventricles, deviations * field)
@@ -217,7 +217,7 @@ def test_ventricles_swell(section: Section, deviations: int) -> None:
     assert np.abs(field[:, far]).max() < 0.01
 
 
-def test_fields_do_not_fold(section: Section) -> None:
+def test_fields_do_not_fold(section: TemplateSection) -> None:
     """At 3 SD the brain is still one sheet: the map's determinant is positive."""
     for field in shape_fields(section):
         for deviations in (-3, 3):
@@ -227,7 +227,7 @@ def test_fields_do_not_fold(section: Section) -> None:
             assert determinant.min() > 0
 
 
-def test_factors_are_independent_and_standard(brains: list[Brain]) -> None:
+def test_factors_are_independent_and_standard(brains: list[PhantomBrain]) -> None:
     factors = np.array([brain.factors for brain in brains])
     assert factors.shape == (400, len(FACTORS))
     assert np.abs(factors.mean(0)).max() < 4 / np.sqrt(400)
@@ -235,7 +235,7 @@ def test_factors_are_independent_and_standard(brains: list[Brain]) -> None:
 
 
 def test_regression_on_the_population_finds_the_planted_regions(
-    drawn: Section, brains: list[Brain]
+    drawn: TemplateSection, brains: list[PhantomBrain]
 ) -> None:
     """The slope of brightness on a factor is greatest in its own region."""
     images = np.array([brain.clean for brain in brains])
@@ -252,7 +252,7 @@ def test_regression_on_the_population_finds_the_planted_regions(
 # The population
 
 
-def test_a_brain_depends_on_seed_and_index_alone(drawn: Section) -> None:
+def test_a_brain_depends_on_seed_and_index_alone(drawn: TemplateSection) -> None:
     one, other = make(drawn, seed=3), make(drawn, seed=3, count=9)
     for _ in range(3):
         other.brain(2)
@@ -265,14 +265,14 @@ def test_a_brain_depends_on_seed_and_index_alone(drawn: Section) -> None:
     assert not np.array_equal(first.image, make(drawn, seed=4).brain(5).image)
 
 
-def test_the_share_of_artifacts_changes_no_anatomy(drawn: Section) -> None:
+def test_the_share_of_artifacts_changes_no_anatomy(drawn: TemplateSection) -> None:
     none, all_ = make(drawn, artifacts=0), make(drawn, artifacts=1)
     for index in range(5):
         np.testing.assert_array_equal(none.brain(index).clean, all_.brain(index).clean)
         assert none.brain(index).artifact == "none" != all_.brain(index).artifact
 
 
-def test_artifacts_come_in_their_share(brains: list[Brain]) -> None:
+def test_artifacts_come_in_their_share(brains: list[PhantomBrain]) -> None:
     names = [brain.artifact for brain in brains]
     assert set(names) == set(ARTIFACTS)
     corrupt = len(names) - names.count("none")
@@ -281,7 +281,9 @@ def test_artifacts_come_in_their_share(brains: list[Brain]) -> None:
     assert stats.chisquare(counts).pvalue > 0.001
 
 
-def test_images_are_raw_and_not_negative(brains: list[Brain], drawn: Section) -> None:
+def test_images_are_raw_and_not_negative(
+    brains: list[PhantomBrain], drawn: TemplateSection
+) -> None:
     for brain in brains[:60]:
         assert brain.image.dtype == brain.clean.dtype == np.float32
         assert brain.image.shape == drawn.shape
@@ -293,7 +295,7 @@ def test_images_are_raw_and_not_negative(brains: list[Brain], drawn: Section) ->
     assert 1 < saturated < 4.5
 
 
-def test_the_mask_holds_all_that_differs_but_noise(brains: list[Brain]) -> None:
+def test_the_mask_holds_all_that_differs_but_noise(brains: list[PhantomBrain]) -> None:
     for brain in brains[:200]:
         away = np.abs(brain.image - brain.clean)[~brain.mask]
         # Seven SD: of the 7 million values here none should ever be beyond.
@@ -304,7 +306,7 @@ def test_the_mask_holds_all_that_differs_but_noise(brains: list[Brain]) -> None:
             assert brain.mask.any()
 
 
-def test_covariates_have_nothing_to_do_with_the_factors(brains: list[Brain]) -> None:
+def test_covariates_have_nothing_to_do_with_the_factors(brains: list[PhantomBrain]) -> None:
     sexes = np.array([brain.sex for brain in brains])
     ages = np.array([brain.age_days for brain in brains])
     factors = np.array([brain.factors for brain in brains])
@@ -315,7 +317,7 @@ def test_covariates_have_nothing_to_do_with_the_factors(brains: list[Brain]) -> 
         assert stats.pearsonr(column, ages).pvalue > 0.001
 
 
-def test_a_real_population(real: Section) -> None:
+def test_a_real_population(real: TemplateSection) -> None:
     phantom = make(real, seed=1, artifacts=0.5, count=8)
     images = np.array([phantom.brain(index).image for index in range(8)])
     template = real.template[real.tissue]
@@ -330,7 +332,7 @@ def test_a_real_population(real: Section) -> None:
 
 @pytest.mark.parametrize("artifact", CORRUPTIONS)
 @pytest.mark.parametrize("seed", range(6))
-def test_artifacts(section: Section, artifact: str, seed: int) -> None:
+def test_artifacts(section: TemplateSection, artifact: str, seed: int) -> None:
     before = section.template.copy()
     rng, again = np.random.default_rng(seed), np.random.default_rng(seed)
     image, mask = CORRUPTIONS[artifact](section.template, section.tissue, rng)
@@ -406,7 +408,7 @@ def test_bad_options(bad: dict[str, float]) -> None:
         PhantomOptions(**bad)
 
 
-def test_bad_questions(phantom: Phantom, drawn: Section) -> None:
+def test_bad_questions(phantom: Phantom, drawn: TemplateSection) -> None:
     for index in (-1, 400):
         with pytest.raises(ValueError, match="0 to 399"):
             phantom.brain(index)

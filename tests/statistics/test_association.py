@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import mannwhitneyu
 
+from napari_brainvae.data.covariates import read_covariates
 from napari_brainvae.reporting.paper_figures import association_heatmap
-from napari_brainvae.statistics.association import COLUMNS, FEWEST, associate, read_covariates
+from napari_brainvae.statistics.association import COLUMNS, FEWEST, associate
 
 
 def factors_of(*columns) -> pd.DataFrame:

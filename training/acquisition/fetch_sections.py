@@ -22,7 +22,9 @@ import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from napari_brainvae.data.population import Description, Population, creating, write_covariates
+from napari_brainvae.data.covariates import write_covariates
+from napari_brainvae.data.population import Description, Population
+from napari_brainvae.data.population_files import creating
 from napari_brainvae.data.section_quality import LIMITS, measure_quality
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.io.errors import InputError

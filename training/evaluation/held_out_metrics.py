@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import zarr
-from skimage.filters import threshold_otsu
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing, crop_to
+from napari_brainvae.data.tissue import tissue_mask
 from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.metrics.disentanglement import dci, mig, sap
 from napari_brainvae.metrics.image_quality import image_quality, pca_frechet_distance
@@ -232,8 +232,7 @@ def image_metrics(real: Images, drawn: Images, dtcwt: npt.NDArray[np.intp]) -> d
 
 def tissue_weights(sections: Images) -> npt.NDArray[np.float64]:
     """1 in the tissue of the mean section, 0 outside, ``(H, W)``: where CW-SSIM looks."""
-    mean = sections.mean(axis=0)
-    return np.asarray(mean > 0.5 * threshold_otsu(mean), dtype=np.float64)
+    return tissue_mask(sections.mean(axis=0)).astype(np.float64)
 
 
 def dtcwt_scales(shape: tuple[int, ...]) -> int:

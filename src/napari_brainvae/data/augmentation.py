@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from skimage.filters import threshold_otsu
 
-from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.arrays import Images
 from napari_brainvae.data.artifacts import add_grid, add_leakage, remove_tissue
 from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.data.tissue import tissue_mask
 
 CORRUPTIONS = (add_leakage, remove_tissue, add_grid)
 
@@ -15,7 +15,7 @@ CORRUPTIONS = (add_leakage, remove_tissue, add_grid)
 def corrupt_by_chance(
     section: Images, share: float, preprocessing: Preprocessing, rng: np.random.Generator
 ) -> Images:
-    """Spoil a section, or leave it as it is, by chance.
+    """Corrupt a section, or leave it as it is, by chance.
 
     Leakage, missing tissue and tile grid are equally likely (paper, section 3.2). The corrupted
     section is matched in brightness again, as it would have been had it come like this: leakage
@@ -40,10 +40,5 @@ def corrupt_by_chance(
     if rng.random() >= share:
         return section
     corrupt = CORRUPTIONS[rng.integers(len(CORRUPTIONS))]
-    corrupted, _ = corrupt(section, tissue_of(section), rng)
+    corrupted, _ = corrupt(section, tissue_mask(section), rng)
     return np.asarray(preprocessing.apply(corrupted[None])[0])
-
-
-def tissue_of(section: Images) -> Mask:
-    """Where a section ``(H, W)`` is no background; half of Otsu's threshold keeps dark tracts."""
-    return np.asarray(section > 0.5 * threshold_otsu(section))

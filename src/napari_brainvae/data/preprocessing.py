@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-import skimage  # whose modules are imported when they are first used
 from pydantic import BaseModel, ConfigDict, Field
 
 from napari_brainvae.arrays import Images
@@ -47,9 +46,10 @@ def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> I
         raise InputError(f"sections must have shape (N, H, W), not {array.shape}")
     if array.size == 0:
         raise InputError(f"there are no sections: the shape is {array.shape}")
-    if not (np.issubdtype(array.dtype, np.number) or array.dtype == bool) or np.iscomplexobj(array):
+    if array.dtype.kind not in "biuf":
         raise InputError(f"sections must be real numbers, not {array.dtype}")
-    array = array.astype(np.float32, copy=False)
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is told below
+        array = array.astype(np.float32, copy=False)
     low, high = array.min(axis=(1, 2)), array.max(axis=(1, 2))
     # A NaN or an infinity anywhere in a section shows in its extremes.
     problems = {
@@ -86,26 +86,19 @@ class Preprocessing(BaseModel):
         None, gt=0, description="M, mean over the training sections of each section's mean."
     )
     clip: float = Field(3.8, gt=1, description="Brightest value kept, in units of the mean.")
-    mean_over: Literal["section", "tissue"] = Field(
-        "section", description="Pixels whose mean is matched: all, or tissue by Otsu's threshold."
+    mean_over: Literal["section"] = Field(
+        "section", description="Pixels whose mean is matched: all. Every file states it."
     )
 
     @classmethod
-    def fit(
-        cls,
-        images: npt.ArrayLike,
-        *,
-        clip: float = 3.8,
-        mean_over: Literal["section", "tissue"] = "section",
-    ) -> Preprocessing:
+    def fit(cls, images: npt.ArrayLike, *, clip: float = 3.8) -> Preprocessing:
         """Fit the reference brightness to training sections ``(N, H, W)``."""
         sections = check_sections(images)
         return cls(
             height=sections.shape[1],
             width=sections.shape[2],
-            reference_brightness=float(_brightness(sections, mean_over).mean()),
+            reference_brightness=float(_brightness(sections).mean()),
             clip=clip,
-            mean_over=mean_over,
         )
 
     @property
@@ -134,11 +127,51 @@ class Preprocessing(BaseModel):
             For unusable sections (see `check_sections`) or a size that does not fit.
         """
         sections = check_sections(crop_to(images, self.shape), ids)
-        mean = _brightness(sections, self.mean_over)[:, None, None]
+        mean = _brightness(sections)[:, None, None]
         matched = sections / mean
         np.minimum(matched, self.clip, out=matched)
         matched /= self.clip
         return matched
+
+    def adopt(
+        self, images: npt.ArrayLike, done: Preprocessing, ids: Sequence[str] | None = None
+    ) -> Images:
+        """Bring sections that were preprocessed already, perhaps with another clip, to this one.
+
+        Their values are ``min(x / mean(x), done.clip) / done.clip``, so those of this clip follow
+        from them; unless a section was clipped below it, where what lay above is lost.
+
+        Parameters
+        ----------
+        images
+            ``(N, H', W')`` in [0, 1]; cropped about the centre if slightly too large. They are not
+            matched a second time.
+        done
+            How they were preprocessed.
+        ids
+            N names, for messages.
+
+        Returns
+        -------
+        numpy.ndarray
+            ``(N, H, W)`` float32 in [0, 1].
+
+        Raises
+        ------
+        InputError
+            For a section that was clipped at less than this clip, or a size that does not fit.
+        """
+        sections = np.asarray(crop_to(images, self.shape), dtype=np.float32)
+        lost = np.flatnonzero((sections >= 1).any(axis=(1, 2)))
+        if done.clip < self.clip and lost.size:
+            raise InputError(
+                f"{_some(lost, ids)} reached the clip of {done.clip:g} times the mean, at which "
+                f"the population was written; this model wants values up to {self.clip:g}: give "
+                "the population as it was before preprocessing"
+            )
+        if done.clip == self.clip:
+            return sections
+        return np.asarray(np.minimum(sections * np.float32(done.clip / self.clip), 1))
 
 
 def crop_to(images: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[np.generic]:
@@ -160,10 +193,6 @@ def crop_to(images: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[np.gen
     return array[..., top : top + shape[0], left : left + shape[1]]
 
 
-def _brightness(sections: Images, mean_over: str) -> npt.NDArray[np.float32]:
-    """Mean of each section ``(N, H, W)`` over all its pixels or over its tissue, ``(N,)``."""
-    if mean_over == "section":
-        return np.asarray(sections.mean(axis=(1, 2), dtype=np.float64), dtype=np.float32)
-    return np.array(
-        [s[s > skimage.filters.threshold_otsu(s)].mean() for s in sections], dtype=np.float32
-    )
+def _brightness(sections: Images) -> npt.NDArray[np.float32]:
+    """Mean of each section ``(N, H, W)`` over all its pixels, ``(N,)``."""
+    return np.asarray(sections.mean(axis=(1, 2), dtype=np.float64), dtype=np.float32)

@@ -6,12 +6,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from scipy import ndimage
-from skimage.filters import gaussian, threshold_otsu
+from skimage.filters import gaussian
 from skimage.morphology import convex_hull_image
 from skimage.transform import downscale_local_mean, radon
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.data.preprocessing import check_sections
+from napari_brainvae.data.tissue import tissue_without_specks
 
 LIMITS = {"quality_dark_bands": 0.005, "quality_saturated": 0.005, "quality_grid": 0.025}
 """Above one of these a section is flagged. Set on a few intact sections of several microscopes and
@@ -62,7 +63,7 @@ def dark_bands(section: Images) -> float:
     along rows and columns.
     """
     small = downscale_local_mean(section, (4, 4))
-    tissue = _tissue(small)
+    tissue = tissue_without_specks(small)
     if not tissue.any():
         return 0.0
     hull = convex_hull_image(tissue)
@@ -94,7 +95,7 @@ def grid_strength(section: Images) -> float:
     peaks above their surroundings are summed for every size from 6 to 64 px, the best size counts,
     and the two axes are added.
     """
-    inner = ndimage.binary_erosion(_tissue(section), iterations=3)
+    inner = ndimage.binary_erosion(tissue_without_specks(section), iterations=3)
     if not inner.any():
         return 0.0
     weight = gaussian(inner.astype(np.float64), 6)
@@ -130,8 +131,3 @@ def _comb(profile: npt.NDArray[np.float64]) -> float:
         found = np.interp(harmonics, frequency[band], peaks)
         best = max(best, float(found.sum()) / np.sqrt(found.size))
     return best
-
-
-def _tissue(section: npt.NDArray[np.floating]) -> npt.NDArray[np.bool_]:
-    """Where a section ``(H, W)`` is no background; half of Otsu's threshold keeps dark tracts."""
-    return np.asarray(ndimage.binary_opening(section > 0.5 * threshold_otsu(section)))

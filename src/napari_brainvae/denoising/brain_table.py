@@ -73,7 +73,7 @@ def _usable(
     """Yield brains with their sections, or one brain with the reason why it has none."""
     try:
         yield chosen, population.prepared(preprocessing, chosen)
-    except ValueError as error:
+    except InputError as error:
         if len(chosen) == 1:
             yield chosen, str(error)
         else:

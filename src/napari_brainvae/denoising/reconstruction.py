@@ -11,7 +11,9 @@ import numpy.typing as npt
 import tifffile
 
 from napari_brainvae.arrays import Images, Latents
-from napari_brainvae.data.population import Population, creating, write_covariates
+from napari_brainvae.data.covariates import write_covariates
+from napari_brainvae.data.population import Population
+from napari_brainvae.data.population_files import creating
 from napari_brainvae.data.preprocessing import crop_to
 from napari_brainvae.denoising.robust_inference import robust_inference
 from napari_brainvae.io.atomic_files import replacing

@@ -9,6 +9,7 @@ import numpy.typing as npt
 import scipy  # whose modules are imported when they are first used
 
 from napari_brainvae.arrays import Images, Latents, Mask
+from napari_brainvae.data.tissue import decoded_tissue
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.models.base import Model
 
@@ -107,7 +108,7 @@ def _unlike(section: Images, drawn: Images) -> Mask:
     size = len(section)
     residual = np.abs(scipy.ndimage.gaussian_filter(section - drawn, size / 96))
     # Empty glass agrees with the model to the noise, and would make all tissue look strange.
-    tissue = drawn > 0.3 * drawn.mean()
+    tissue = decoded_tissue(drawn)
     spread = 1.4826 * float(np.median(residual[tissue])) if tissue.any() else 0.0
     strange = residual > THRESHOLD * max(spread, FAINTEST)
     # Artifacts fade out: what is next to a marked pixel is half artifact.

@@ -18,12 +18,12 @@ import pandas as pd
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import check_sections
+from napari_brainvae.data.tissue import tissue_level
 from napari_brainvae.factors.perturbation import DIRECTIONS, Direction, ImpactOptions, Mode
 from napari_brainvae.factors.receptive_field import (
     check_content,
     perturb,
     region_weights,
-    tissue_level,
 )
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report

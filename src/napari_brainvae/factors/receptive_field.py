@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import scipy  # whose modules are imported when they are first used
-import skimage  # whose modules are imported when they are first used
 
 from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.data.tissue import brain_mask, tissue_level
 from napari_brainvae.factors.perturbation import Mode
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
@@ -101,24 +101,6 @@ def region_weights(
     return scipy.ndimage.gaussian_filter(weights, soft_edge) if soft_edge else weights
 
 
-def tissue_level(section: npt.NDArray[Any]) -> float:
-    """Mean brightness of a section's tissue ``(H, W)``: above Otsu's threshold."""
-    return (
-        float(section[section > skimage.filters.threshold_otsu(section)].mean())
-        if np.ptp(section)
-        else 0.0
-    )
-
-
-def tissue_mask(section: npt.NDArray[Any]) -> Mask:
-    """Where a section ``(H, W)`` shows the brain, ventricles and dark tracts included."""
-    if not np.ptp(section):
-        return np.asarray(section > 0)
-    return np.asarray(
-        scipy.ndimage.binary_fill_holes(section > skimage.filters.threshold_otsu(section) / 2)
-    )
-
-
 class Probe:
     """One brain, to be perturbed again and again: what stays the same is computed once.
 
@@ -143,7 +125,7 @@ class Probe:
 
     @cached_property
     def _tissue(self) -> Mask:
-        return tissue_mask(self._section)
+        return brain_mask(self._section)
 
     @cached_property
     def _level(self) -> float:
@@ -193,7 +175,7 @@ def check_content(sections: Images, weights: Mapping[str, Images]) -> None:
     ValueError
         If a region does not touch the tissue, or if all sections are black in it.
     """
-    tissue = tissue_mask(sections.mean(axis=0))
+    tissue = brain_mask(sections.mean(axis=0))
     for name, region in weights.items():
         _check_content(sections, tissue, name, region)
 

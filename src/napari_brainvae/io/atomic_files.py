@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -22,22 +23,14 @@ def replacing(path: str | Path) -> Iterator[Path]:
     Path
         A path that does not exist yet, in the same folder.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = recover(path)
+    _make_folder(path.parent)
     # The suffix is kept: writers such as tifffile choose the format by it.
     beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
         yield beside
         _sync(beside)
-        if path.is_dir() and not path.is_symlink():
-            # A folder cannot be renamed over a folder that has content.
-            old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
-            os.replace(path, old)
-            os.replace(beside, path)
-            shutil.rmtree(old)
-        else:
-            os.replace(beside, path)
-        _sync_folder(path.parent)
+        _put(beside, path)
     except BaseException:
         if beside.is_dir():
             shutil.rmtree(beside, ignore_errors=True)
@@ -46,13 +39,72 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
 
 
+def _put(beside: Path, path: Path) -> None:
+    """Give what lies ``beside`` its final name."""
+    if not path.is_dir() or path.is_symlink():
+        os.replace(beside, path)
+        _sync_folder(path.parent)
+        return
+    # A folder cannot be renamed over a folder that has content. Between the two renames a kill
+    # leaves the old one under this name, where `recover` finds it.
+    old = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.old")
+    os.replace(path, old)
+    try:
+        os.replace(beside, path)
+    except BaseException:
+        os.replace(old, path)
+        raise
+    # The old one goes when the new one is sure to be there after a power cut.
+    _sync_folder(path.parent)
+    shutil.rmtree(old)
+
+
+def recover(path: str | Path) -> Path:
+    """Bring back the folder that `replacing` had moved aside when its process was killed.
+
+    Returns
+    -------
+    Path
+        ``path`` itself, which holds what it held before, or its new content if that was complete.
+    """
+    path = Path(path)
+    for old in _moved_aside(path.parent):
+        if _name_before(old) == path.name:
+            _bring_back(old)
+    return path
+
+
 def remove_leftovers(folder: str | Path) -> None:
-    """Remove what `replacing` leaves in ``folder`` when its process is killed."""
+    """Remove what `replacing` leaves in ``folder`` when its process is killed.
+
+    A folder that it had moved aside, and that nothing took the place of, gets its name back.
+    """
     for path in Path(folder).glob(".*.partial*"):
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
+    for old in _moved_aside(Path(folder)):
+        _bring_back(old)
+
+
+def _moved_aside(folder: Path) -> list[Path]:
+    return [path for path in folder.glob(".*.old") if path.is_dir() and _name_before(path)]
+
+
+def _name_before(old: Path) -> str:
+    """The name that a folder had before `replacing` moved it aside; empty if it did not."""
+    match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.old", old.name)
+    return match[1] if match else ""
+
+
+def _bring_back(old: Path) -> None:
+    path = old.with_name(_name_before(old))
+    if path.exists():
+        shutil.rmtree(old)
+    else:
+        os.replace(old, path)
+        _sync_folder(path.parent)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -61,12 +113,28 @@ def write_text(path: str | Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each on disk."""
+    missing = [f for f in (folder, *folder.parents) if not f.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for made in reversed(missing):
+        _sync_folder(made.parent)
+
+
 def _sync(path: Path) -> None:
-    """Put a file, or every file of a folder, on disk."""
-    for file in [path] if path.is_file() else path.rglob("*"):
-        if file.is_file():
-            with open(file, "rb+") as handle:
-                os.fsync(handle.fileno())
+    """Put a file on disk, or a folder with all files and folders in it."""
+    if not path.is_dir():
+        _sync_file(path)
+        return
+    for folder, _, files in os.walk(path, topdown=False):
+        for file in files:
+            _sync_file(Path(folder, file))
+        _sync_folder(Path(folder))
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "rb+") as handle:
+        os.fsync(handle.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -28,13 +28,9 @@ from napari_brainvae.data.artifacts import (
     remove_tissue,
     smooth_noise,
 )
-from napari_brainvae.data.population import (
-    Description,
-    Population,
-    creating,
-    strings,
-    write_covariates,
-)
+from napari_brainvae.data.covariates import CHECKED, strings, write_covariates
+from napari_brainvae.data.population import Description, Population
+from napari_brainvae.data.population_files import creating
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.phantom.deformation import swelling, thickening
@@ -43,7 +39,7 @@ from napari_brainvae.phantom.drawn_section import draw, drawn_structures
 BRIGHTNESS_FACTORS = ("SSp", "RSP", "HPF", "STR", "TH", "HY")
 SHAPE_FACTORS = {"cortical thickness": "Isocortex", "ventricle size": "VS"}
 FACTORS = (*BRIGHTNESS_FACTORS, *SHAPE_FACTORS)
-"""The planted factors, in the order of `Brain.factors`."""
+"""The planted factors, in the order of `PhantomBrain.factors`."""
 
 BRIGHTNESS_PER_SD = 0.12
 THICKNESS_PER_SD = 0.08
@@ -71,7 +67,7 @@ class PhantomOptions(BaseModel):
 
 
 @dataclass(frozen=True)
-class Section:
+class TemplateSection:
     """The anatomy a population shares.
 
     Attributes
@@ -107,7 +103,7 @@ class Section:
 
 
 @dataclass(frozen=True)
-class Brain:
+class PhantomBrain:
     """One brain of the phantom.
 
     Attributes
@@ -135,7 +131,7 @@ class Brain:
     age_days: int
 
 
-def draw_section(height: int, width: int) -> Section:
+def draw_section(height: int, width: int) -> TemplateSection:
     """Draw a section from nothing; see `napari_brainvae.phantom.drawn_section`.
 
     Raises
@@ -145,12 +141,12 @@ def draw_section(height: int, width: int) -> Section:
     """
     template, annotation, pixel_size_um = draw(height, width)
     tree = StructureTree(drawn_structures())
-    return Section(template, annotation, tree, pixel_size_um, DRAWN_PLANE)
+    return TemplateSection(template, annotation, tree, pixel_size_um, DRAWN_PLANE)
 
 
 def section_from_atlas(
     atlas: Atlas, plane: int, height: int, width: int, pixel_size_um: float | None = None
-) -> Section:
+) -> TemplateSection:
     """Take the section from an atlas: the average template and its annotation.
 
     Parameters
@@ -184,14 +180,14 @@ def section_from_atlas(
     where = np.stack(np.meshgrid(rows, columns, indexing="ij"))
     image = scipy.ndimage.map_coordinates(smooth, where, order=1, output=np.float32)
     image /= max(float(image.max()), 1e-12)
-    section = Section(image, annotation, atlas, pixel_size_um, plane)
+    section = TemplateSection(image, annotation, atlas, pixel_size_um, plane)
     missing = [factor for factor in FACTORS if not planted_mask(section, factor).any()]
     if missing:
         raise InputError(f"plane {plane} cannot carry the phantom: no {', '.join(missing)} in it")
     return section
 
 
-def planted_mask(section: Section, factor: str) -> Mask:
+def planted_mask(section: TemplateSection, factor: str) -> Mask:
     """Where a factor was planted: its region, (H, W) bool.
 
     For the factors of shape it is the structure whose size they change.
@@ -201,7 +197,7 @@ def planted_mask(section: Section, factor: str) -> Mask:
     return section.tree.within(section.annotation, SHAPE_FACTORS.get(factor, factor))
 
 
-def write_phantom_atlas(section: Section, directory: str | Path) -> None:
+def write_phantom_atlas(section: TemplateSection, directory: str | Path) -> None:
     """Write a drawn section as an atlas directory of a few planes; it is plane `DRAWN_PLANE`.
 
     Raises
@@ -226,7 +222,7 @@ class Phantom:
         How many brains of which kind.
     """
 
-    def __init__(self, section: Section, options: PhantomOptions) -> None:
+    def __init__(self, section: TemplateSection, options: PhantomOptions) -> None:
         wanted = (options.height, options.width)
         if section.shape != wanted:
             raise InputError(f"the section is {section.shape}, the options ask for {wanted}")
@@ -246,7 +242,7 @@ class Phantom:
         """Return the number of brains."""
         return self.options.count
 
-    def brain(self, index: int) -> Brain:
+    def brain(self, index: int) -> PhantomBrain:
         """Make one brain; the same whatever else was made before it.
 
         Raises
@@ -270,7 +266,7 @@ class Phantom:
         corrupt, mask = self._corrupt(clean, artifact, rng)
         noisy = corrupt + _NOISE_SD * rng.standard_normal(shape, dtype=np.float32)
         image = np.maximum(noisy, 0)
-        return Brain(image, clean, factors, artifact, mask, sex, age_days)
+        return PhantomBrain(image, clean, factors, artifact, mask, sex, age_days)
 
     def anatomy(
         self, factors: NDArray[np.float64], warp: NDArray[np.float64] | float = 0.0
@@ -305,7 +301,7 @@ class Phantom:
         return corrupt(clean, self.section.tissue, rng)
 
 
-def shape_fields(section: Section) -> Images:
+def shape_fields(section: TemplateSection) -> Images:
     """What one standard deviation of each factor of shape moves, (2, 2, H, W) float32, pixels."""
     cortex, ventricles = (planted_mask(section, name) for name in SHAPE_FACTORS)
     pixels_per_mm = 1000 / section.pixel_size_um
@@ -342,15 +338,19 @@ def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None 
     Stopped
         If ``progress`` asked to stop; nothing is left behind.
     """
-    brains: list[Brain] = []
+    brains: list[PhantomBrain] = []
     with creating(
         path, _ids(phantom), phantom.section.shape, np.float32, _description(phantom)
     ) as group:
         truth = group.create_group("truth", attributes={"factors": FACTORS})
         stack = (len(phantom), *phantom.section.shape)
         chunks = (1, *phantom.section.shape)
-        clean = truth.create_array("clean", shape=stack, chunks=chunks, dtype=np.float32)
-        mask = truth.create_array("artifact_mask", shape=stack, chunks=chunks, dtype=bool)
+        clean = truth.create_array(
+            "clean", shape=stack, chunks=chunks, dtype=np.float32, compressors=CHECKED
+        )
+        mask = truth.create_array(
+            "artifact_mask", shape=stack, chunks=chunks, dtype=bool, compressors=CHECKED
+        )
         for i in range(len(phantom)):
             report(progress, i, len(phantom))
             brain = phantom.brain(i)
@@ -358,8 +358,12 @@ def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None 
             # Only what the tables need is kept of each brain.
             nothing = np.empty((0, 0), np.float32)
             brains.append(replace(brain, image=nothing, clean=nothing, mask=nothing > 0))
-        truth.create_array("factors", data=np.stack([b.factors for b in brains]))
-        truth.create_array("artifact", data=strings([b.artifact for b in brains]))
+        truth.create_array(
+            "factors", data=np.stack([b.factors for b in brains]), compressors=CHECKED
+        )
+        truth.create_array(
+            "artifact", data=strings([b.artifact for b in brains]), compressors=CHECKED
+        )
         write_covariates(group, _covariates(brains))
     report(progress, len(phantom), len(phantom))
 
@@ -376,7 +380,7 @@ def _description(phantom: Phantom) -> Description:
     )
 
 
-def _covariates(brains: Sequence[Brain]) -> pd.DataFrame:
+def _covariates(brains: Sequence[PhantomBrain]) -> pd.DataFrame:
     """Give what a curator would know: sex, age, and which sections are visibly not in order."""
     return pd.DataFrame(
         {

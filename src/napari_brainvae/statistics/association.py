@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-
-from napari_brainvae.io.errors import InputError
 
 FEWEST = 5
 """Brains, at least, in a group that counts; fewer are left out."""
 
 COLUMNS = ["covariate", "test", "groups", "brains", "factor", "effect", "p", "q"]
-
-
-def read_covariates(path: str | Path, ids: Sequence[str]) -> pd.DataFrame:
-    """Read what is known of these brains from a CSV whose column ``id`` names them.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A row a brain, indexed by id; empty where the file does not name the brain.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If it has no column ``id``, names a brain twice, or none of these.
-    """
-    table = pd.read_csv(path, dtype={"id": str})
-    if "id" not in table:
-        raise InputError(f"{path} has no column 'id' that names the brains")
-    table = table.set_index("id")
-    if not table.index.is_unique:
-        raise InputError(f"{path} names {table.index[table.index.duplicated()][0]!r} twice")
-    if not table.index.isin(list(ids)).any():
-        raise InputError(f"{path} names none of the brains, such as {ids[0]!r}")
-    return table.reindex(list(ids))
 
 
 def associate(factors: pd.DataFrame, covariates: pd.DataFrame) -> pd.DataFrame:

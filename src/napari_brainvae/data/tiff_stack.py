@@ -1,0 +1,103 @@
+"""TIFF stacks: which pages are the sections of a population, and how large a pixel is."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+
+from napari_brainvae.data.lazy_sections import LazySections, RawSections, TiffSections, check_stack
+from napari_brainvae.io.errors import InputError
+
+log = logging.getLogger(__name__)
+
+
+def open_tiff(path: Path) -> tuple[LazySections, float | None]:
+    """Find the sections of a TIFF: all its series of pages, one after the other.
+
+    Returns
+    -------
+    sections : LazySections
+        ``(N, H, W)``.
+    pixel_size_um : float or None
+        What the file states of it.
+
+    Raises
+    ------
+    InputError
+        If the pages are not alike, in colour, or only one.
+    """
+    with tifffile.TiffFile(path) as tif:
+        series = [s for s in tif.series if len(s.shape)]
+        _check_alike(series)
+        return _sections(path, tif, series), _pixel_size_um(tif)
+
+
+def _check_alike(series: list[Any]) -> None:
+    kinds: Counter[str] = Counter()
+    for one in series:
+        if "S" in one.axes:
+            raise InputError(f"colour images {one.shape}: give one channel, as (N, H, W)")
+        shape = one.shape if len(one.shape) > 2 else (1, *one.shape)
+        check_stack(shape, one.dtype)
+        kinds[f"of {shape[1]} x {shape[2]} px ({one.dtype})"] += shape[0]
+    if not kinds:
+        raise InputError("there are no images in it")
+    if len(kinds) > 1:
+        counts = ", ".join(f"{count} {kind}" for kind, count in kinds.items())
+        raise InputError(f"the pages are not alike: {counts}; give those of one kind")
+    if kinds.total() == 1:
+        raise InputError("one section is no population; give a stack of shape (N, H, W)")
+
+
+def _sections(path: Path, tif: tifffile.TiffFile, series: list[Any]) -> LazySections:
+    shape = series[0].shape[-2:]
+    here = not any(one.is_multifile for one in series)
+    if here and all(one.dataoffset is not None for one in series):
+        dtype = np.dtype(tif.byteorder + series[0].dtype.char)
+        size = math.prod(shape) * dtype.itemsize
+        offsets = [
+            one.dataoffset + size * np.arange(one.size // math.prod(shape), dtype=np.int64)
+            for one in series
+        ]
+        return RawSections(path, np.concatenate(offsets), shape, dtype, native=True)
+    pages = [page for one in series for page in one]
+    missing = sum(page is None for page in pages)
+    if missing:
+        raise InputError(f"{missing} of {len(pages)} pages are not in the file")
+    if len(pages) != sum(one.size for one in series) // math.prod(shape) or any(
+        page.shape != shape for page in pages
+    ):
+        raise InputError("its pages hold more than one section each; save one page a section")
+    return TiffSections(path, pages)
+
+
+def _pixel_size_um(tif: tifffile.TiffFile) -> float | None:
+    """Pixel size that a TIFF states, um, if it does so as OME or ImageJ write it."""
+    size = _ome_pixel_size_um(tif.ome_metadata) if tif.ome_metadata else None
+    resolution = tif.pages.first.tags.get("XResolution")
+    unit = (tif.imagej_metadata or {}).get("unit", "")
+    if size is None and resolution is not None and unit in ("um", "µm", "micron", "\\u00B5m"):
+        pixels_per_unit, units = resolution.value
+        size = units / pixels_per_unit if pixels_per_unit else None
+    if size is not None and not 0 < size < math.inf:
+        log.warning("%s states a pixel size of %s um, which is ignored", tif.filename, size)
+        return None
+    return size
+
+
+def _ome_pixel_size_um(metadata: str) -> float | None:
+    """Read the pixel size from OME-XML; what cannot be read does not state any."""
+    try:
+        image = tifffile.xml2dict(metadata)["OME"]["Image"]
+        pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
+        if pixels.get("PhysicalSizeXUnit", "µm") == "µm" and "PhysicalSizeX" in pixels:
+            return float(pixels["PhysicalSizeX"])
+    except (SyntaxError, LookupError, TypeError, ValueError, AttributeError):
+        log.warning("the OME description cannot be read: no pixel size is taken from it")
+    return None
