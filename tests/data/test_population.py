@@ -8,6 +8,7 @@ import zarr
 
 from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.io.errors import InputError
 
 
 @pytest.fixture
@@ -111,6 +112,18 @@ def test_what_was_preprocessed_is_not_preprocessed_again(images):
     ready = fitted.apply(images)
     again = Population(ready, description=Description(preprocessing=fitted))
     assert np.array_equal(again.prepared(fitted, slice(None)), ready)
+
+
+def test_a_preprocessed_population_comes_to_the_clip_of_the_model(rng):
+    """The defect: it was only cropped, whatever the clip, and off by up to 0.44."""
+    raw = rng.exponential(100, (3, 64, 80)).astype(np.float32)
+    written, model = (Preprocessing(height=64, width=80, clip=c) for c in (3.8, 2.0))
+    ready = Population(written.apply(raw), description=Description(preprocessing=written))
+    expected = Population(raw).prepared(model, [2, 0])
+    np.testing.assert_allclose(ready.prepared(model, [2, 0]), expected, rtol=1e-6)
+    assert np.abs(ready.sections([2, 0]) - expected).max() > 0.4
+    with pytest.raises(InputError, match="section '0001' reached the clip"):
+        ready.prepared(model.model_copy(update={"clip": 5.0}), [1])
 
 
 def test_real_people(shared_data):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from napari_brainvae.data.preprocessing import Preprocessing, check_sections, crop_to
+from napari_brainvae.io.errors import InputError
 
 sections = arrays(
     np.float32, (3, 6, 5), elements=st.floats(1, 1000, width=32), unique=True, fill=st.nothing()
@@ -40,14 +41,39 @@ def test_result_is_in_0_to_1(images):
     assert out.max() <= 1
 
 
-def test_tissue_mean_leaves_the_background_out(rng):
-    image = np.zeros((2, 64, 64), np.float32)
-    image[0, :32] = rng.uniform(90, 110, (32, 64))
-    image[1, :16] = rng.uniform(90, 110, (16, 64))
-    whole = Preprocessing.fit(image).apply(image)
-    tissue = Preprocessing.fit(image, mean_over="tissue").apply(image)
-    assert whole[1, :16].mean() > 1.5 * whole[0, :32].mean()
-    assert np.isclose(tissue[1, :16].mean(), tissue[0, :32].mean(), rtol=0.02)
+def test_what_files_state_of_the_mean_is_read_and_written():
+    """All of a section, in every file there is; a mean over tissue is refused, not ignored."""
+    stated = {"height": 8, "width": 10, "clip": 3.8, "mean_over": "section"}
+    assert Preprocessing.model_validate(stated).model_dump()["mean_over"] == "section"
+    with pytest.raises(ValueError, match="mean_over"):
+        Preprocessing.model_validate(stated | {"mean_over": "tissue"})
+
+
+@pytest.mark.parametrize("clip", [1.5, 2.0, 3.8])
+@pytest.mark.parametrize("done", [3.8, 5.0, 12.0])
+def test_what_was_preprocessed_comes_to_the_clip_of_the_model(rng, done, clip):
+    """As if the raw sections had been given: nothing is lost above a model's lower clip."""
+    raw = rng.exponential(100, (4, 16, 20)).astype(np.float32)
+    written, model = (Preprocessing(height=16, width=20, clip=c) for c in (done, clip))
+    adopted = model.adopt(written.apply(raw), written)
+    assert adopted.max() == 1
+    np.testing.assert_allclose(adopted, model.apply(raw), rtol=1e-6)
+
+
+def test_a_higher_clip_is_reached_where_nothing_was_lost(rng):
+    raw = rng.uniform(90, 110, (3, 16, 20)).astype(np.float32)
+    written, model = (Preprocessing(height=16, width=20, clip=c) for c in (2.0, 3.8))
+    adopted = model.adopt(written.apply(raw), written)
+    np.testing.assert_allclose(adopted, model.apply(raw), rtol=1e-6)
+    raw[1, 3, 4] = 1000
+    with pytest.raises(InputError, match=r"section 'b' reached the clip of 2 .* up to 3\.8"):
+        model.adopt(written.apply(raw), written, ["a", "b", "c"])
+
+
+def test_the_same_clip_leaves_every_bit(rng):
+    written = Preprocessing(height=16, width=20)
+    ready = written.apply(rng.exponential(100, (3, 16, 20)))
+    np.testing.assert_array_equal(written.adopt(ready, written), ready)
 
 
 def test_the_papers_crop_is_columns_4_to_451():
@@ -82,6 +108,7 @@ def corrupted(value):
         (np.stack([good[0], np.full((8, 8), 7.0)]), "section 'b' .*constant"),
         (np.array([[["x"]], [["y"]]]), "real numbers"),
         (good + 1j, "real numbers"),
+        (good.astype("m8[s]"), "real numbers"),
     ],
 )
 def test_unusable_sections_are_named(images, message):

@@ -1,8 +1,15 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
 
-from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
+from napari_brainvae.data.population import Population
+from napari_brainvae.io.atomic_files import recover, remove_leftovers, replacing, write_text
 from napari_brainvae.io.progress import Stopped, report
 
 
@@ -51,3 +58,115 @@ def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path):
     (tmp_path / ".p.0a1b2c3d.partial.zarr").mkdir()
     remove_leftovers(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".hidden", "model.safetensors"]
+
+
+def folder_with(path, name):
+    path.mkdir()
+    (path / name).write_text(name)
+
+
+def content(path):
+    return [file.name for file in path.iterdir()]
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from napari_brainvae.io.atomic_files import replacing
+path, survive, put = Path(sys.argv[1]), int(sys.argv[2]), os.replace
+def replace(source, target):
+    global survive
+    if not survive:
+        os.kill(os.getpid(), signal.SIGKILL)
+    survive -= 1
+    put(source, target)
+os.replace = replace
+with replacing(path) as beside:
+    beside.mkdir()
+    (beside / "new").write_text("new")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize(("renames", "held"), [(0, "old"), (1, "old"), (2, "new")])
+@pytest.mark.parametrize("by", [recover, lambda path: remove_leftovers(path.parent)])
+def test_a_folder_survives_a_kill_at_any_rename(tmp_path, renames, held, by):
+    path = tmp_path / "p.zarr"
+    folder_with(path, "old")
+    command = [sys.executable, "-c", KILLED, str(path), str(renames)]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert path.exists() == (renames != 1)
+    by(path)
+    assert content(path) == [held]
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_population_that_was_moved_aside_opens_again(tmp_path):
+    images = np.random.default_rng(0).integers(1, 9, (3, 8, 8))
+    path = tmp_path / "p.zarr"
+    Population(images).save(path)
+    path.rename(tmp_path / ".p.zarr.0a1b2c3d.old")
+    np.testing.assert_array_equal(Population.open(path).sections(), images)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_rename_that_fails_puts_the_old_folder_back(tmp_path, monkeypatch):
+    path, put = tmp_path / "p.zarr", os.replace
+    folder_with(path, "old")
+
+    def replace(source, target):
+        if "partial" in Path(source).name:
+            raise OSError("no")
+        put(source, target)
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no"), replacing(path) as new:
+        patch.setattr(os, "replace", replace)
+        folder_with(new, "new")
+    assert content(path) == ["old"]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folders_of_others_are_left_alone(tmp_path):
+    for name in (".backup.old", ".p.zarr.old", "p.0a1b2c3d.old"):
+        (tmp_path / name).mkdir()
+    recover(tmp_path / "p.zarr")
+    remove_leftovers(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+@pytest.mark.skipif(os.name != "posix", reason="folders have no handle")
+def test_everything_is_on_disk_before_it_is_renamed_and_the_rename_before_the_old_goes(
+    tmp_path, monkeypatch
+):
+    """For a power cut: the order of what is put on disk, renamed and removed."""
+    path = tmp_path / "made" / "too" / "p.zarr"
+    done: list[tuple[str, str]] = []
+    put, sync = os.replace, os.fsync
+
+    def replace(source, target):
+        done.append(("rename", str(target)))
+        put(source, target)
+
+    def fsync(handle):
+        done.append(("sync", os.readlink(f"/proc/self/fd/{handle}")))
+        sync(handle)
+
+    monkeypatch.setattr(os, "replace", replace)
+    monkeypatch.setattr(os, "fsync", fsync)
+    for first in (True, False):
+        done.clear()
+        with replacing(path) as beside:
+            (beside / "a" / "b").mkdir(parents=True)
+            (beside / "a" / "b" / "file").write_text("x")
+            (beside / "top").write_text("x")
+            written = {str(beside), *(str(file) for file in beside.rglob("*"))}
+            if first:
+                made = {what for _, what in done}
+                assert {str(tmp_path), str(tmp_path / "made")} <= made, "the folders above it"
+        renamed = [i for i, (kind, _) in enumerate(done) if kind == "rename"]
+        assert {what for kind, what in done[: renamed[0]] if kind == "sync"} >= written
+        assert ("sync", str(path.parent)) in done[renamed[-1] :]
+        folders = [what for kind, what in done[: renamed[0]] if what in written]
+        assert folders.index(f"{beside}/a/b/file") < folders.index(f"{beside}/a/b")
+        assert folders.index(f"{beside}/a") < folders.index(str(beside))

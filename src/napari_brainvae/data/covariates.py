@@ -80,8 +80,11 @@ def _read_csv(path: Path) -> pd.DataFrame:
     if path.exists() and not path.is_file():
         raise InputError(f"{path} is no file")
     try:
-        # A converter, because 'NA' is a name here and no missing value.
-        return pd.read_csv(path, converters={"id": str})
+        table = pd.read_csv(path, dtype={"id": str})
+        if "id" in table:  # where 'NA' is a name and no missing value
+            names = pd.read_csv(path, usecols=["id"], dtype=str, keep_default_na=False)
+            table["id"] = names["id"].to_numpy()
+        return table
     except (ValueError, OverflowError, MemoryError) as error:  # pandas' own are ValueErrors
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
 
@@ -121,7 +124,7 @@ def column_of(group: zarr.Group, name: str, count: int) -> npt.NDArray[Any]:
     InputError
         If it is no array, or of another length than ``count``.
     """
-    array = group[name] if name in group else None
+    array = group.get(name)
     if not isinstance(array, zarr.Array):
         raise InputError(f"there is no array {name!r}")
     if array.shape != (count,):

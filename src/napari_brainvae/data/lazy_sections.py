@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Sequence
@@ -34,6 +35,7 @@ DAMAGED = (
     MemoryError,
     SyntaxError,
     struct.error,
+    tokenize.TokenError,
     zlib.error,
     zipfile.BadZipFile,
     tifffile.TiffFileError,

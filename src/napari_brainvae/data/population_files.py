@@ -167,11 +167,19 @@ def creating(
             # As small as Zarr's default makes a section, and unpacked in a sixth of its time. The
             # checksum tells a damaged chunk, which may unpack to other pixels.
             compressors=(BloscCodec(cname="lz4", shuffle="shuffle"), Crc32cCodec()),
-            # So that a chunk that is not there is lost, not black.
-            config={"write_empty_chunks": True},
+            # Chunks of nothing else are not stored: so black ones are, and one that is not there
+            # is lost.
+            fill_value=_no_pixel(np.dtype(dtype)),
         )
         group.create_array("ids", data=strings(ids), compressors=CHECKED)
         yield group
+
+
+def _no_pixel(dtype: np.dtype[Any]) -> Any:
+    """A value that no section consists of: NaN, or the largest."""
+    if dtype.kind == "f":
+        return np.nan
+    return True if dtype.kind == "b" else np.iinfo(dtype).max
 
 
 def _from_zarr(path: Path) -> Stored:

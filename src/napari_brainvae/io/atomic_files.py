@@ -56,7 +56,7 @@ def _put(beside: Path, path: Path) -> None:
         raise
     # The old one goes when the new one is sure to be there after a power cut.
     _sync_folder(path.parent)
-    shutil.rmtree(old)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def recover(path: str | Path) -> Path:
@@ -101,7 +101,7 @@ def _name_before(old: Path) -> str:
 def _bring_back(old: Path) -> None:
     path = old.with_name(_name_before(old))
     if path.exists():
-        shutil.rmtree(old)
+        shutil.rmtree(old, ignore_errors=True)
     else:
         os.replace(old, path)
         _sync_folder(path.parent)
