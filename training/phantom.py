@@ -41,7 +41,7 @@ def phantom(options: PhantomCommand) -> None:
 
     Raises
     ------
-    ValueError, OSError
+    InputError, OSError
         For bad input, before anything is written.
     """
     from napari_brainvae.atlas.atlas import Atlas

@@ -483,7 +483,7 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 
 population_files.IN_MEMORY = 2**22  # or compressed archives of this size stay in memory
-step = Preprocessing(height=256, width=256)
+step = Preprocessing(height=128, width=128)
 peaks = []
 for path in sys.argv[1:]:
     population = Population.open(path)
@@ -508,17 +508,14 @@ KINDS = {
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
 def test_memory_does_not_grow_with_the_population(tmp_path):
-    """After 34 MB of every kind, 84 MB of any kind take hardly more.
-
-    Both are of more than two blocks of 64 sections, which are in memory at a time.
-    """
-    some = np.kron(sections(8, 32, 32, np.float32), np.ones((8, 8), np.float32))
+    """After 8 MB of every kind, 67 MB of any kind take hardly more: a few blocks of 4 MB."""
+    some = np.kron(sections(8, 32, 32, np.float32), np.ones((4, 4), np.float32))
     paths = []
-    for count in (128, 320):
+    for count in (128, 1024):
         for name, write in KINDS.items():
             paths.append(tmp_path / str(count) / name)
             paths[-1].parent.mkdir(exist_ok=True)
-            write(paths[-1], np.resize(some, (count, 256, 256)))
+            write(paths[-1], np.resize(some, (count, 128, 128)))
     command = [sys.executable, "-c", PEAK, *map(str, paths)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     peaks = json.loads(done.stdout)[len(KINDS) - 1 :]

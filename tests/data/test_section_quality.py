@@ -50,7 +50,7 @@ def test_real_intact_sections_are_not_flagged(shared_data, name):
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_real_sections_spoilt_on_purpose_are_flagged(shared_data, name):
+def test_real_sections_corrupted_on_purpose_are_flagged(shared_data, name):
     image = np.maximum(tifffile.imread(shared_data / name), 0).astype(np.float32)
     tissue = ndimage.binary_fill_holes(image > 0.3 * np.median(image[image > image.mean()]))
     rng = np.random.default_rng(3)

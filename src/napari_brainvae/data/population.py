@@ -83,8 +83,8 @@ class Population:
 
         Raises
         ------
-        ValueError
-            If one of them cannot be used (see `preprocess.check_sections`).
+        InputError
+            If one of them cannot be used (see `preprocessing.check_sections`).
         """
         chosen = np.arange(len(self))[index]
         names = [self.ids[i] for i in chosen]
@@ -161,7 +161,7 @@ class Population:
         ------
         FileNotFoundError
             If there is no such file.
-        ValueError
+        InputError
             If the file is no population; the message says why.
         """
         stored = read_population(path)

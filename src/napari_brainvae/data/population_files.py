@@ -304,9 +304,14 @@ def _check_member(member: zipfile.ZipInfo, layout: _Layout, start: int) -> None:
 
 
 def _read_array(file: IO[bytes], layout: _Layout) -> npt.NDArray[Any]:
-    content = file.read()  # with its end, where its checksum is compared
+    content, place = bytearray(layout.bytes), 0
+    while part := file.read(2**20):  # to its end, where its checksum is compared
+        content[place : place + len(part)] = part
+        place += len(part)
+    if place < layout.bytes:
+        raise EOFError("the archive ends too early")
     order: Any = "F" if layout.fortran else "C"
-    return np.frombuffer(bytearray(content), layout.dtype).reshape(layout.shape, order=order)
+    return np.frombuffer(content, layout.dtype).reshape(layout.shape, order=order)
 
 
 def _begin(path: Path, member: zipfile.ZipInfo) -> int:

@@ -33,7 +33,7 @@ def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> I
 
     Raises
     ------
-    ValueError
+    InputError
         For a wrong rank or type, an empty stack, or sections that hold NaN or infinite values,
         negative values, or one and the same value everywhere.
     """
@@ -123,7 +123,7 @@ class Preprocessing(BaseModel):
 
         Raises
         ------
-        ValueError
+        InputError
             For unusable sections (see `check_sections`) or a size that does not fit.
         """
         sections = check_sections(crop_to(images, self.shape), ids)
@@ -179,7 +179,7 @@ def crop_to(images: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[np.gen
 
     Raises
     ------
-    ValueError
+    InputError
         If the images are smaller, or more than `MAX_CROP` larger, along either axis.
     """
     array = np.asarray(images)

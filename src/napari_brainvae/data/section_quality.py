@@ -39,8 +39,8 @@ def measure_quality(images: npt.ArrayLike) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
-        For unusable sections (see `preprocess.check_sections`).
+    InputError
+        For unusable sections (see `preprocessing.check_sections`).
     """
     sections = check_sections(images)
     table = pd.DataFrame(

@@ -33,7 +33,7 @@ def brain_table(
 
     Raises
     ------
-    ValueError
+    InputError
         If the sections do not fit the model, or none can be used.
     Stopped
         If ``progress`` asked to stop.

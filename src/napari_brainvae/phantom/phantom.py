@@ -136,7 +136,7 @@ def draw_section(height: int, width: int) -> TemplateSection:
 
     Raises
     ------
-    ValueError
+    InputError
         If a side is shorter than 64 pixels.
     """
     template, annotation, pixel_size_um = draw(height, width)
@@ -162,7 +162,7 @@ def section_from_atlas(
 
     Raises
     ------
-    ValueError
+    InputError
         If there is no template, or one of the planted regions is not in the plane.
     """
     template, plane = atlas.template(plane)
@@ -247,7 +247,7 @@ class Phantom:
 
         Raises
         ------
-        ValueError
+        InputError
             If ``index`` is not in the population.
         """
         if not 0 <= index < len(self):
