@@ -508,10 +508,10 @@ KINDS = {
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
 def test_memory_does_not_grow_with_the_population(tmp_path):
-    """After 8 MB of every kind, 67 MB of any kind take hardly more: a few blocks of 4 MB."""
+    """After 4 MB of every kind, 42 MB of any kind take hardly more: a few blocks of 4 MB."""
     some = np.kron(sections(8, 32, 32, np.float32), np.ones((4, 4), np.float32))
     paths = []
-    for count in (128, 1024):
+    for count in (64, 640):
         for name, write in KINDS.items():
             paths.append(tmp_path / str(count) / name)
             paths[-1].parent.mkdir(exist_ok=True)
