@@ -35,10 +35,13 @@ from torch.nn import functional as F
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.models.network import Network
-from training.fitting.loop import Plan, batch_noise, batch_order, training_steps
+from napari_brainvae.models.objective import BetaVAEObjective
+from training.fitting.job import Plan
 from training.fitting.sections import Resident, Sections, Streamed
+from training.fitting.steps import batch_noise, batch_order, training_steps
 
 HEIGHT, WIDTH, FACTORS = 320, 448, 8
+BETA = 3.0
 
 VARIANTS = {
     # name: precision, recorded, compiled, streamed
@@ -86,7 +89,7 @@ def plain_loop(network: Plain, images: Tensor, plan: Plan, noise_seed: int) -> I
         logits = network.decoder(mean + torch.exp(log_variance / 2) * noise)
         error = F.mse_loss(torch.sigmoid(logits), x, reduction="sum") / len(x)
         kl = 0.5 * (mean**2 + log_variance.exp() - log_variance - 1).sum(1).mean()
-        objective = error + plan.beta * kl
+        objective = error + BETA * kl
         adam.zero_grad()
         objective.backward()
         adam.step()
@@ -103,7 +106,7 @@ def our_loop(
     )
     wrapped, optimizer = fabric.setup(network, adam)
     for done in training_steps(fabric, wrapped, optimizer, sections, plan, capture=recorded):
-        yield done.reconstruction + plan.beta * done.kl.sum()
+        yield done.terms["reconstruction"] + BETA * done.terms["rate"]
 
 
 def population(count: int) -> NDArray[np.uint16]:
@@ -155,14 +158,12 @@ def plain() -> Plain:
 def make_plan(batch: int, steps: int) -> Plan:
     """Recipe paper."""
     return Plan(
-        beta=3.0,
-        loss="gaussian",
+        objective=BetaVAEObjective(BETA),
         batch_size=batch,
         learning_rate=2e-4,
         steps=steps,
         seed=0,
         schedule="constant",
-        pixel_weight=1.0,
     )
 
 
@@ -220,7 +221,7 @@ def whole_run(options: argparse.Namespace, path: Path, folder: Path) -> None:
     total = time.perf_counter() - start
     print(f"\ntraining.fit, {options.run_steps} steps, from start to end: {total:.1f} s")
     history = pd.read_csv(folder / "run" / "history.csv")
-    curves = {"training.fit": history["reconstruction"] + 3.0 * history["rate"]}
+    curves = {"training.fit": history["reconstruction"] + BETA * history["rate"]}
     opened = Population.open(path)
     preprocessing = Preprocessing.fit(opened.sections(range(min(64, len(opened)))))
     images = torch.from_numpy(opened.prepared(preprocessing, slice(None))[:, None])

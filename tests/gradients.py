@@ -12,18 +12,18 @@ import torch
 from lightning_fabric import Fabric
 
 from napari_brainvae.models.network import Network
-from training.fitting.loop import Plan, training_steps
+from napari_brainvae.models.objective import BetaVAEObjective
+from training.fitting.job import Plan
 from training.fitting.sections import Resident
+from training.fitting.steps import training_steps
 
 PLAN = Plan(
-    beta=3.0,
-    loss="gaussian",
+    objective=BetaVAEObjective(),
     batch_size=6,
     learning_rate=1.0,
     steps=1,
     seed=1,
     schedule="constant",
-    pixel_weight=1.0,
 )
 
 
@@ -37,7 +37,9 @@ def gradients(fabric: Fabric) -> dict[str, np.ndarray]:
     (logged,) = training_steps(fabric, wrapped, optimizer, Resident(images, fabric.device), PLAN)
     after = dict(network.named_parameters())
     taken = {name: (before[name] - after[name]).detach().numpy() for name in before}
-    return taken | {"losses": torch.cat([logged.reconstruction[None], logged.kl]).numpy()}
+    return taken | {
+        "losses": torch.cat([logged.terms["reconstruction"][None], logged.terms["kl"]]).numpy()
+    }
 
 
 if __name__ == "__main__":

@@ -2,69 +2,85 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import logging
+import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
-from napari_brainvae.io.errors import InputError
+from tqdm import tqdm
+
+from napari_brainvae.io.progress import Progress
 from training.cli import main
 from training.fitting.options import FitOptions
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to fit
-    from napari_brainvae.data.population import Population
+    from training.fitting.run_folder import RunFolder
+
+log = logging.getLogger(__name__)
+
+SHOWN = ("reconstruction", "rate")
+"""Terms of the objective that stand beside the progress bar."""
 
 
-def fit(options: FitOptions) -> None:
+def fit(
+    options: FitOptions, *, progress: Progress | None = None, fingerprint: str | None = None
+) -> None:
     """Run `training.fit` with these options.
+
+    Parameters
+    ----------
+    progress
+        Called after each step; a progress bar in the terminal by default.
+    fingerprint
+        Of the population, where it is known: it is not hashed again.
 
     Raises
     ------
-    ValueError, OSError
-        For bad input, before anything is written.
+    InputError, OSError
+        For bad input, before anything is written; if training diverges.
+    Stopped
+        If ``progress`` says so; the run can be resumed.
     """
     from napari_brainvae.data.population import Population
-    from training.fitting.job import run_training, split
+    from training.fitting.job import make_job
+    from training.fitting.loop import summary, train
     from training.fitting.run_folder import RunFolder
+    from training.fitting.start import start
 
-    directory = RunFolder(options.out)
-    directory.check(resume=options.resume)
-    population = Population.open(options.population)
-    train, _ = split(population, options.held_out, options.seed)
-    options = options.resolved(len(train))
-    record = _record(options, population)
+    folder = RunFolder(options.out)
+    folder.check(resume=options.resume)
+    job = make_job(options, Population.open(options.population), fingerprint)
     if options.resume:
-        _check_same_run(directory.read_record(), record, options.out)
-    run_training(options, population, directory, record)
+        folder.check_same(job.record)
+    model = start(job)
+    with folder.owned(resume=options.resume), closing(_Bar(folder)) as bar:
+        findings = train(job, model, folder, progress or bar)
+    if findings:
+        log.info(summary(findings, folder))
 
 
-def _record(options: FitOptions, population: Population) -> dict[str, Any]:
-    """Everything that decides the outcome of a run."""
-    from importlib.metadata import version
+class _Bar:
+    """A progress bar with what the history's last row says, from the first step on."""
 
-    packages = ("napari-brainvae", "torch", "lightning-fabric", "numpy")
-    return {
-        "options": options.model_dump(mode="json", exclude={"resume", "out"}),
-        "versions": {name: version(name) for name in packages},
-        "data": {
-            "sections": len(population),
-            "shape": list(population.shape),
-            "fingerprint": population.fingerprint(),
-        },
-    }
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.bar: tqdm[Any] | None = None
 
+    def __call__(self, done: int, total: int) -> None:
+        if self.bar is None:
+            # In a log file, a line now and then is enough.
+            pause = 0.5 if sys.stderr.isatty() else 10
+            self.bar = tqdm(
+                total=total, initial=done - 1, unit="step", mininterval=pause, smoothing=0.1
+            )
+        if self.folder.rows:
+            shown = {n: v for n, v in self.folder.rows[-1].items() if n in SHOWN}
+            self.bar.set_postfix(shown, refresh=False)
+        self.bar.update(done - self.bar.n)
 
-def _check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:
-    """Refuse to go on with other data or other options than the run was begun with."""
-    if before["data"] != now["data"]:
-        raise InputError(f"the run in {folder} was begun with other data than this population")
-    # The path may change and a run may be looked at more often; what decides the result may not.
-    free = {"population", "log_every", "checkpoint_every", "resident_gb", "readers", "capture"}
-    changed = [
-        f"--{name.replace('_', '-')} {value} (was {before['options'].get(name)})"
-        for name, value in now["options"].items()
-        if name not in free and before["options"].get(name) != value
-    ]
-    if changed:
-        raise InputError(f"the run in {folder} was begun with other options: {', '.join(changed)}")
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
 
 
 if __name__ == "__main__":

@@ -167,7 +167,7 @@ def interpret(options: InterpretOptions) -> None:
 
 
 def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
-    """Short names to show: PCA, VAE (beta 1), beta-VAE, with the file where that is not enough.
+    """Short names to show, their labels, with the file where that is not enough.
 
     Raises
     ------
@@ -179,8 +179,7 @@ def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
     for path, model in models.items():
         if model.shape != first.shape:
             raise InputError(f"{path} is for sections of {model.shape} px, not {first.shape}")
-        beta = model.header.training.get("options", {}).get("beta")
-        kinds[path] = "PCA" if model.header.kind == "pca" else "VAE" if beta == 1 else "beta-VAE"
+        kinds[path] = model.label
     alike = list(kinds.values())
     return {
         kind if alike.count(kind) == 1 else f"{kind} {path}": models[path]

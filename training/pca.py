@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pydantic import BaseModel, Field
@@ -9,6 +10,8 @@ from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
 from training.cli import main
+
+log = logging.getLogger(__name__)
 
 
 class PCAOptions(BaseModel):
@@ -30,12 +33,17 @@ class PCAOptions(BaseModel):
     overwrite: bool = Field(False, description="Replace the checkpoint if it exists.")
 
 
-def fit_pca(options: PCAOptions) -> None:
-    """Run `training.pca` with these options.
+def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
+    """Run `training.pca` with these options; the population is read once.
+
+    Parameters
+    ----------
+    fingerprint
+        Of the population, where it is known: it is not hashed again.
 
     Raises
     ------
-    ValueError, OSError
+    InputError, OSError
         For bad input, before anything is written.
     """
     from importlib.metadata import version
@@ -45,22 +53,18 @@ def fit_pca(options: PCAOptions) -> None:
     from napari_brainvae.models.base import Reference, squared_error
     from napari_brainvae.models.checkpoint import save_checkpoint
     from napari_brainvae.models.pca import PCA
-    from training.fitting.job import split
+    from training.fitting.reading import prepare, read_once, split
 
-    if options.out.suffix != ".safetensors":
-        raise InputError(f"a checkpoint ends in .safetensors: {options.out.name}")
-    if options.out.exists() and not options.overwrite:
-        raise FileExistsError(f"{options.out} exists already: give another name, or --overwrite")
+    _check_out(options)
     population = Population.open(options.population)
     train, held_out = split(population, options.held_out, options.seed)
-    preprocessing = population.description.preprocessing or Preprocessing.fit(
-        population.sections(train)
-    )
-    images = population.prepared(preprocessing, train)
+    fingerprint, stored = read_once(population, train, fingerprint)
+    description = population.description
+    preprocessing = description.preprocessing or Preprocessing.fit(stored)
+    images = prepare(population, stored, train, preprocessing)
     model = PCA.fit(images, options.latent_dim, preprocessing=preprocessing)
     mean, log_variance = model.encode(images)
     error = squared_error(images, model.decode(mean))
-    description = population.description
     model.header = model.header.model_copy(
         update={
             "pixel_size_um": description.pixel_size_um,
@@ -72,14 +76,23 @@ def fit_pca(options: PCAOptions) -> None:
                 "data": {
                     "sections": len(population),
                     "shape": list(population.shape),
-                    "fingerprint": population.fingerprint(),
+                    "fingerprint": fingerprint,
                 },
                 "held_out": [population.ids[i] for i in held_out],
             },
         }
     )
     save_checkpoint(model, options.out)
-    print(f"squared error per pixel: {error.mean():.6f} training\nmodel: {options.out}")
+    log.info(f"squared error per pixel: {error.mean():.6f} training\nmodel: {options.out}")
+
+
+def _check_out(options: PCAOptions) -> None:
+    if options.out.suffix != ".safetensors":
+        raise InputError(f"a checkpoint ends in .safetensors: {options.out.name}")
+    if options.out.is_dir():
+        raise IsADirectoryError(f"{options.out} is a folder: give another name")
+    if options.out.exists() and not options.overwrite:
+        raise FileExistsError(f"{options.out} exists already: give another name, or --overwrite")
 
 
 if __name__ == "__main__":

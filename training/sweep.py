@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,8 @@ from training.cli import main
 if TYPE_CHECKING:
     import pandas as pd
     from distributed import Client
+
+log = logging.getLogger(__name__)
 
 Cell = dict[str, Any]
 """A beta-VAE (kind 'vae', beta, latent_dim) or a PCA (kind 'pca', latent_dim)."""
@@ -112,15 +115,16 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
 
     from napari_brainvae.io.atomic_files import remove_leftovers, write_text
 
-    _begin(options)
+    fingerprint = _begin(options)
     folder = options.out / "cells"
     remove_leftovers(folder)
     grid = {name_of(cell): cell for cell in cells(options)}
     missing = {n: c for n, c in grid.items() if not (folder / f"{n}.json").exists()}
-    print(f"{len(grid)} cells, {len(grid) - len(missing)} of them done before", flush=True)
+    log.info(f"{len(grid)} cells, {len(grid) - len(missing)} of them done before")
     failed: list[str] = []
     if missing:
         task = options.model_dump(exclude={"out", "scheduler", "workers"})
+        task["fingerprint"] = fingerprint  # so that no cell hashes the population again
         with _client(options, len(missing)) as client:
             # Not pure: a cell that failed before is tried again, not remembered by the scheduler.
             futures = {
@@ -133,10 +137,10 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
                 if error is None:
                     write_text(folder / f"{name}.json", json.dumps(future.result(), indent=2))
                     done = sum((folder / f"{n}.json").exists() for n in grid)
-                    print(f"{name} done, {done} of {len(grid)}", flush=True)
+                    log.info(f"{name} done, {done} of {len(grid)}")
                 else:
                     failed.append(f"{name} ({' '.join(str(error).split())})")
-                    print(f"{name} failed: {error}", flush=True)
+                    log.info(f"{name} failed: {error}")
                 # Else the scheduler would do it again when the worker that holds it dies.
                 future.release()
     table = assemble(folder, list(grid))
@@ -149,11 +153,17 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
     return table
 
 
-def _begin(options: SweepOptions) -> None:
-    """Write what the sweep is, or see that it is the one that was begun in this folder."""
+def _begin(options: SweepOptions) -> str:
+    """Write what the sweep is, or see that it is the one that was begun in this folder.
+
+    Returns
+    -------
+    str
+        Fingerprint of the population.
+    """
     from napari_brainvae.data.population import Population
     from napari_brainvae.io.atomic_files import write_text
-    from training.fitting.job import split
+    from training.fitting.reading import split
 
     population = Population.open(options.population)
     split(population, options.held_out, options.seed)
@@ -170,6 +180,7 @@ def _begin(options: SweepOptions) -> None:
         write_text(path, json.dumps(record, indent=2) + "\n")
     elif json.loads(path.read_text()) != record:
         raise InputError(f"the sweep in {options.out} was begun with other data or options")
+    return str(record["fingerprint"])
 
 
 @contextmanager
@@ -203,6 +214,13 @@ def _client(options: SweepOptions, tasks: int) -> Iterator[Client]:
 def run_cell(cell: Cell, task: dict[str, Any]) -> dict[str, Any]:
     """Fit and measure one cell; runs on a worker.
 
+    Parameters
+    ----------
+    cell
+        What to fit.
+    task
+        Options of the sweep, as plain data, and the ``fingerprint`` of the population if known.
+
     Returns
     -------
     dict
@@ -231,16 +249,16 @@ def _fit_cell(cell: Cell, task: dict[str, Any], folder: Path) -> Any:
     from training.pca import PCAOptions, fit_pca
 
     same = {name: task[name] for name in ("population", "held_out", "seed")}
-    same["latent_dim"] = cell["latent_dim"]
+    same["latent_dim"], fingerprint = cell["latent_dim"], task.get("fingerprint")
     if cell["kind"] == "pca":
         path = folder / "pca.safetensors"
-        fit_pca(PCAOptions(out=path, **same))
+        fit_pca(PCAOptions(out=path, **same), fingerprint=fingerprint)
     else:
         path = folder / "run" / "model.safetensors"
         more = {name: task[name] for name in ("recipe", "steps", "threads")}
         options = FitOptions(out=path.parent, beta=cell["beta"], **same, **more)
         # No state is saved on the way: a cell that is lost begins anew.
-        fit(options.model_copy(update={"checkpoint_every": 10**9}))
+        fit(options.model_copy(update={"checkpoint_every": 10**9}), fingerprint=fingerprint)
     return load_checkpoint(path)
 
 
@@ -256,21 +274,21 @@ def _measure_cell(model: Any, task: dict[str, Any]) -> dict[str, Any]:
     )
     from napari_brainvae.metrics.latent_use import active_units
     from training.evaluation.held_out_metrics import FEWEST, HeldOut, tissue_weights
-    from training.fitting.job import split
+    from training.fitting.reading import split
 
     population = Population.open(task["population"])
     _, index = split(population, task["held_out"], task["seed"])
     held = HeldOut.read(Path(task["population"]), population, model.header.preprocessing, index)
     mean, _ = model.encode(held.sections)
-    drawn = model.decode(mean)
+    decoded = model.decode(mean)
     real = held.sections if held.clean is None else held.clean
     enough = len(index) >= FEWEST
-    quality = image_quality(real, drawn)
+    quality = image_quality(real, decoded)
     return {
         "truth": "section as it is" if held.clean is None else "clean section",
         "held_out": len(index),
-        "cw_ssim": float(np.mean(cw_ssim(real, drawn, weights=tissue_weights(real)))),
-        "pca_frechet": pca_frechet_distance(real, drawn) if enough else None,
+        "cw_ssim": float(np.mean(cw_ssim(real, decoded, weights=tissue_weights(real)))),
+        "pca_frechet": pca_frechet_distance(real, decoded) if enough else None,
         "frechet_floor": split_half_floor(real, seed=task["seed"]) if enough else None,
         "squared_error": float(quality["mse"].mean()),
         "psnr": float(quality["psnr"].mean()),
@@ -310,7 +328,7 @@ def _write_results(options: SweepOptions, table: pd.DataFrame) -> None:
             content.to_csv(beside, index=False)
     figure = curves_figure(table, turns)
     save_figure(figure, options.out / "curves", {"options": options.model_dump(mode="json")})
-    print(turns.to_string(index=False))
+    log.info(turns.to_string(index=False))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from napari_brainvae.data.augmentation import corrupt_by_chance
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.data.tissue import tissue_mask
 from training.fit import fit
-from training.fitting.job import corruption, make_plan, split
-from training.fitting.loop import batch_order
+from training.fitting.job import corruption, make_plan
 from training.fitting.options import FitOptions
+from training.fitting.reading import split
+from training.fitting.steps import batch_order
 
 
 @pytest.fixture(scope="module")
@@ -88,23 +89,24 @@ def test_what_a_section_becomes_does_not_depend_on_its_neighbours(clean, preproc
 
 def test_inputs_are_spoilt_and_targets_are_not(phantom_file, population, tmp_path, monkeypatch):
     """Everything that the network and the loss are given in a run, beside the data."""
-    import training.optimise as optimise
-
+    from napari_brainvae.models import objective
     from napari_brainvae.models.network import Network
 
     inputs, targets = [], []
-    forward, loss = Network.forward, optimise.reconstruction_loss
+    forward, loss = Network.forward, objective.reconstruction_loss
     monkeypatch.setattr(
         Network, "forward", lambda self, x, noise: (inputs.append(x), forward(self, x, noise))[1]
     )
     monkeypatch.setattr(
-        optimise, "reconstruction_loss", lambda y, x, kind: (targets.append(x), loss(y, x, kind))[1]
+        objective,
+        "reconstruction_loss",
+        lambda y, x, kind: (targets.append(x), loss(y, x, kind))[1],
     )
     chosen = options(phantom_file, tmp_path / "run", augment=1)
     fit(chosen)
     train, _ = split(population, chosen.held_out, chosen.seed)
     prepared = population.prepared(Preprocessing.fit(population.sections(train)), train)
-    plan = make_plan(chosen, Preprocessing(height=64, width=80), len(train))
+    plan = make_plan(chosen, (64, 80), len(train))
     assert len(inputs) == len(targets) == 6
     for x, target, batch in zip(inputs, targets, batch_order(plan, len(train)), strict=True):
         np.testing.assert_array_equal(target[:, 0], prepared[batch])

@@ -40,3 +40,10 @@ def test_codes_are_whitened_scores(images):
 def test_more_components_than_the_sections_carry_are_refused(images, count, message):
     with pytest.raises(ValueError, match=message):
         principal_components(images, count)
+
+
+def test_the_mean_section_is_no_pca(images):
+    model = PCA.fit(images.astype(np.float32), 3)
+    assert (model.family, model.label, model.has_posterior) == ("PCA", "PCA", False)
+    mean = PCA(model.header, model.mean, 0 * model.components, np.ones(3))
+    assert mean.family is None

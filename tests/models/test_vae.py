@@ -8,7 +8,11 @@ import torch.nn.functional as F
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.models.base import Header, kl_divergence
 from napari_brainvae.models.network import Network
-from napari_brainvae.models.objective import kl_per_factor, reconstruction_loss
+from napari_brainvae.models.objective import (
+    BetaVAEObjective,
+    batch_kl_divergence,
+    reconstruction_loss,
+)
 from napari_brainvae.models.pca import principal_components
 from napari_brainvae.models.vae import BetaVAE
 
@@ -91,7 +95,7 @@ def test_kl_divergence_is_that_of_the_two_gaussians(rng):
     )
     expected = torch.distributions.kl_divergence(posterior, torch.distributions.Normal(0.0, 1.0))
     assert np.allclose(kl_divergence(mean, log_variance), expected)
-    ours = kl_per_factor(torch.from_numpy(mean), torch.from_numpy(log_variance))
+    ours = batch_kl_divergence(torch.from_numpy(mean), torch.from_numpy(log_variance))
     assert torch.allclose(ours, expected.mean(dim=0))
 
 
@@ -142,3 +146,61 @@ def test_padding_is_outside_the_section():
 def test_what_does_not_fit_is_refused(call, message):
     with pytest.raises(ValueError, match=message):
         call(fresh())
+
+
+@pytest.mark.parametrize(
+    ("options", "family", "label"),
+    [
+        ({"beta": 1.0}, "VAE", "VAE"),
+        ({"beta": 20.0}, "beta-VAE", "beta-VAE"),
+        ({"beta": 0.5}, None, "beta-VAE"),
+        ({}, None, "beta-VAE"),
+    ],
+)
+def test_a_vae_knows_its_family_by_its_beta(options, family, label):
+    model = fresh()
+    model.header.training = {"options": options}
+    assert (model.family, model.label) == (family, label)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"recipe": "paper", "beta": 3.0, "loss": "gaussian"}, 1.5),
+        ({"recipe": "fast", "beta": 3.0, "loss": "gaussian"}, 1.5 * 64 * 72 / (320 * 448)),
+        ({"recipe": "fast", "beta": 0.0, "loss": "gaussian"}, None),
+        ({"recipe": "fast", "beta": 3.0, "loss": "bernoulli"}, None),
+        ({}, None),
+    ],
+)
+def test_the_noise_that_a_squared_error_stands_for(options, expected):
+    model = fresh()
+    model.header.training = {"options": options}
+    assert model.noise_variance == (expected and pytest.approx(expected))
+
+
+def test_the_network_returns_what_an_objective_may_need(rng):
+    """The objective is equation 2 of what the network returns, and its terms add up to it."""
+    network = fresh().network
+    images = torch.from_numpy(rng.random((3, 1, 64, 72), dtype=np.float32))
+    noise = torch.from_numpy(rng.normal(size=(3, 3)).astype(np.float32))
+    output = network(images, noise)
+    mean, log_variance = network.encode(images)
+    assert torch.equal(output.latents, mean + torch.exp(log_variance / 2) * noise)
+    assert torch.equal(output.logits, network.decode(output.latents))
+    loss, terms = BetaVAEObjective(beta=2.0, pixel_weight=5.0)(output, images)
+    assert torch.isclose(loss, 5 * terms["reconstruction"] + 2 * terms["rate"])
+    assert torch.isclose(terms["rate"], terms["kl"].sum())
+    assert terms["kl"].shape == (3,)
+
+
+def test_a_separable_objective_is_the_mean_over_its_parts(rng):
+    network, objective = fresh().network, BetaVAEObjective()
+    assert objective.separable
+    images = torch.from_numpy(rng.random((4, 1, 64, 72), dtype=np.float32))
+    noise = torch.zeros(4, 3)
+    whole = objective(network(images, noise), images)[0]
+    parts = [
+        objective(network(images[i : i + 1], noise[:1]), images[i : i + 1])[0] for i in range(4)
+    ]
+    assert torch.isclose(whole, torch.stack(parts).mean(), rtol=1e-5)

@@ -20,7 +20,6 @@ from training.evaluation.comparison import (
     claims_summary,
     claims_table,
     differences_table,
-    family,
     held_out_sections,
 )
 from training.evaluation.held_out_metrics import (
@@ -184,12 +183,11 @@ def measured(value, spread, metric=ERROR):
     return Measurement(metric, AS_IT_IS, value, replicates, 40, False)
 
 
-def stub(kind="vae", latent_dim=8, **options):
-    header = SimpleNamespace(kind=kind, training={"options": options})
-    return SimpleNamespace(header=header, latent_dim=latent_dim)
+def stub(family, latent_dim=8):
+    return SimpleNamespace(family=family, latent_dim=latent_dim)
 
 
-CLAIMED = {"b": stub(beta=3), "v": stub(beta=1), "p": stub(kind="pca")}
+CLAIMED = {"b": stub("beta-VAE"), "v": stub("VAE"), "p": stub("PCA")}
 
 
 def test_claims_follow_from_whole_intervals():
@@ -211,24 +209,9 @@ def test_claims_follow_from_whole_intervals():
 
 def test_claims_are_made_at_equal_numbers_of_factors_only():
     found = {"b": [measured(1.0, 0.1)], "p": [measured(2.0, 0.1)]}
-    models = {"b": stub(beta=3), "p": stub(kind="pca", latent_dim=4)}
+    models = {"b": stub("beta-VAE"), "p": stub("PCA", latent_dim=4)}
     assert claims_table(found, models).empty
     assert all("not tested" in line for line in claims_summary(claims_table(found, models)))
-
-
-@pytest.mark.parametrize(
-    ("name", "model", "expected"),
-    [
-        ("a", stub(beta=1.0), "VAE"),
-        ("a", stub(beta=20.0), "beta-VAE"),
-        ("a", stub(beta=0.5), None),
-        ("a", stub(), None),
-        ("a", stub(kind="pca"), "PCA"),
-        (MEAN_SECTION, stub(kind="pca"), None),
-    ],
-)
-def test_families(name, model, expected):
-    assert family(name, model) == expected
 
 
 def test_differences_are_to_the_baseline():

@@ -12,29 +12,30 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-import training.optimise as optimise
 from lightning_fabric import Fabric
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.models.network import Network
+from napari_brainvae.models.objective import BetaVAEObjective
 from tests.gradients import gradients
 from training.fit import fit
-from training.fitting.job import restore
-from training.fitting.loop import Plan, batch_order, training_steps
+from training.fitting import steps
+from training.fitting.job import Plan
+from training.fitting.loop import restore
 from training.fitting.options import FitOptions
-from training.fitting.sections import Resident, Streamed, evenly, fit_preprocessing
+from training.fitting.reading import fit_preprocessing
+from training.fitting.sections import Resident, Streamed, evenly
+from training.fitting.steps import batch_order, training_steps
 
 PLAN = Plan(
-    beta=3.0,
-    loss="gaussian",
+    objective=BetaVAEObjective(),
     batch_size=4,
     learning_rate=1e-3,
     steps=3,
     seed=1,
     schedule="constant",
-    pixel_weight=1.0,
 )
 CPU = torch.device("cpu")
 ROOT = Path(__file__).resolve().parents[2]
@@ -68,13 +69,13 @@ def test_evenly():
     assert evenly(range(101), 3) == [0, 50, 100]
 
 
-def test_a_run_that_reads_its_sections_fits_the_same_model(phantom_file, tmp_path, capsys):
+def test_a_run_that_reads_its_sections_fits_the_same_model(phantom_file, tmp_path, caplog):
     models = []
     for name, resident_gb in (("resident", 4.0), ("streamed", 0.0)):
         out = tmp_path / name
         fit(FitOptions(population=phantom_file, out=out, steps=4, resident_gb=resident_gb))
         models.append(load_checkpoint(out / "model.safetensors").tensors())
-    assert "read from the file as they are needed" in capsys.readouterr().err
+    assert "read from the file as they are needed" in caplog.text
     for name, tensor in models[0].items():
         np.testing.assert_array_equal(tensor, models[1][name])
 
@@ -89,12 +90,12 @@ def assert_same(ours: dict[str, np.ndarray], plain: dict[str, np.ndarray]) -> No
 def test_a_step_in_chunks_has_the_gradients_of_a_whole_one(monkeypatch, per_chunk):
     fabric = Fabric(accelerator="cpu", devices=1)
     whole = gradients(fabric)
-    monkeypatch.setattr(optimise, "CHUNK_PIXELS", per_chunk * 64 * 64)
+    monkeypatch.setattr(steps, "CHUNK_PIXELS", per_chunk * 64 * 64)
     assert_same(gradients(fabric), whole)
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path):
-    run(str(Path(__file__).with_name("gradients.py")), "2", str(tmp_path / "two.npz"))
+    run(str(ROOT / "tests" / "gradients.py"), "2", str(tmp_path / "two.npz"))
     assert_same(dict(np.load(tmp_path / "two.npz")), gradients(Fabric(accelerator="cpu")))
 
 
@@ -103,7 +104,8 @@ def run(*arguments: str) -> None:
     done = subprocess.run(
         [sys.executable, *arguments],
         cwd=ROOT,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        env=os.environ
+        | {"PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}", "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=200,
@@ -146,6 +148,6 @@ def test_a_recorded_step_is_the_step():
         images = np.random.default_rng(0).random((9, 64, 64), dtype=np.float32)
         sections = Resident(images, fabric.device)
         plan = Plan(**(vars(PLAN) | {"steps": 12, "schedule": "cosine"}))
-        steps = training_steps(fabric, wrapped, optimizer, sections, plan, capture=capture)
-        losses.append(torch.stack([s.reconstruction for s in steps]).cpu())
+        taken = training_steps(fabric, wrapped, optimizer, sections, plan, capture=capture)
+        losses.append(torch.stack([s.terms["reconstruction"] for s in taken]).cpu())
     assert torch.allclose(*losses, rtol=1e-3)

@@ -187,7 +187,7 @@ def claims_table(measured: dict[str, list[Measurement]], models: dict[str, Model
             (a, b)
             for a in models
             for b in models
-            if (family(a, models[a]), family(b, models[b])) == (better, worse)
+            if (models[a].family, models[b].family) == (better, worse)
             and models[a].latent_dim == models[b].latent_dim
         ]
         for a, b in pairs:
@@ -206,16 +206,6 @@ def claims_table(measured: dict[str, list[Measurement]], models: dict[str, Model
                     )
     columns = ["claim", "model", "worse", "metric", "class", "value", "low", "high", "count"]
     return pd.DataFrame(rows, columns=[*columns, "verdict"])
-
-
-def family(name: str, model: Model) -> str | None:
-    """What the paper would call a model; None for the mean section and published checkpoints."""
-    if model.header.kind == "pca":
-        return None if name == MEAN_SECTION else "PCA"
-    beta = model.header.training.get("options", {}).get("beta")
-    if beta is None or beta < 1:
-        return None
-    return "VAE" if beta == 1 else "beta-VAE"
 
 
 def _verdict(row: dict[str, Any], higher_is_better: bool) -> str:

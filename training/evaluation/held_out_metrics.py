@@ -25,7 +25,6 @@ from napari_brainvae.metrics.disentanglement import dci, mig, sap
 from napari_brainvae.metrics.image_quality import image_quality, pca_frechet_distance
 from napari_brainvae.metrics.latent_use import active_units, elbo
 from napari_brainvae.models.base import Model, kl_divergence
-from training.fitting.loop import FULL_SIZE
 
 Values = npt.NDArray[np.float64]
 
@@ -158,7 +157,7 @@ def measure_model(
     mean, log_variance = model.encode(held.sections)
     drawn = model.decode(mean)
     each = image_values(held, drawn, seed, dtcwt_sections)
-    if model.header.kind == "vae":
+    if model.has_posterior:
         each |= posterior_values(model, held.sections, drawn, mean, log_variance)
     measured = []
     for (metric, kind), values in each.items():
@@ -246,12 +245,8 @@ def posterior_values(
     """KL divergence per factor and evidence lower bound of each brain."""
     kl = kl_divergence(mean, log_variance)
     values = {(f"KL factor {i + 1}, nats", AS_IT_IS): kl[:, i] for i in range(kl.shape[1])}
-    options = model.header.training.get("options", {})
-    if options.get("loss") == "gaussian" and options.get("beta", 0) > 0:
-        # Recipe fast weighs the error up to the size that the paper's beta was chosen at.
-        fast = options.get("recipe") == "fast"
-        weight = FULL_SIZE / sections[0].size if fast else 1.0
-        bound = elbo(sections, drawn, mean, log_variance, options["beta"] / weight)
+    if model.noise_variance is not None:
+        bound = elbo(sections, drawn, mean, log_variance, 2 * model.noise_variance)
         values["ELBO, nats", AS_IT_IS] = bound
     return values
 

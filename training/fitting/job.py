@@ -1,148 +1,159 @@
-"""One training run from sections to checkpoint: split, set up, train, log, save."""
+"""Everything that a run needs, decided: what starts and fits the model sees only a `Job`."""
 
 from __future__ import annotations
 
-import sys
-import time
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from importlib.metadata import version
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor
-from tqdm import tqdm
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.data.augmentation import corrupt_by_chance
-from napari_brainvae.data.population import Population
+from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Header, Reference, kl_divergence, squared_error
-from napari_brainvae.models.checkpoint import save_checkpoint
-from napari_brainvae.models.network import Network
-from napari_brainvae.models.pca import trimmed_components
-from napari_brainvae.models.vae import BetaVAE
-from training.fitting.loop import FULL_SIZE, Logged, Plan, learning_rate, training_steps
-from training.fitting.run_folder import RunFolder
-from training.fitting.sections import Resident, Sections, Streamed, evenly, fit_preprocessing
+from napari_brainvae.models.objective import Objective
+from training.fitting.options import FitOptions
+from training.fitting.reading import fit_preprocessing, prepare, read_once, split
+from training.fitting.sections import Resident, Sections, Streamed, evenly
 
-if TYPE_CHECKING:
-    from training.fitting.options import FitOptions
+log = logging.getLogger(__name__)
 
 SAMPLE = 256
 """Sections, at most, that are looked at to say how training goes."""
 
-START_SAMPLE = 2048
-"""Sections, at most, whose principal components recipe fast starts from."""
-
 READERS = 8
 """Processes that read ahead of a GPU by default."""
 
+Corrupt = Callable[[Tensor, list[int]], Tensor]
+"""Makes inputs of a step's sections ``(n, 1, H, W)``; told how many sections the run had seen
+before each of them, from which all that it does must follow."""
 
-ACTIVE = 0.01
-"""Variance of the posterior mean over brains above which a factor is active (Burda et al. 2016)."""
+
+@dataclass(frozen=True)
+class Plan:
+    """What the steps do; see `FitOptions` for the meaning of the options."""
+
+    objective: Objective
+    batch_size: int
+    learning_rate: float
+    steps: int
+    seed: int
+    schedule: Literal["constant", "cosine"]
 
 
-def split(population: Population, share: float, seed: int) -> tuple[list[int], list[int]]:
-    """Divide the positions of a population into training and held-out ones.
+@dataclass(frozen=True)
+class Samples:
+    """Prepared sections ``(n, H, W)`` that are looked at to say how training goes."""
 
-    Raises
-    ------
-    ValueError
-        If fewer than two brains would be left to fit.
+    training: Images
+    held_out: Images | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run.
+
+    Attributes
+    ----------
+    options
+        Resolved.
+    plan
+        Of the steps.
+    description, preprocessing
+        Of the population.
+    sections
+        To fit.
+    samples
+        To look at.
+    corrupt
+        What corrupts the inputs of a step, if that was asked for.
+    fabric
+        Launched: device, precision and processes.
+    record
+        All that decides the outcome: options, versions, data.
+    held_out
+        Ids of the brains that are not fitted.
     """
-    count = round(share * len(population))
-    order = np.random.default_rng(seed).permutation(len(population))
-    train, held_out = sorted(order[count:].tolist()), sorted(order[:count].tolist())
-    if len(train) < 2:
-        raise InputError(
-            f"{len(population)} section(s), {count} held out, leave {len(train)} to fit; "
-            "at least 2 are needed"
-        )
-    return train, held_out
+
+    options: FitOptions
+    plan: Plan
+    description: Description
+    preprocessing: Preprocessing
+    sections: Sections
+    samples: Samples
+    corrupt: Corrupt | None
+    fabric: Fabric
+    record: dict[str, Any]
+    held_out: list[str]
 
 
-def run_training(
-    options: FitOptions, population: Population, directory: RunFolder, record: dict[str, Any]
-) -> None:
-    """Fit, or go on fitting, with resolved options; see `training.fit.FitOptions`."""
-    train, held_out = split(population, options.held_out, options.seed)
-    preprocessing = population.description.preprocessing or fit_preprocessing(population, train)
-    plan = make_plan(options, preprocessing, len(train))
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    fabric = make_fabric(options)
-    sections = choose_sections(options, population, preprocessing, train, fabric.device)
-    samples = Samples(
-        sections.read(evenly(range(len(sections)), SAMPLE)),
-        population.prepared(preprocessing, held_out[:SAMPLE]) if held_out else None,
-    )
-    model = start(options, plan, preprocessing, population, sections)
-    model.header.training = record | {"held_out": [population.ids[i] for i in held_out]}
-    network = model.network.train()
-    capture = options.capture and fabric.device.type == "cuda" and fabric.world_size == 1
-    optimizer = torch.optim.Adam(
-        network.parameters(), plan.learning_rate, fused=True, capturable=capture
-    )
-    wrapped, optimizer = fabric.setup(network, optimizer)
-    saved = directory.load_state() if options.resume else None
-    if saved is not None:
-        restore(saved, network, optimizer, capture=capture)
-    first = saved["step"] if saved else 0
+def make_job(options: FitOptions, population: Population, fingerprint: str | None = None) -> Job:
+    """Decide everything, and read the population once.
 
-    log = Log(options, plan, directory, first)
-    corrupt = corruption(options, preprocessing)
-    steps = training_steps(
-        fabric, wrapped, optimizer, sections, plan, first, corrupt=corrupt, capture=capture
-    )
-    if fabric.global_rank > 0:
-        for _ in steps:
-            pass
-        return
-    directory.write_record(record | {"status": "running"})
-    # A run that was killed between its last state and its record has no step left to do.
-    findings = measure(model, samples) if first == plan.steps else {}
-    for step in log.follow(steps):
-        if step % options.checkpoint_every == 0 or step == plan.steps:
-            findings = measure(model, samples)
-            model.header.training |= {"step": step} | findings
-            save_checkpoint(model, directory.model)
-            network.train()
-            log.write(step, findings)
-            # Last: a kill before it repeats these steps, a kill after it has lost nothing.
-            directory.save_state(
-                {
-                    "network": network.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "step": step,
-                }
-            )
-    directory.write_record(record | {"status": "complete"} | findings)
-    print(summary(findings, directory))
+    Sections that do not go into the memory of the device are read a second time at the start, for
+    the preprocessing, and then at each of the steps: memory must not grow with them.
 
-
-def restore(
-    saved: dict[str, Any], network: Network, optimizer: torch.optim.Optimizer, *, capture: bool
-) -> None:
-    """Put weights and moments back, for steps that are recorded or not, as they are from now on."""
-    network.load_state_dict(saved["network"])
-    optimizer.load_state_dict(saved["optimizer"])
-    for group in optimizer.param_groups:
-        group["capturable"] = capture
-
-
-def make_plan(options: FitOptions, preprocessing: Preprocessing, count: int) -> Plan:
-    """Turn resolved options into a plan for ``count`` sections.
+    Parameters
+    ----------
+    fingerprint
+        Of the population, where it is known.
 
     Raises
     ------
-    ValueError
+    InputError
+        If the sections, or options that hang together, cannot be used.
+    """
+    train, held_out = split(population, options.held_out, options.seed)
+    options = options.resolved(len(train))
+    looked_at = held_out[:SAMPLE]
+    done = population.description.preprocessing
+    height, width = done.shape if done else population.shape
+    resident = len(train) * height * width * 4 <= options.resident_gb * 1e9
+    kept = [*train, *looked_at] if resident else looked_at
+    fingerprint, stored = read_once(population, kept, fingerprint)
+    of_train = Population(stored[: len(train)]) if resident else population
+    preprocessing = done or fit_preprocessing(of_train, range(len(train)) if resident else train)
+    prepared = prepare(population, stored, kept, preprocessing)
+    plan = make_plan(options, preprocessing.shape, len(train))
+    fabric = make_fabric(options)
+    sections: Sections
+    if resident:
+        sections = Resident(prepared[: len(train)], fabric.device)
+    else:
+        sections = _streamed(options, preprocessing, train, fabric.device)
+    return Job(
+        options,
+        plan,
+        population.description,
+        preprocessing,
+        sections,
+        Samples(
+            sections.read(evenly(range(len(train)), SAMPLE)),
+            prepared[len(kept) - len(looked_at) :].copy() if looked_at else None,
+        ),
+        corruption(options, preprocessing),
+        fabric,
+        _record(options, population, fingerprint),
+        [population.ids[i] for i in held_out],
+    )
+
+
+def make_plan(options: FitOptions, shape: tuple[int, int], count: int) -> Plan:
+    """Turn resolved options into a plan for ``count`` sections of ``(H, W)`` px.
+
+    Raises
+    ------
+    InputError
         If the sections of a step do not divide among the devices.
     """
     assert options.batch_size and options.steps  # by `resolved`
-    fast = options.recipe == "fast"
     batch_size = min(options.batch_size, count)
     if batch_size % options.devices:
         raise InputError(
@@ -150,92 +161,42 @@ def make_plan(options: FitOptions, preprocessing: Preprocessing, count: int) -> 
             "give another --batch-size"
         )
     return Plan(
-        beta=options.beta,
-        loss=options.loss,
+        objective=options.objective(shape),
         batch_size=batch_size,
         learning_rate=options.learning_rate,
         steps=options.steps,
         seed=options.seed,
-        schedule="cosine" if fast else "constant",
-        pixel_weight=FULL_SIZE / (preprocessing.height * preprocessing.width) if fast else 1.0,
+        schedule="cosine" if options.recipe == "fast" else "constant",
     )
 
 
 def make_fabric(options: FitOptions) -> Fabric:
-    """Start the processes, on the devices and in the precision that were asked for."""
+    """Start the processes, on the devices and in the precision that were asked for.
+
+    Raises
+    ------
+    InputError
+        If there is no such device, or it cannot do what was asked for.
+    """
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(options.device, True):
+        raise InputError(f"torch finds no {options.device} device here: try --device auto")
+    if options.threads:
+        torch.set_num_threads(options.threads)
     precision: Any = _precision(options.precision, options.device)
-    fabric = Fabric(
-        accelerator=options.device,
-        devices=options.devices,
-        precision=precision,
-    )
+    fabric = Fabric(accelerator=options.device, devices=options.devices, precision=precision)
+    if options.capture and (fabric.device.type != "cuda" or options.devices > 1):
+        raise InputError(
+            f"--capture records steps of one CUDA device, not of {options.devices} "
+            f"{fabric.device.type}: leave it out"
+        )
     fabric.launch()
     torch.backends.cudnn.benchmark = True
     return fabric
 
 
-def choose_sections(
-    options: FitOptions,
-    population: Population,
-    preprocessing: Preprocessing,
-    train: list[int],
-    device: torch.device,
-) -> Sections:
-    """Keep the sections in the memory of the device if they may take it, else read them."""
-    size = len(train) * preprocessing.height * preprocessing.width * 4
-    if size <= options.resident_gb * 1e9:
-        return Resident(population.prepared(preprocessing, train), device)
-    if device.type == "cuda":
-        readers = READERS if options.readers is None else options.readers
-    else:
-        readers = options.readers or 0
-    print(
-        f"{len(train)} sections take {size / 1e9:.1f} GB, more than --resident-gb "
-        f"{options.resident_gb:g}: they are read from the file as they are needed",
-        file=sys.stderr,
-    )
-    return Streamed(options.population, preprocessing, train, device, readers)
-
-
-def start(
-    options: FitOptions,
-    plan: Plan,
-    preprocessing: Preprocessing,
-    population: Population,
-    sections: Sections,
-) -> BetaVAE:
-    """Make the model of a recipe at its starting point."""
-    height, width = preprocessing.shape
-    fast = options.recipe == "fast"
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(options.seed)
-        network = Network(height, width, options.latent_dim, shortcut=fast)
-    header = Header(
-        kind="vae",
-        height=height,
-        width=width,
-        latent_dim=options.latent_dim,
-        shortcut=fast,
-        preprocessing=preprocessing,
-        pixel_size_um=population.description.pixel_size_um,
-        plane=population.description.plane,
-    )
-    if fast:
-        images = sections.read(evenly(range(len(sections)), START_SAMPLE))
-        mean, components, eigenvalues = trimmed_components(images, options.latent_dim)
-        network.set_mean_image(torch.from_numpy(mean))
-        network.start_from_pca(
-            torch.from_numpy(components),
-            torch.from_numpy(np.sqrt(eigenvalues).astype(np.float32)),
-            noise_variance=max(plan.beta, 1e-3) / 2 / plan.pixel_weight,
-        )
-    return BetaVAE(header, network)
-
-
-def corruption(
-    options: FitOptions, preprocessing: Preprocessing
-) -> Callable[[Tensor, list[int]], Tensor] | None:
-    """What corrupts the inputs of a step, if that was asked for; see `training_steps`."""
+def corruption(options: FitOptions, preprocessing: Preprocessing) -> Corrupt | None:
+    """What corrupts the inputs of a step, if that was asked for."""
     if options.augment == 0:
         return None
 
@@ -253,101 +214,34 @@ def corruption(
     return corrupt
 
 
-@dataclass(frozen=True)
-class Samples:
-    """Prepared sections ``(n, H, W)`` that are looked at to say how training goes."""
+def _streamed(
+    options: FitOptions, preprocessing: Preprocessing, train: list[int], device: torch.device
+) -> Streamed:
+    readers = options.readers
+    if readers is None:
+        readers = READERS if device.type == "cuda" else 0
+    size = len(train) * preprocessing.height * preprocessing.width * 4
+    log.warning(
+        "%d sections take %.1f GB, more than --resident-gb %g: they are read from the file as they "
+        "are needed",
+        len(train),
+        size / 1e9,
+        options.resident_gb,
+    )
+    return Streamed(options.population, preprocessing, train, device, readers)
 
-    training: Images
-    held_out: Images | None
 
-
-def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:
-    """How the model stands: errors, KL divergence per factor, active factors.
-
-    Also puts into the model's header the reference against which new sections are judged.
-    """
-    model.network.eval()
-    mean, log_variance = model.encode(samples.training)
-    error = squared_error(samples.training, model.decode(mean))
-    model.header.reference = Reference.measure(error, mean, log_variance)
-    findings = {
-        "training_error": float(error.mean()),
-        "kl_per_factor": kl_divergence(mean, log_variance).mean(axis=0).tolist(),
-        "active_factors": int((mean.var(axis=0) > ACTIVE).sum()),
-        "latent_dim": model.latent_dim,
+def _record(options: FitOptions, population: Population, fingerprint: str) -> dict[str, Any]:
+    packages = ("napari-brainvae", "torch", "lightning-fabric", "numpy")
+    return {
+        "options": options.model_dump(mode="json", exclude={"resume", "out"}),
+        "versions": {name: version(name) for name in packages},
+        "data": {
+            "sections": len(population),
+            "shape": list(population.shape),
+            "fingerprint": fingerprint,
+        },
     }
-    if samples.held_out is not None:
-        error = squared_error(samples.held_out, model.reconstruct(samples.held_out))
-        findings["held_out_error"] = float(error.mean())
-    return findings
-
-
-def summary(findings: dict[str, Any], directory: RunFolder) -> str:
-    """What the run came to, in a few lines."""
-    active, total = findings["active_factors"], findings["latent_dim"]
-    lines = [
-        f"squared error per pixel: {findings['training_error']:.6f} training"
-        + (f", {findings['held_out_error']:.6f} held out" if "held_out_error" in findings else ""),
-        "KL divergence per factor, nats: "
-        + " ".join(f"{kl:.2f}" for kl in findings["kl_per_factor"]),
-        f"active factors: {active} of {total}",
-    ]
-    if active < total:
-        lines.append(
-            f"warning: {total - active} of {total} factors have collapsed (they do not vary over "
-            "brains): try --recipe fast, a smaller --beta, or fewer latent factors"
-        )
-    return "\n".join([*lines, f"model: {directory.model}"])
-
-
-class Log:
-    """What is shown while a run goes on, and the rows of ``history.csv``."""
-
-    def __init__(self, options: FitOptions, plan: Plan, directory: RunFolder, first: int) -> None:
-        self.options, self.plan, self.directory, self.first = options, plan, directory, first
-        self.rows = directory.read_history(first)
-
-    def follow(self, steps: Iterator[Logged]) -> Iterator[int]:
-        """Pass on the number of each step done, with a progress bar and a row now and then."""
-        began, images = time.monotonic(), 0
-        # In a log file, a line now and then is enough.
-        pause = 0.5 if sys.stderr.isatty() else 10
-        with tqdm(
-            total=self.plan.steps, initial=self.first, unit="step", mininterval=pause, smoothing=0.1
-        ) as bar:
-            for done in steps:
-                images += self.plan.batch_size
-                bar.update()
-                if done.step % self.options.log_every == 0 or done.step == self.plan.steps:
-                    now = time.monotonic()
-                    self._add_row(done, images / (now - began))
-                    began, images = now, 0
-                    last = self.rows[-1]
-                    bar.set_postfix_str(
-                        f"reconstruction {last['reconstruction']:.1f}, KL {last['rate']:.1f}",
-                        refresh=False,
-                    )
-                yield done.step
-
-    def _add_row(self, done: Logged, images_per_second: float) -> None:
-        kl = done.kl.tolist()
-        self.rows.append(
-            {
-                "step": done.step,
-                "reconstruction": float(done.reconstruction),
-                **{f"kl_{i + 1}": value for i, value in enumerate(kl)},
-                "rate": sum(kl),
-                "learning_rate": learning_rate(self.plan, done.step - 1),
-                "images_per_second": images_per_second,
-                "held_out_error": None,
-            }
-        )
-
-    def write(self, step: int, findings: dict[str, Any]) -> None:
-        """Write the history so far, with the held-out error at the row of this step."""
-        if self.rows and self.rows[-1]["step"] == step:
-            self.rows[-1]["held_out_error"] = findings.get("held_out_error")
-        self.directory.write_history(self.rows)
 
 
 def _precision(asked: str, device: str) -> str:

@@ -1,225 +1,203 @@
-"""The training loop: everything at a step follows from the seed and the step's number.
-
-So a run that was killed continues exactly where it stood, with only weights and the optimiser's
-moments to restore, and several processes agree on every batch without talking.
-"""
+"""The loop of a fit, from a job to a run folder: steps, rows of history, checkpoints."""
 
 from __future__ import annotations
 
-import hashlib
-import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+import time
+from collections.abc import Iterator
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.progress import Progress, Stopped, report
+from napari_brainvae.models.base import Reference, kl_divergence, squared_error
+from napari_brainvae.models.checkpoint import save_checkpoint
 from napari_brainvae.models.network import Network
-from napari_brainvae.models.objective import kl_per_factor, reconstruction_loss
-from training.fitting.sections import Sections, to_device
+from napari_brainvae.models.vae import BetaVAE
+from training.fitting.job import Job, Samples
+from training.fitting.run_folder import RunFolder
+from training.fitting.steps import Logged, learning_rate, training_steps
 
-FULL_SIZE = 320 * 448
-"""Pixels of the paper's sections, at which its beta was chosen."""
-
-CHUNK_PIXELS = 2 * FULL_SIZE
-"""Pixels, about, whose gradients a CPU computes at a time: two sections of full size."""
-
-WARM_UP = 3
-"""Steps before one is recorded."""
+ACTIVE = 0.01
+"""Variance of the posterior mean over brains above which a factor is active (Burda et al. 2016)."""
 
 
-@dataclass(frozen=True)
-class Plan:
-    """What one run does; see `training.fit.FitOptions` for the meaning of the options."""
-
-    beta: float
-    loss: Literal["gaussian", "bernoulli"]
-    batch_size: int
-    learning_rate: float
-    steps: int
-    seed: int
-    schedule: Literal["constant", "cosine"]
-    pixel_weight: float
-    """Weight of the reconstruction term, 1 in the paper."""
-
-
-@dataclass(frozen=True)
-class Logged:
-    """What a step tells: losses as tensors, so that a GPU need not be waited for."""
-
-    step: int
-    reconstruction: Tensor
-    """Loss summed over pixels, averaged over the batch."""
-    kl: Tensor
-    """``(L,)`` KL divergence per factor, nats."""
-
-
-def training_steps(
-    fabric: Any,
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    sections: Sections,
-    plan: Plan,
-    start: int = 0,
-    *,
-    corrupt: Callable[[Tensor, list[int]], Tensor] | None = None,
-    capture: bool = False,
-) -> Iterator[Logged]:
-    """Optimise equation 2 of the paper from step ``start`` to the plan's last.
-
-    Parameters
-    ----------
-    fabric
-        A launched `lightning_fabric.Fabric`.
-    network, optimizer
-        As `fabric.setup` gave them.
-    sections
-        What to fit.
-    plan
-        What to do.
-    start
-        Steps already done.
-    corrupt
-        Makes of a step's sections ``(n, 1, H, W)`` the inputs to encode; the sections as they
-        are stay the target. Told how many sections the run had seen before each of them, from
-        which all that it does must follow.
-    capture
-        Record the step as a CUDA graph and replay it; wants an optimiser that is ``capturable``.
-
-    Yields
-    ------
-    Logged
-        After every step.
-    """
-    mine = slice(fabric.global_rank, None, fabric.world_size)
-    size = min(plan.batch_size, len(sections))
-    order = (batch[mine] for batch in batch_order(plan, len(sections), start))
-    take: Callable[..., Tensor] = partial(take_step, fabric, network, optimizer, plan)
-    if capture:
-        take = Captured(take)
-        for group in optimizer.param_groups:
-            group["lr"] = torch.zeros((), device=fabric.device)  # which a replay reads again
-    for step, targets in enumerate(sections.batches(order), start):
-        for group in optimizer.param_groups:
-            if capture:
-                group["lr"].fill_(learning_rate(plan, step))
-            else:
-                group["lr"] = learning_rate(plan, step)
-        # Every process draws the whole batch's noise and keeps its own rows.
-        noise = to_device(batch_noise(plan, size, network.latent_dim, step)[mine], targets.device)
-        seen = range(step * size, (step + 1) * size)[mine]
-        inputs = targets if corrupt is None else corrupt(targets, list(seen))
-        losses = take(inputs, targets, noise)
-        if fabric.world_size > 1:
-            losses = fabric.all_reduce(losses, reduce_op="mean")
-        yield Logged(step + 1, losses[0], losses[1:])
-
-
-def take_step(
-    fabric: Any,
-    network: Network,
-    optimizer: torch.optim.Optimizer,
-    plan: Plan,
-    inputs: Tensor,
-    targets: Tensor,
-    noise: Tensor,
-) -> Tensor:
-    """Change the weights by one step.
+def train(
+    job: Job, model: BetaVAE, folder: RunFolder, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Fit, or go on fitting, and leave all in the run folder.
 
     Returns
     -------
-    torch.Tensor
-        ``(1 + L,)``: reconstruction loss and KL divergence per factor, averaged over the batch.
+    dict
+        What the run came to (see `measure`); empty in all processes but the first.
+
+    Raises
+    ------
+    InputError
+        If training diverges; the last checkpoint stays as it is.
+    Stopped
+        If ``progress`` says so; the run can be resumed from that step.
     """
-    optimizer.zero_grad(set_to_none=True)
-    count = len(targets)
-    # On a CPU a few sections at a time, whose activations stay in its cache.
-    pixels = targets[0].numel()
-    chunk = max(1, CHUNK_PIXELS // pixels) if targets.device.type == "cpu" else count
-    total = torch.zeros(1 + noise.shape[1], device=targets.device)
-    for at in range(0, count, chunk):
-        part = slice(at, at + chunk)
-        share = len(targets[part]) / count
-        # Processes exchange gradients once, with the last chunk.
-        with fabric.no_backward_sync(network, enabled=at + chunk < count):
-            logits, mean, log_variance = network(inputs[part], noise[part])
-            reconstruction = reconstruction_loss(logits.float(), targets[part], plan.loss)
-            kl = kl_per_factor(mean.float(), log_variance.float())
-            objective = plan.pixel_weight * reconstruction + plan.beta * kl.sum()
-            fabric.backward(share * objective)
-        total += share * torch.cat([reconstruction.detach()[None], kl.detach()])
-    optimizer.step()
-    return total
+    options, capture, last = job.options, job.options.capture, job.plan.steps
+    network = model.network.train()
+    optimizer = torch.optim.Adam(
+        network.parameters(), job.plan.learning_rate, fused=True, capturable=capture
+    )
+    wrapped, optimizer = job.fabric.setup(network, optimizer)
+    saved = folder.load_state() if options.resume else None
+    if saved is not None:
+        restore(saved, network, optimizer, capture=capture)
+    first = saved["step"] if saved else 0
+    given = (job.fabric, wrapped, optimizer, job.sections, job.plan, first)
+    steps = finite(training_steps(*given, corrupt=job.corrupt, capture=capture), job, folder)
+    if job.fabric.global_rank > 0:
+        for _ in steps:
+            pass
+        return {}
+    folder.begin(job.record, first)
+    findings: dict[str, Any] = {}
+    if first == last:  # killed between its last state and its record, or its model was lost
+        findings = save(job, model, optimizer, folder, last)
+    began, counted = time.monotonic(), first
+    for done in steps:
+        if done.step % options.log_every == 0 or done.step == last:
+            now = time.monotonic()
+            speed = (done.step - counted) * job.plan.batch_size / (now - began)
+            folder.rows.append(row(done, job, speed))
+            began, counted = now, done.step
+        if done.step % options.checkpoint_every == 0 or done.step == last:
+            findings = save(job, model, optimizer, folder, done.step)
+        try:
+            report(progress, done.step, last)
+        except Stopped:
+            save(job, model, optimizer, folder, done.step)
+            raise
+    folder.write_record(job.record | {"status": "complete"} | findings)
+    return findings
 
 
-class Captured:
-    """A step recorded once as a CUDA graph and then replayed, with no Python between kernels.
+def restore(
+    saved: dict[str, Any], network: Network, optimizer: torch.optim.Optimizer, *, capture: bool
+) -> None:
+    """Put weights and moments back, for steps that are recorded or not, as they are from now on."""
+    network.load_state_dict(saved["network"])
+    optimizer.load_state_dict(saved["optimizer"])
+    for group in optimizer.param_groups:
+        group["capturable"] = capture
 
-    The first few calls run as they are: recording wants every buffer to have been made.
+
+def finite(steps: Iterator[Logged], job: Job, folder: RunFolder) -> Iterator[Logged]:
+    """Pass steps on as long as their losses and gradients are finite.
+
+    A GPU is asked only at the steps that are logged or saved: it is waited for then anyway.
+
+    Raises
+    ------
+    InputError
+        At the first step that is not, alike in all processes.
     """
-
-    def __init__(self, step: Callable[..., Tensor]) -> None:
-        self.step, self.calls = step, 0
-        self.graph = torch.cuda.CUDAGraph()
-        self.stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self.inputs: list[Tensor] = []
-        self.result = torch.empty(0)
-
-    def __call__(self, *tensors: Tensor) -> Tensor:
-        """Take the step with these tensors, whose shapes never change."""
-        self.calls += 1
-        if self.calls <= WARM_UP:
-            self.stream.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(self.stream):
-                result = self.step(*tensors)
-            torch.cuda.current_stream().wait_stream(self.stream)
-            return result
-        if not self.inputs:
-            self.inputs = [tensor.clone() for tensor in tensors]
-            # The loader's own thread may pin memory meanwhile, which corrupts nothing here.
-            with torch.cuda.graph(
-                self.graph, stream=self.stream, capture_error_mode="thread_local"
-            ):
-                self.result = self.step(*self.inputs)
-        for held, tensor in zip(self.inputs, tensors, strict=True):
-            held.copy_(tensor)
-        self.graph.replay()
-        return self.result.clone()
+    options = job.options
+    for done in steps:
+        looked_at = done.step % options.log_every == 0 or done.step % options.checkpoint_every == 0
+        if looked_at or done.step == job.plan.steps or done.gradient.device.type == "cpu":
+            for name, value in {**done.terms, "gradient": done.gradient}.items():
+                if not torch.isfinite(value).all():
+                    raise diverged(done.step, name, job, folder)
+        yield done
 
 
-def learning_rate(plan: Plan, step: int) -> float:
-    """Learning rate of a step: constant, or a short rise and a cosine to zero."""
-    if plan.schedule == "constant":
-        return plan.learning_rate
-    rise = max(1, min(100, plan.steps // 10))
-    if step < rise:
-        return plan.learning_rate * (step + 1) / rise
-    return plan.learning_rate * 0.5 * (1 + math.cos(math.pi * (step - rise) / (plan.steps - rise)))
+def diverged(step: int, what: str, job: Job, folder: RunFolder) -> InputError:
+    """Leave word in the record, and say what to do."""
+    if job.fabric.global_rank == 0:
+        folder.write_record(job.record | {"status": "diverged", "diverged_at": step})
+    stays = f"the last good model stays in {folder.model}" if folder.model.exists() else "no model"
+    return InputError(
+        f"training diverged at step {step}: its {what} is not finite ({stays}); begin another run "
+        "with a smaller --learning-rate or --beta"
+    )
 
 
-def batch_order(plan: Plan, count: int, start: int = 0) -> Iterator[Tensor]:
-    """Positions ``(n,)`` of each batch from step ``start`` on.
+def save(
+    job: Job,
+    model: BetaVAE,
+    optimizer: torch.optim.Optimizer,
+    folder: RunFolder,
+    step: int,
+) -> dict[str, Any]:
+    """Write checkpoint, history and what resume needs, if all is finite; what `measure` found."""
+    findings = measure(model, job.samples)
+    numbers = [findings["training_error"], *findings["kl_per_factor"]]
+    weights = model.network.state_dict().values()
+    if not (np.isfinite(numbers).all() and all(w.isfinite().all() for w in weights)):
+        raise diverged(step, "network", job, folder)
+    model.header.training |= {"step": step} | findings
+    save_checkpoint(model, folder.model)
+    model.network.train()
+    if folder.rows and folder.rows[-1]["step"] == step:
+        folder.rows[-1]["held_out_error"] = findings.get("held_out_error")
+    folder.write_history()
+    # Last: a kill before it repeats these steps, a kill after it has lost nothing.
+    folder.save_state(
+        {
+            "network": model.network.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "step": step,
+        }
+    )
+    return findings
 
-    Each epoch has a new order, and its incomplete last batch is dropped.
+
+def row(done: Logged, job: Job, images_per_second: float) -> dict[str, Any]:
+    """One row of the history: terms of the objective, a column a factor where they have several."""
+    columns: dict[str, Any] = {"step": done.step}
+    for name, term in done.terms.items():
+        if term.ndim:
+            columns |= {f"{name}_{i + 1}": value for i, value in enumerate(term.tolist())}
+        else:
+            columns[name] = float(term)
+    return columns | {
+        "learning_rate": learning_rate(job.plan, done.step - 1),
+        "images_per_second": images_per_second,
+        "held_out_error": None,
+    }
+
+
+def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:
+    """How the model stands: errors, KL divergence per factor, active factors.
+
+    Also puts into the model's header the reference against which new sections are judged.
     """
-    size = min(plan.batch_size, count)
-    per_epoch = count // size
-    order = None
-    for step in range(start, plan.steps):
-        epoch, place = divmod(step, per_epoch)
-        if order is None or place == 0:
-            order = torch.randperm(count, generator=_random(plan.seed, epoch, 0))
-        yield order[place * size : (place + 1) * size]
+    model.network.eval()
+    mean, log_variance = model.encode(samples.training)
+    error = squared_error(samples.training, model.decode(mean))
+    model.header.reference = Reference.measure(error, mean, log_variance)
+    findings = {
+        "training_error": float(error.mean()),
+        "kl_per_factor": kl_divergence(mean, log_variance).mean(axis=0).tolist(),
+        "active_factors": int((mean.var(axis=0) > ACTIVE).sum()),
+        "latent_dim": model.latent_dim,
+    }
+    if samples.held_out is not None:
+        error = squared_error(samples.held_out, model.reconstruct(samples.held_out))
+        findings["held_out_error"] = float(error.mean())
+    return findings
 
 
-def batch_noise(plan: Plan, size: int, latent_dim: int, step: int) -> Tensor:
-    """Noise of a step's posterior samples, ``(size, L)`` from N(0, 1)."""
-    return torch.randn(size, latent_dim, generator=_random(plan.seed, step, 1))
-
-
-def _random(seed: int, index: int, stream: int) -> torch.Generator:
-    """Give a generator of its own to each (seed, index, stream)."""
-    key = hashlib.blake2b(f"{seed} {index} {stream}".encode(), digest_size=8).digest()
-    return torch.Generator().manual_seed(int.from_bytes(key, "little", signed=True))
+def summary(findings: dict[str, Any], folder: RunFolder) -> str:
+    """What the run came to, in a few lines."""
+    active, total = findings["active_factors"], findings["latent_dim"]
+    lines = [
+        f"squared error per pixel: {findings['training_error']:.6f} training"
+        + (f", {findings['held_out_error']:.6f} held out" if "held_out_error" in findings else ""),
+        "KL divergence per factor, nats: "
+        + " ".join(f"{kl:.2f}" for kl in findings["kl_per_factor"]),
+        f"active factors: {active} of {total}",
+    ]
+    if active < total:
+        lines.append(
+            f"warning: {total - active} of {total} factors have collapsed (they do not vary over "
+            "brains): try --recipe fast, a smaller --beta, or fewer latent factors"
+        )
+    return "\n".join([*lines, f"model: {folder.model}"])

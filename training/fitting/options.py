@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
+if TYPE_CHECKING:  # torch waits until there is something to fit
+    from napari_brainvae.models.objective import Objective
+
 BATCH_SIZE = {"paper": 64, "fast": 32}
-
-
 PAPER_STEPS = 10_000
-
-
 FAST_EPOCHS = 20
 """Passes of recipe fast over the training sections; more overfit (measured on 160 to 1,000)."""
 
@@ -34,14 +33,16 @@ class FitOptions(BaseModel):
         description="'paper' to the letter; 'fast': few steps, in which it learns what PCA leaves.",
     )
     latent_dim: int = Field(8, ge=1, le=512, description="Number of latent factors L.")
-    beta: float = Field(3.0, ge=0, description="Weight of the KL divergence.")
+    beta: float = Field(3.0, ge=0, allow_inf_nan=False, description="Weight of the KL divergence.")
     loss: Literal["gaussian", "bernoulli"] = Field(
         "gaussian", description="Squared error or cross entropy, summed over pixels."
     )
     batch_size: int | None = Field(
         None, ge=1, description="Sections a step; 64 in recipe paper, 32 in fast."
     )
-    learning_rate: float = Field(2e-4, gt=0, description="Adam's; its peak in recipe fast.")
+    learning_rate: float = Field(
+        2e-4, gt=0, allow_inf_nan=False, description="Adam's; its peak in recipe fast."
+    )
     steps: int | None = Field(
         None,
         ge=1,
@@ -65,6 +66,7 @@ class FitOptions(BaseModel):
     resident_gb: float = Field(
         4.0,
         ge=0,
+        allow_inf_nan=False,
         description="Memory, GB, that the training sections may take on the device; more of them "
         "are read from the file as they are needed.",
     )
@@ -81,6 +83,12 @@ class FitOptions(BaseModel):
     log_every: int = Field(10, ge=1, description="Steps from one row of history.csv to the next.")
     checkpoint_every: int = Field(250, ge=1, description="Steps from one saved state to the next.")
     resume: bool = Field(False, description="Go on with the interrupted run in the run folder.")
+
+    def objective(self, shape: tuple[int, int]) -> Objective:
+        """What these options minimise at sections of ``(H, W)`` px."""
+        from napari_brainvae.models.objective import BetaVAEObjective
+
+        return BetaVAEObjective.of(dict(self), shape)
 
     def resolved(self, sections: int) -> FitOptions:
         """Fill in what was left to the recipe, for a number of training sections."""

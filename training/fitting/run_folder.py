@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from filelock import FileLock, Timeout
+from lightning_fabric.utilities import rank_zero_only
 
 from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
 from napari_brainvae.io.errors import InputError
+
+FREE = {"population", "log_every", "checkpoint_every", "resident_gb", "readers", "capture"}
+"""Options of which the result does not depend: a resumed run may have others."""
 
 
 class RunFolder:
     """``record.json``, ``history.csv``, ``model.safetensors`` and ``state/`` under one folder.
 
     Every file is written beside and renamed: a kill or a full disk leaves the last whole one.
+
+    Attributes
+    ----------
+    rows
+        Of the history, the last one last.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -26,30 +38,80 @@ class RunFolder:
         self.record = folder / "record.json"
         self.history = folder / "history.csv"
         self.state = folder / "state" / "state.pt"
+        self.lock = folder / "lock"
+        self.rows: list[dict[str, Any]] = []
 
     def check(self, *, resume: bool) -> None:
         """Refuse a folder that holds another run, or none to resume.
 
+        The processes that share the steps of a run come to a folder that the first has begun.
+
         Raises
         ------
-        FileExistsError, FileNotFoundError, NotADirectoryError
+        InputError, FileExistsError, FileNotFoundError, NotADirectoryError
             With what to do about it.
         """
+        if rank_zero_only.rank > 0:
+            return
         if self.folder.exists() and not self.folder.is_dir():
             raise NotADirectoryError(f"{self.folder} is a file, not a folder for a run")
         if resume and not self.record.exists():
             raise FileNotFoundError(f"{self.folder} holds no run to resume")
-        if resume:
-            remove_leftovers(self.folder)
-            remove_leftovers(self.state.parent)
-        if not resume and self.folder.exists() and any(self.folder.iterdir()):
+        if not resume and self.folder.exists() and set(self.folder.iterdir()) - {self.lock}:
             raise FileExistsError(
                 f"{self.folder} is not empty: give another folder, or --resume its run"
             )
+        complete = resume and self.read_record().get("status") == "complete"
+        if complete and not self.state.exists():
+            raise InputError(f"the run in {self.folder} is complete, and {self.state} is gone")
+
+    @contextmanager
+    def owned(self, *, resume: bool) -> Iterator[None]:
+        """Keep other fits out of the folder; the lock goes with the process, however it ends.
+
+        Raises
+        ------
+        InputError, OSError
+            If another fit works in the folder, or has begun there since it was checked.
+        """
+        if rank_zero_only.rank > 0:
+            yield
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.lock, blocking=False):
+                self.check(resume=resume)
+                remove_leftovers(self.folder)
+                remove_leftovers(self.state.parent)
+                yield
+        except Timeout:
+            raise InputError(f"another fit is working in {self.folder}") from None
+
+    def check_same(self, now: dict[str, Any]) -> None:
+        """Refuse to go on with other data or other options than the run was begun with."""
+        before = self.read_record()
+        if before["data"] != now["data"]:
+            raise InputError(
+                f"the run in {self.folder} was begun with other data than this population"
+            )
+        changed = [
+            f"--{name.replace('_', '-')} {value} (was {before['options'].get(name)})"
+            for name, value in now["options"].items()
+            if name not in FREE and before["options"].get(name) != value
+        ]
+        if changed:
+            raise InputError(
+                f"the run in {self.folder} was begun with other options: {', '.join(changed)}"
+            )
+
+    def begin(self, record: dict[str, Any], first: int) -> None:
+        """Say that the run goes on from a step; later rows of the history are of steps to come."""
+        self.rows = self.read_history(first)
+        self.write_record(record | {"status": "running"})
 
     def write_record(self, record: dict[str, Any]) -> None:
         """Write ``record.json``."""
-        write_text(self.record, json.dumps(record, indent=2) + "\n")
+        write_text(self.record, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
     def read_record(self) -> dict[str, Any]:
         """Read ``record.json``."""
@@ -58,10 +120,10 @@ class RunFolder:
         except ValueError as error:
             raise InputError(f"{self.record} cannot be read: {error}") from error
 
-    def write_history(self, rows: list[dict[str, Any]]) -> None:
+    def write_history(self) -> None:
         """Write ``history.csv``, a row per logged step."""
         with replacing(self.history) as beside:
-            pd.DataFrame(rows).to_csv(beside, index=False)
+            pd.DataFrame(self.rows).to_csv(beside, index=False)
 
     def read_history(self, last_step: int) -> list[dict[str, Any]]:
         """Rows up to ``last_step``; later ones belong to steps that are done again."""

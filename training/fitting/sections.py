@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from napari_brainvae.arrays import Images
-from napari_brainvae.data.population import BLOCK, Population
+from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 
 
@@ -110,21 +110,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
 
 def _as_it_is(batch: Any) -> Any:
     return batch
-
-
-def fit_preprocessing(population: Population, positions: Sequence[int]) -> Preprocessing:
-    """Fit the preprocessing to some sections, a block at a time.
-
-    Raises
-    ------
-    ValueError
-        If a section cannot be used (see `preprocess.check_sections`).
-    """
-    blocks = [positions[i : i + BLOCK] for i in range(0, len(positions), BLOCK)]
-    fitted = [Preprocessing.fit(population.sections(block)) for block in blocks]
-    brightness = [one.reference_brightness for one in fitted]
-    mean = np.average(np.array(brightness, np.float64), weights=[len(b) for b in blocks])
-    return fitted[0].model_copy(update={"reference_brightness": float(mean)})
 
 
 def evenly(positions: Sequence[int], count: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -130,13 +130,23 @@ class Population:
             self.description,
         )
 
-    def fingerprint(self) -> str:
-        """Hash of ids and pixels: two populations with the same one are the same data."""
+    def fingerprint(self, see: Callable[[int, npt.NDArray[Any]], None] | None = None) -> str:
+        """Hash of ids and pixels: two populations with the same one are the same data.
+
+        Parameters
+        ----------
+        see
+            Called as ``see(start, block)`` with each block of sections ``(n, H, W)`` as stored, so
+            that who needs their pixels, too, reads them once.
+        """
         digest = hashlib.blake2b(digest_size=16)
         digest.update("\n".join(self.ids).encode())
         digest.update(str(self.images.shape).encode())
         for start in range(0, len(self), BLOCK):
-            digest.update(self._block(slice(start, start + BLOCK)).tobytes())
+            block = self._block(slice(start, start + BLOCK))
+            digest.update(block.tobytes())
+            if see is not None:
+                see(start, block)
         return digest.hexdigest()
 
     def _block(self, part: slice) -> npt.NDArray[Any]:

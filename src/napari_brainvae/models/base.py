@@ -16,6 +16,9 @@ from napari_brainvae.io.errors import InputError
 
 RegionEncoder = Callable[[Images, Sequence[npt.NDArray[np.bool_]]], tuple[Latents, Latents]]
 
+Family = Literal["beta-VAE", "VAE", "PCA"]
+"""Kinds of model that the paper ranks (section 3.2)."""
+
 _TINY = 1e-12
 
 
@@ -99,6 +102,24 @@ class Model(ABC):
     def __init__(self, header: Header) -> None:
         self.header = header
 
+    has_posterior = True
+    """Whether the log-variances say anything."""
+
+    @property
+    def label(self) -> str:
+        """What kind of model it is, in a word to show."""
+        return type(self).__name__
+
+    @property
+    def family(self) -> Family | None:
+        """What the paper would call it; None for a model of which it claims nothing."""
+        return None
+
+    @property
+    def noise_variance(self) -> float | None:
+        """Variance of a pixel's Gaussian noise in its ELBO; None if it is fitted by none."""
+        return None
+
     @property
     def latent_dim(self) -> int:
         """Number of latent factors L."""
@@ -155,7 +176,7 @@ class Model(ABC):
         return self._near(self._fitting(np.asarray(section)[None])[0])
 
     def decode(self, latents: npt.ArrayLike) -> Images:
-        """Sections that the model draws from latent factors.
+        """Sections that the model decodes from latent factors.
 
         Parameters
         ----------

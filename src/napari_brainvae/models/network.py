@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,13 +13,23 @@ from torch import Tensor, nn
 from napari_brainvae.io.errors import InputError
 
 CHANNELS = 32
-
-
 HIDDEN = 256
-
 
 SMALLEST_MAP = 4
 """Rows or columns, at least, of the last map of the stride-2 layers."""
+
+
+class Output(NamedTuple):
+    """All of a forward pass that an objective may need."""
+
+    logits: Tensor
+    """``(N, 1, H, W)`` of the decoded sections."""
+    mean: Tensor
+    """``(N, L)`` of the posteriors."""
+    log_variance: Tensor
+    """``(N, L)`` of the posteriors."""
+    latents: Tensor
+    """``(N, L)`` samples of the posteriors, which were decoded."""
 
 
 class Network(nn.Module):
@@ -154,10 +164,11 @@ class Network(nn.Module):
             logits = logits + F.linear(latents, self.shortcut_out).view_as(logits)
         return logits + self.mean_logit
 
-    def forward(self, images: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits, posterior mean and log-variance, with ``noise`` ``(N, L)`` from N(0, 1)."""
+    def forward(self, images: Tensor, noise: Tensor) -> Output:
+        """Encode, sample with ``noise`` ``(N, L)`` from N(0, 1), and decode."""
         mean, log_variance = self.encode(images)
-        return self.decode(mean + torch.exp(0.5 * log_variance) * noise), mean, log_variance
+        latents = mean + torch.exp(0.5 * log_variance) * noise
+        return Output(self.decode(latents), mean, log_variance, latents)
 
 
 def _centred(excess: int) -> tuple[int, int]:

@@ -11,7 +11,7 @@ from scipy.linalg import eigh
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Header, Model
+from napari_brainvae.models.base import Family, Header, Model
 
 SECTIONS_AT_ONCE = 64
 """Sections whose residual is measured at a time."""
@@ -71,6 +71,7 @@ def principal_components(
 
 
 TRIMMING_ROUNDS = 3
+"""Fits, at most, of the components without outliers."""
 
 
 def trimmed_components(images: Images, count: int) -> tuple[Any, Any, Any]:
@@ -117,12 +118,20 @@ class PCA(Model):
         ``(L,)`` variances of the scores.
     """
 
+    label = "PCA"
+    has_posterior = False
+
     def __init__(
         self, header: Header, mean: Images, components: Images, eigenvalues: npt.NDArray[Any]
     ) -> None:
         super().__init__(header)
         self.mean, self.components = mean, components
         self.eigenvalues = np.asarray(eigenvalues, dtype=np.float64)
+
+    @property
+    def family(self) -> Family | None:
+        """PCA, unless it is the mean section alone: components that are all zero."""
+        return "PCA" if self.components.any() else None
 
     @classmethod
     def fit(
@@ -161,5 +170,5 @@ class PCA(Model):
 
     def _decode(self, latents: Latents) -> Images:
         flat = (latents * self._scales) @ self.components.reshape(self.latent_dim, -1)
-        drawn = flat.reshape(-1, *self.shape) + self.mean
-        return np.clip(drawn, 0.0, 1.0).astype(np.float32)
+        decoded = flat.reshape(-1, *self.shape) + self.mean
+        return np.clip(decoded, 0.0, 1.0).astype(np.float32)

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import torch
 
 from napari_brainvae.arrays import Images, Latents
-from napari_brainvae.models.base import Header, Model, RegionEncoder
+from napari_brainvae.models.base import Family, Header, Model, RegionEncoder
 from napari_brainvae.models.incremental_encoder import IncrementalEncoder
 from napari_brainvae.models.network import Network
+from napari_brainvae.models.objective import BetaVAEObjective
 
 _PIXELS_AT_ONCE = 600_000
 
@@ -33,6 +34,29 @@ class BetaVAE(Model):
             )
         # The stubs of torch do not know this overload.
         self.network: Network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @property
+    def family(self) -> Family | None:
+        """By the beta of its fit: VAE at 1, beta-VAE above it; None where that is unknown."""
+        beta = self._options.get("beta")
+        return None if beta is None or beta < 1 else "VAE" if beta == 1 else "beta-VAE"
+
+    @property
+    def label(self) -> str:
+        """VAE if its beta is 1, else beta-VAE."""
+        return self.family or "beta-VAE"
+
+    @property
+    def noise_variance(self) -> float | None:
+        """Of the objective of its fit, if that was a squared error and beta not 0."""
+        options = self._options
+        if options.get("loss") != "gaussian" or not options.get("beta"):
+            return None
+        return BetaVAEObjective.of({"recipe": "paper", **options}, self.shape).noise_variance
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return dict(self.header.training.get("options", {}))
 
     @property
     def device(self) -> torch.device:
@@ -73,6 +97,6 @@ class BetaVAE(Model):
         images = np.empty((len(latents), *self.shape), dtype=np.float32)
         for start in range(0, len(latents), self._batch):
             part = torch.from_numpy(latents[start : start + self._batch]).to(self.device)
-            drawn = torch.sigmoid(self.network.decode(part).float())
-            images[start : start + self._batch] = drawn[:, 0].cpu().numpy()
+            decoded = torch.sigmoid(self.network.decode(part).float())
+            images[start : start + self._batch] = decoded[:, 0].cpu().numpy()
         return images

@@ -129,9 +129,8 @@ def _load(path: Path, modified: int) -> Model:
 def about(model: Model) -> str:
     """What a person wants to know of a model, in two lines."""
     header, training = model.header, model.header.training
-    kind = "PCA" if header.kind == "pca" else "beta-VAE"
     beta = training.get("options", {}).get("beta")
-    first = f"{kind}, {header.latent_dim} factors" + (f", beta {beta:g}" if beta else "")
+    first = f"{model.label}, {header.latent_dim} factors" + (f", beta {beta:g}" if beta else "")
     plane = f", plane {header.plane}" if header.plane is not None else ""
     size = f", {header.pixel_size_um:g} µm" if header.pixel_size_um else ""
     return f"{first}\n{header.height} x {header.width} px{size}{plane}"

@@ -1,0 +1,92 @@
+"""Which brains are fitted, and the one pass over their file; without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_brainvae.arrays import Images
+from napari_brainvae.data.population import BLOCK, Population
+from napari_brainvae.data.preprocessing import Preprocessing, check_sections
+from napari_brainvae.io.errors import InputError
+
+
+def split(population: Population, share: float, seed: int) -> tuple[list[int], list[int]]:
+    """Divide the positions of a population into training and held-out ones.
+
+    Raises
+    ------
+    InputError
+        If fewer than two brains would be left to fit.
+    """
+    count = round(share * len(population))
+    order = np.random.default_rng(seed).permutation(len(population))
+    train, held_out = sorted(order[count:].tolist()), sorted(order[:count].tolist())
+    if len(train) < 2:
+        raise InputError(
+            f"{len(population)} section(s), {count} held out, leave {len(train)} to fit; "
+            "at least 2 are needed"
+        )
+    return train, held_out
+
+
+def read_once(
+    population: Population, positions: Sequence[int], fingerprint: str | None = None
+) -> tuple[str, Images]:
+    """Fingerprint a population and keep some of its sections, in one pass over its file.
+
+    Returns
+    -------
+    fingerprint, sections
+        The first as given, if it was; ``(n, H, W)`` float32 in their stored units.
+
+    Raises
+    ------
+    InputError
+        If one of the sections cannot be used (see `preprocessing.check_sections`).
+    """
+    kept = np.empty((len(positions), *population.shape), np.float32)
+    if fingerprint is not None:
+        for at in range(0, len(positions), BLOCK):
+            kept[at : at + BLOCK] = population.sections(positions[at : at + BLOCK])
+        return fingerprint, kept
+    wanted = np.asarray(positions, dtype=int)
+
+    def keep(start: int, block: npt.NDArray[Any]) -> None:
+        rows = np.flatnonzero((wanted >= start) & (wanted < start + len(block)))
+        if len(rows):
+            ids = [population.ids[i] for i in wanted[rows]]
+            kept[rows] = check_sections(block[wanted[rows] - start], ids)
+
+    return population.fingerprint(keep), kept
+
+
+def prepare(
+    population: Population, sections: Images, positions: Sequence[int], preprocessing: Preprocessing
+) -> Images:
+    """Prepare what `read_once` kept, in its own memory if it has the size already."""
+    fits = sections.shape[1:] == preprocessing.shape
+    prepared = sections if fits else np.empty((len(sections), *preprocessing.shape), np.float32)
+    for at in range(0, len(positions), BLOCK):
+        part = slice(at, at + BLOCK)
+        ids = [population.ids[i] for i in positions[part]]
+        prepared[part] = population.prepare(sections[part], preprocessing, ids)
+    return prepared
+
+
+def fit_preprocessing(population: Population, positions: Sequence[int]) -> Preprocessing:
+    """Fit the preprocessing to some sections, a block at a time.
+
+    Raises
+    ------
+    InputError
+        If a section cannot be used (see `preprocessing.check_sections`).
+    """
+    blocks = [positions[i : i + BLOCK] for i in range(0, len(positions), BLOCK)]
+    fitted = [Preprocessing.fit(population.sections(block)) for block in blocks]
+    brightness = [one.reference_brightness for one in fitted]
+    mean = np.average(np.array(brightness, np.float64), weights=[len(b) for b in blocks])
+    return fitted[0].model_copy(update={"reference_brightness": float(mean)})

@@ -1,0 +1,54 @@
+"""The model of a run at its starting point."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from napari_brainvae.models.base import Header
+from napari_brainvae.models.network import Network
+from napari_brainvae.models.objective import FULL_SIZE
+from napari_brainvae.models.pca import trimmed_components
+from napari_brainvae.models.vae import BetaVAE
+from training.fitting.job import Job
+from training.fitting.sections import evenly
+
+START_SAMPLE = 2048
+"""Sections, at most, whose principal components recipe fast starts from."""
+
+
+def start(job: Job) -> BetaVAE:
+    """Random weights in recipe paper; in recipe fast PCA, beside which the network is silent."""
+    options = job.options
+    height, width = job.preprocessing.shape
+    fast = options.recipe == "fast"
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(options.seed)
+        network = Network(height, width, options.latent_dim, shortcut=fast)
+    if fast:
+        _start_from_pca(network, job)
+    header = Header(
+        kind="vae",
+        height=height,
+        width=width,
+        latent_dim=options.latent_dim,
+        shortcut=fast,
+        preprocessing=job.preprocessing,
+        pixel_size_um=job.description.pixel_size_um,
+        plane=job.description.plane,
+        training=job.record | {"held_out": job.held_out},
+    )
+    return BetaVAE(header, network)
+
+
+def _start_from_pca(network: Network, job: Job) -> None:
+    images = job.sections.read(evenly(range(len(job.sections)), START_SAMPLE))
+    mean, components, eigenvalues = trimmed_components(images, network.latent_dim)
+    network.set_mean_image(torch.from_numpy(mean))
+    # Without a KL divergence posteriors have no optimal variance: beta 0 starts as a small one.
+    smallest = 1e-3 / 2 / (FULL_SIZE / mean.size)
+    network.start_from_pca(
+        torch.from_numpy(components),
+        torch.from_numpy(np.sqrt(eigenvalues).astype(np.float32)),
+        noise_variance=max(job.plan.objective.noise_variance, smallest),
+    )
