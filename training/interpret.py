@@ -171,8 +171,10 @@ def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
     Raises
     ------
     ValueError
-        If the models are not for sections of one size.
+        If the models are not for sections of one size, or not prepared alike.
     """
+    from napari_brainvae.models.base import check_comparable
+
     first = next(iter(models.values()))
     kinds = {}
     for path, model in models.items():
@@ -180,6 +182,7 @@ def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
             raise InputError(f"{path} is for sections of {model.shape} px, not {first.shape}")
         beta = model.header.training.get("options", {}).get("beta")
         kinds[path] = "PCA" if model.header.kind == "pca" else "VAE" if beta == 1 else "beta-VAE"
+    check_comparable({str(path): model.header for path, model in models.items()})
     alike = list(kinds.values())
     return {
         kind if alike.count(kind) == 1 else f"{kind} {path}": models[path]
