@@ -45,6 +45,7 @@ from napari_brainvae.phantom.phantom import (
 )
 from napari_brainvae.reporting.paper_figures import save_figure
 from training.evaluation.comparison import FAMILIES
+from training.evaluation.figures import grid_of_images
 from training.evaluation.held_out_metrics import (
     CLEAN,
     ERROR,
@@ -55,7 +56,6 @@ from training.evaluation.held_out_metrics import (
     image_metrics,
     image_values,
 )
-from training.evaluation.report import grid_of_images
 from training.fit import fit
 from training.fitting.options import FitOptions
 

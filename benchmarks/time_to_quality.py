@@ -39,7 +39,7 @@ from napari_brainvae.phantom.phantom import (
     section_from_atlas,
     write_phantom,
 )
-from training.evaluation.comparison import held_out_sections
+from training.evaluation.held_out_brains import held_out_sections
 from training.evaluation.held_out_metrics import HeldOut, tissue_weights
 from training.fit import fit
 from training.fitting.options import FitOptions

@@ -64,14 +64,9 @@ def _report(path: Path, run: Path, out: Path) -> Path:
     from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting.html import write_report
     from training.evaluation.comparison import compare, summary
+    from training.evaluation.figures import evaluation_figures, history_figure, traversal_figure
     from training.evaluation.options import EvaluateOptions
-    from training.evaluation.report import (
-        evaluation_figures,
-        evaluation_parts,
-        history_figure,
-        signature,
-        traversal_figure,
-    )
+    from training.evaluation.report import evaluation_parts, signature
 
     checkpoint = run / "model.safetensors"
     model = load_checkpoint(checkpoint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,49 +13,63 @@ from training.evaluation.options import EvaluateOptions
 if TYPE_CHECKING:
     from training.evaluation.comparison import Comparison
 
+log = logging.getLogger(__name__)
+
 
 def evaluate(options: EvaluateOptions) -> Comparison:
-    """Run `training.evaluate` with these options.
+    """Run `training.evaluate` with these options: everything is written at the end, or nothing.
 
     Raises
     ------
-    ValueError, OSError
+    InputError, OSError
         For bad input, before anything is written.
     """
-    from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
-    from napari_brainvae.reporting.html import write_report
-    from napari_brainvae.reporting.paper_figures import save_figure
-    from training.evaluation.comparison import compare, summary, write_tables
-    from training.evaluation.report import evaluation_figures, evaluation_parts
+    from napari_brainvae.io.atomic_files import filling, remove_leftovers
+    from napari_brainvae.models.checkpoint import load_checkpoint
+    from training.evaluation.comparison import compare, summary
 
-    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise FileExistsError(f"{options.out} is not an empty folder: give another")
+    out = options.out
+    if out.is_dir():
+        remove_leftovers(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise FileExistsError(f"{out} is not an empty folder: give another")
     names = [_name(path) for path in options.model]
     if len(set(names)) < len(names):
         raise InputError(f"models of the same name: {', '.join(names)}; rename a run folder")
     models = {n: load_checkpoint(path) for n, path in zip(names, options.model, strict=True)}
     comparison = compare(options, models)
-    options.out.mkdir(parents=True, exist_ok=True)
-    write_tables(comparison, options.out)
+    with filling(out) as beside:
+        _write(comparison, options, beside)
+    log.info("%s", summary(comparison))
+    return comparison
+
+
+def _write(comparison: Comparison, options: EvaluateOptions, folder: Path) -> None:
+    """Write tables, figures and the report."""
+    from napari_brainvae.models.checkpoint import fingerprint
+    from napari_brainvae.reporting.html import write_report
+    from napari_brainvae.reporting.paper_figures import save_figure
+    from training.evaluation.comparison import write_tables
+    from training.evaluation.figures import evaluation_figures
+    from training.evaluation.report import evaluation_parts
+
+    write_tables(comparison, folder)
     about = {
         "options": options.model_dump(mode="json"),
-        "models": {name: fingerprint(model) for name, model in models.items()},
+        "models": {name: fingerprint(model) for name, model in comparison.models.items()},
+        "notes": comparison.notes,
     }
     figures = evaluation_figures(comparison)
     for name, figure in figures.items():
-        save_figure(figure, options.out / name, about)
-    write_report(
-        options.out / "report.html",
-        "Which model is better, and by how much",
-        evaluation_parts(comparison, figures),
-    )
-    print(summary(comparison))
-    return comparison
+        save_figure(figure, folder / name, about)
+    title = "Which model is better, and by how much"
+    write_report(folder / "report.html", title, evaluation_parts(comparison, figures))
 
 
 def _name(path: Path) -> str:
     """Name a model by its file, or by its run folder where files are all called 'model'."""
-    return path.resolve().parent.name if path.stem == "model" else path.stem
+    folder = path.resolve().parent.name
+    return folder if path.stem == "model" and folder else path.stem
 
 
 if __name__ == "__main__":

@@ -172,14 +172,17 @@ def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
     Raises
     ------
     ValueError
-        If the models are not for sections of one size.
+        If the models are not for sections of one size, or not prepared alike.
     """
+    from napari_brainvae.models.base import check_comparable
+
     first = next(iter(models.values()))
     kinds = {}
     for path, model in models.items():
         if model.shape != first.shape:
             raise InputError(f"{path} is for sections of {model.shape} px, not {first.shape}")
         kinds[path] = model.label
+    check_comparable({str(path): model.header for path, model in models.items()})
     alike = list(kinds.values())
     return {
         kind if alike.count(kind) == 1 else f"{kind} {path}": models[path]

@@ -11,15 +11,22 @@ import pytest
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.base import squared_error
-from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
 from training.cli import main
 from training.evaluate import evaluate
 from training.evaluation.comparison import (
     FLOOR,
     MEAN_SECTION,
+    apart_from_baselines,
     claims_summary,
     claims_table,
     differences_table,
+)
+from training.evaluation.held_out_brains import (
+    BY_NAME,
+    NEW,
+    SAME_DATA,
+    UNKNOWN,
     held_out_sections,
 )
 from training.evaluation.held_out_metrics import (
@@ -118,10 +125,10 @@ def test_a_paired_interval_is_sharper_than_two_apart(evaluated):
 
 def test_errors_are_what_they_are_called(held, checkpoints):
     model = load_checkpoint(checkpoints[0])
-    drawn = model.reconstruct(held.sections)
-    values = image_values(held, drawn, seed=0, dtcwt_sections=0)
+    decoded = model.reconstruct(held.sections)
+    values = image_values(held, decoded, seed=0, dtcwt_sections=0)
     np.testing.assert_allclose(
-        values[ERROR, AS_IT_IS], squared_error(held.sections, drawn), rtol=1e-5
+        values[ERROR, AS_IT_IS], squared_error(held.sections, decoded), rtol=1e-5
     )
     kind = next(k for k in held.artifact if k != "none")
     of_kind = held.artifact == kind
@@ -129,7 +136,7 @@ def test_errors_are_what_they_are_called(held, checkpoints):
         found = values[metric, f"clean truth, {kind}"]
         assert np.isnan(found[~of_kind]).all()
         for i in np.flatnonzero(of_kind):
-            expected = np.square(held.clean[i] - drawn[i])[where[i]].mean()
+            expected = np.square(held.clean[i] - decoded[i])[where[i]].mean()
             assert found[i] == pytest.approx(expected, rel=1e-4)
     assert (INSIDE, "clean truth, none") not in values, "a clean section has no artifact"
 
@@ -233,7 +240,7 @@ def test_the_report_needs_nothing_but_itself(evaluated):
     assert not list(out.glob(".*partial*"))
 
 
-def test_a_population_without_truth(evaluated, phantom_file, checkpoints, tmp_path, capsys):
+def test_a_population_without_truth(evaluated, phantom_file, checkpoints, tmp_path, caplog):
     """The same sections as a plain array: measured against themselves alone."""
     population = Population.open(phantom_file)
     np.savez(tmp_path / "plain.npz", images=population.sections(), ids=population.ids)
@@ -244,22 +251,155 @@ def test_a_population_without_truth(evaluated, phantom_file, checkpoints, tmp_pa
         resamples=10,
         dtcwt_sections=0,
     )
+    caplog.set_level("INFO")
     comparison = evaluate(options)
     assert set(comparison.metrics["class"]) == {AS_IT_IS}
     assert not {INSIDE, "MIG"} & set(comparison.metrics["metric"])
     assert FRECHET in set(comparison.metrics["metric"])
-    assert "12 held-out brains" in capsys.readouterr().out
+    assert "12 held-out brains" in caplog.text
 
 
-def test_as_many_brains_as_were_asked_for(phantom_file, checkpoints, held, tmp_path, capsys):
+def test_as_many_brains_as_were_asked_for(phantom_file, checkpoints, held, tmp_path, caplog):
+    caplog.set_level("INFO")
     options = EvaluateOptions(
         population=phantom_file, model=checkpoints[:1], out=tmp_path / "out", brains=3
     )
     comparison = evaluate(options)
     there_are = len(held.sections)
     assert (len(comparison.held.sections), comparison.held_out) == (3, there_are)
-    assert f"3 held-out brains of {there_are}" in capsys.readouterr().out
+    assert f"3 held-out brains of {there_are}" in caplog.text
     assert f"3 held-out brains of {there_are}" in (tmp_path / "out" / "report.html").read_text()
+
+
+# which brains are new to a model
+
+
+def with_header(path, to, **training):
+    """A copy of a checkpoint whose training record says something else."""
+    model = load_checkpoint(path)
+    model.header.training |= training
+    save_checkpoint(model, to)
+    return to
+
+
+def other_pixels(population, path, ids=None, images=None):
+    """The same brains by name, but not by pixels."""
+    images = population.sections()[:, ::-1] if images is None else images
+    np.savez(path, images=images, ids=population.ids if ids is None else ids)
+    return path
+
+
+def evaluate_quickly(population, models, out, **more):
+    options = {"resamples": 10, "dtcwt_sections": 0, **more}
+    return evaluate(EvaluateOptions(population=population, model=models, out=out, **options))
+
+
+def known(comparison, name):
+    """Rows that say how brains are known to be new to a model, as metric: count."""
+    rows = comparison.metrics[comparison.metrics["model"] == name]
+    rows = rows[rows["metric"].isin([SAME_DATA, BY_NAME, NEW, UNKNOWN])]
+    return dict(zip(rows["metric"], rows["count"], strict=True))
+
+
+def test_held_out_brains_of_the_same_data_are_certain(evaluated):
+    comparison = evaluated[1]
+    assert comparison.notes == []
+    assert [known(comparison, name) for name in ("beta", "linear")] == [{SAME_DATA: 12}] * 2
+
+
+def test_names_of_other_data_are_not_trusted_in_silence(population, checkpoints, tmp_path, caplog):
+    path = other_pixels(population, tmp_path / "other.npz")
+    caplog.set_level("INFO")
+    comparison = evaluate_quickly(path, checkpoints[:1], tmp_path / "out")
+    assert known(comparison, "beta") == {BY_NAME: 12}
+    said = "beta was fitted on other data than this population: its held-out brains are known by "
+    assert said in caplog.text
+    assert said in (tmp_path / "out" / "report.html").read_text()
+    assert BY_NAME in set(pd.read_csv(tmp_path / "out" / "metrics.csv")["metric"])
+
+
+def test_brains_of_other_names_are_all_new(population, checkpoints, tmp_path):
+    """None of them was fitted on; half of them fit the baselines, which know no brain else."""
+    path = other_pixels(population, tmp_path / "new.npz", [f"new-{i}" for i in range(24)])
+    comparison = evaluate_quickly(path, checkpoints[:1], tmp_path / "out")
+    assert known(comparison, "beta") == {NEW: 24}
+    assert comparison.held_out == 12
+    assert len(comparison.notes) == 2
+    assert "counts as new" in comparison.notes[0]
+    assert "fit the baselines" in comparison.notes[1]
+
+
+def test_a_model_that_does_not_say_what_it_was_fitted_on(phantom_file, checkpoints, tmp_path):
+    silent = load_checkpoint(checkpoints[2])
+    silent.header.training.clear()
+    save_checkpoint(silent, tmp_path / "silent.safetensors")
+    models = [checkpoints[0], tmp_path / "silent.safetensors"]
+    comparison = evaluate_quickly(phantom_file, models, tmp_path / "out")
+    assert known(comparison, "silent") == {UNKNOWN: 24}
+    assert comparison.held_out == 12, "those that the other model was not fitted on"
+    assert "does not say which brains" in comparison.notes[0]
+
+
+# names
+
+
+@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("name", ["PCA-3", "mean section", FLOOR, "section", "_a$\\frac$"])
+def test_no_name_of_a_model_takes_the_place_of_another(
+    name, together, phantom_file, checkpoints, tmp_path
+):
+    """Also a VAE called like the baseline: it is measured as itself, and the baseline is there."""
+    shutil.copy(checkpoints[0], tmp_path / f"{name}.safetensors")
+    models = [tmp_path / f"{name}.safetensors", *checkpoints[2:] * together]
+    comparison = evaluate_quickly(phantom_file, models, tmp_path / "out")
+    free = name not in ("PCA-3", "mean section", FLOOR)
+    given = name if free else f"{name} (given)"
+    assert list(comparison.models) == [MEAN_SECTION, "PCA-3", given, *["linear"] * together]
+    assert comparison.models[given].header.kind == "vae"
+    assert comparison.models[comparison.baseline].header.kind == "pca"
+    table = comparison.metrics[comparison.metrics["metric"] == ERROR]
+    assert len(table[table["class"] == AS_IT_IS]) == 3 + together
+    assert (tmp_path / "out" / "report.html").exists()
+
+
+def test_renamed_models_do_not_collide_either():
+    models = {"PCA-8": stub(), "PCA-8 (given)": stub(), "other": stub()}
+    names = list(apart_from_baselines(models))
+    assert names == ["PCA-8 (given) (given)", "PCA-8 (given)", "other"]
+
+
+# all or nothing, once
+
+
+def test_a_failure_while_writing_leaves_nothing(phantom_file, checkpoints, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("napari_brainvae.reporting.html.write_text", full)
+    with pytest.raises(OSError, match="no space left"):
+        evaluate_quickly(phantom_file, checkpoints[2:], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_killed_run_left_is_no_obstacle(phantom_file, checkpoints, tmp_path):
+    out = tmp_path / "out"
+    (out / ".results.0123abcd.partial").mkdir(parents=True)
+    (out / ".results.0123abcd.partial" / "metrics.csv").touch()
+    evaluate_quickly(phantom_file, checkpoints[2:], out)
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_held_out_brains_are_read_once(phantom_file, checkpoints, tmp_path, monkeypatch):
+    """However many models there are: baselines' brains once, held-out ones once."""
+    read, sections = [], Population.sections
+
+    def noted(self, index=slice(None)):
+        read.extend(np.arange(len(self))[index].tolist())
+        return sections(self, index)
+
+    monkeypatch.setattr(Population, "sections", noted)
+    evaluate_quickly(phantom_file, checkpoints, tmp_path / "out")
+    assert sorted(read) == list(range(24))
 
 
 def test_scales_of_the_slow_transform():
@@ -295,6 +435,28 @@ def another_size(arguments, folder):
     return arguments | {"population": folder / "x.npy"}
 
 
+def another_clip(arguments, folder):
+    model = load_checkpoint(arguments["models"][0])
+    update = {"preprocessing": model.header.preprocessing.model_copy(update={"clip": 3.0})}
+    model.header = model.header.model_copy(update=update)
+    save_checkpoint(model, folder / "clip3.safetensors")
+    return arguments | {"models": [*arguments["models"], folder / "clip3.safetensors"]}
+
+
+def all_of_other_data(arguments, folder):
+    path = with_header(arguments["models"][0], folder / "all.safetensors", held_out=[])
+    other = other_pixels(Population.open(arguments["population"]), folder / "other.npz")
+    return arguments | {"models": [path], "population": other}
+
+
+def numbers_for_names(arguments, folder):
+    population = Population.open(arguments["population"])
+    numbers = [f"{i:04d}" for i in range(len(population))]
+    path = with_header(arguments["models"][0], folder / "n.safetensors", held_out=numbers[:5])
+    other = other_pixels(population, folder / "other.npz", numbers)
+    return arguments | {"models": [path], "population": other}
+
+
 def nobody_held_out(arguments, folder):
     run = folder / "all"
     options = {"latent_dim": 2, "batch_size": 4, "steps": 1, "held_out": 0}
@@ -309,6 +471,12 @@ def nobody_held_out(arguments, folder):
         (no_such_model, "nothing.safetensors"),
         (two_of_one_name, "same name"),
         (another_size, "error: "),
+        (
+            another_clip,
+            "clip3 and beta cannot be compared, their sections are prepared with clip 3",
+        ),
+        (all_of_other_data, "cannot be told which are new to it"),
+        (numbers_for_names, "no names but running numbers"),
         (nobody_held_out, "no held-out brain in common"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -12,11 +13,11 @@ import numpy as np
 import pandas as pd
 
 from napari_brainvae.data.population import Population
-from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.metrics.image_quality import split_half_floor
-from napari_brainvae.models.base import Model
+from napari_brainvae.models.base import Model, check_comparable
 from napari_brainvae.models.pca import PCA
+from training.evaluation.held_out_brains import Unseen, notes, positions, unseen_brains
 from training.evaluation.held_out_metrics import (
     AS_IT_IS,
     CLEAN,
@@ -59,6 +60,8 @@ class Comparison:
         The brains, as the first model sees them.
     held_out
         How many held-out brains there are.
+    notes
+        What has to be said of how brains are known to be new to a model.
     metrics, differences, claims
         Tables in long form; see `compare`.
     """
@@ -67,13 +70,16 @@ class Comparison:
     baseline: str
     held: HeldOut
     held_out: int
+    notes: list[str]
     metrics: pd.DataFrame
     differences: pd.DataFrame
     claims: pd.DataFrame
 
 
 def compare(options: EvaluateOptions, models: dict[str, Model]) -> Comparison:
-    """Measure models and their baselines on the held-out brains.
+    """Measure models and their baselines on the held-out brains, which are read once.
+
+    A model whose name a baseline has is renamed.
 
     Returns
     -------
@@ -84,53 +90,71 @@ def compare(options: EvaluateOptions, models: dict[str, Model]) -> Comparison:
 
     Raises
     ------
-    ValueError
-        If there is no brain that no model was fitted on, or a model is for another size.
+    InputError
+        If there is no brain that no model was fitted on, or models are for other sections.
     """
+    check_comparable({name: model.header for name, model in models.items()})
+    models = apart_from_baselines(models)
     population = Population.open(options.population)
-    held_out = held_out_sections(population, list(models.values()))
-    ours = list(models)
+    unseen = unseen_brains(population, models)
+    held_out, said = _brains_to_measure(population, unseen, options.seed)
+    preprocessing = next(iter(models.values())).header.preprocessing
     models = baselines(population, list(models.values()), held_out) | models
     order = np.random.default_rng(options.seed).permutation(held_out)
     chosen = sorted(order[: options.brains].tolist())
-    baseline = next(name for name in models if name != MEAN_SECTION)
-    measured = {}
-    for name, model in models.items():
-        held = HeldOut.read(options.population, population, model.header.preprocessing, chosen)
-        measured[name] = measure_model(
+    held = HeldOut.read(options.population, population, preprocessing, chosen)
+    measured = {
+        name: measure_model(
             model,
             held,
             resamples=options.resamples,
             seed=options.seed,
             dtcwt_sections=options.dtcwt_sections,
         )
-    preprocessing = models[ours[0]].header.preprocessing
-    held = HeldOut.read(options.population, population, preprocessing, chosen)
+        for name, model in models.items()
+    }
+    for name, brains_of_it in unseen.items():
+        count = len(brains_of_it.ids)
+        measured[name].append(Measurement.plain(brains_of_it.known, AS_IT_IS, count))
+    baseline = next(name for name in models if name != MEAN_SECTION)
     return Comparison(
         models,
         baseline,
         held,
         len(held_out),
+        said,
         metrics_table(measured, held, options.seed),
         differences_table(measured, baseline),
         claims_table(measured, models),
     )
 
 
-def held_out_sections(population: Population, models: list[Model]) -> list[int]:
-    """Positions of the brains that no model was fitted on.
+def _brains_to_measure(
+    population: Population, unseen: Mapping[str, Unseen], seed: int
+) -> tuple[list[int], list[str]]:
+    """Positions of the brains that no model knows, and what has to be said of them."""
+    held_out, said = positions(population, unseen.values()), notes(unseen)
+    if len(population) - len(held_out) < 2:
+        half = np.random.default_rng(seed).permutation(held_out)[len(held_out) // 2 :]
+        held_out = sorted(half.tolist())
+        said.append("no brain is known to be in a fit: half of them fit the baselines instead")
+    return held_out, said
 
-    Raises
-    ------
-    ValueError
-        If there are none.
-    """
-    unseen = set(population.ids)
-    for model in models:
-        unseen &= set(model.header.training.get("held_out", population.ids))
-    if not unseen:
-        raise InputError("the models have no held-out brain in common")
-    return [i for i, brain in enumerate(population.ids) if brain in unseen]
+
+def apart_from_baselines(models: dict[str, Model]) -> dict[str, Model]:
+    """The models, those that have the name of a baseline or of the floor under another one."""
+    taken = {MEAN_SECTION, FLOOR, *(_pca_name(model.latent_dim) for model in models.values())}
+    renamed = {}
+    for name, model in models.items():
+        new = name
+        while new in taken or (new != name and new in models):
+            new += " (given)"
+        renamed[new] = model
+    return renamed
+
+
+def _pca_name(latent_dim: int) -> str:
+    return f"PCA-{latent_dim}"
 
 
 def baselines(population: Population, models: list[Model], held_out: list[int]) -> dict[str, Model]:
@@ -139,12 +163,12 @@ def baselines(population: Population, models: list[Model], held_out: list[int]) 
     On `BASELINE_BRAINS` of them, evenly spread, where there are more.
     """
     preprocessing = models[0].header.preprocessing
-    seen = sorted(set(range(len(population))) - set(held_out))
-    if len(seen) < 2:
+    others = sorted(set(range(len(population))) - set(held_out))
+    if len(others) < 2:
         raise InputError("every brain is held out: there is none to fit the baselines to")
-    sections = population.prepared(preprocessing, evenly(seen, BASELINE_BRAINS))
+    sections = population.prepared(preprocessing, evenly(others, BASELINE_BRAINS))
     counts = dict.fromkeys(model.latent_dim for model in models)
-    fitted = {f"PCA-{n}": PCA.fit(sections, n, preprocessing=preprocessing) for n in counts}
+    fitted = {_pca_name(n): PCA.fit(sections, n, preprocessing=preprocessing) for n in counts}
     pca = next(iter(fitted.values()))
     mean = PCA(pca.header, pca.mean, 0 * pca.components, np.ones_like(pca.eigenvalues))
     return {MEAN_SECTION: mean, **fitted}
@@ -226,16 +250,16 @@ def _row(measured: Measurement) -> dict[str, Any]:
 
 
 def write_tables(comparison: Comparison, out: Path) -> None:
-    """Write metrics.csv, differences.csv and claims.csv, each in one step."""
+    """Write metrics.csv, differences.csv and claims.csv."""
     for name in ("metrics", "differences", "claims"):
-        with replacing(out / f"{name}.csv") as beside:
-            getattr(comparison, name).to_csv(beside, index=False)
+        getattr(comparison, name).to_csv(out / f"{name}.csv", index=False)
 
 
 def summary(comparison: Comparison) -> str:
     """The squared errors, and what became of the paper's claim, in a few lines."""
     errors = comparison.metrics[comparison.metrics["metric"] == ERROR]
     lines = [
+        *(f"note: {note}" for note in comparison.notes),
         f"{brains(comparison)}; squared error per pixel, x 1e-4, 95 % interval:",
         readable(errors, 1e4).to_string(),
         *claims_summary(comparison.claims),

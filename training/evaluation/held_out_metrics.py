@@ -125,6 +125,11 @@ class Measurement:
     count: int
     jackknife: bool
 
+    @classmethod
+    def plain(cls, metric: str, kind: str, count: int) -> Measurement:
+        """A number of brains, which has no interval."""
+        return cls(metric, kind, float(count), np.full(1, np.nan), count, False)
+
     def __sub__(self, other: Measurement) -> Measurement:
         """Paired difference of the same measure of two models."""
         assert (self.metric, self.kind) == (other.metric, other.kind)
@@ -155,10 +160,10 @@ def measure_model(
 ) -> list[Measurement]:
     """Everything that is measured of one model."""
     mean, log_variance = model.encode(held.sections)
-    drawn = model.decode(mean)
-    each = image_values(held, drawn, seed, dtcwt_sections)
+    decoded = model.decode(mean)
+    each = image_values(held, decoded, seed, dtcwt_sections)
     if model.has_posterior:
-        each |= posterior_values(model, held.sections, drawn, mean, log_variance)
+        each |= posterior_values(model, held.sections, decoded, mean, log_variance)
     measured = []
     for (metric, kind), values in each.items():
         values = values[~np.isnan(values)]
@@ -166,7 +171,7 @@ def measure_model(
         chosen = rng.integers(len(values), size=(resamples, len(values)))
         means = values[chosen].mean(axis=1)
         measured.append(Measurement(metric, kind, values.mean(), means, len(values), False))
-    for (metric, kind), statistic in set_statistics(held, drawn, mean).items():
+    for (metric, kind), statistic in set_statistics(held, decoded, mean).items():
         count = len(mean)
         order = np.random.default_rng(seed).permutation(count)
         left_out = np.array_split(order, min(GROUPS, count))
@@ -177,17 +182,17 @@ def measure_model(
 
 
 def image_values(
-    held: HeldOut, drawn: Images, seed: int, dtcwt_sections: int
+    held: HeldOut, decoded: Images, seed: int, dtcwt_sections: int
 ) -> dict[tuple[str, str], Values]:
     """Quality of each reconstruction by (metric, class), ``(n,)``, NaN for brains not in it."""
     values: dict[tuple[str, str], Values] = {}
-    dtcwt = np.random.default_rng(seed).permutation(len(drawn))[:dtcwt_sections]
-    for metric, value in image_metrics(held.sections, drawn, dtcwt).items():
+    dtcwt = np.random.default_rng(seed).permutation(len(decoded))[:dtcwt_sections]
+    for metric, value in image_metrics(held.sections, decoded, dtcwt).items():
         values[metric, AS_IT_IS] = value
     if held.clean is None or held.artifact is None or held.mask is None:
         return values
-    against_clean = image_metrics(held.clean, drawn, dtcwt)
-    square = np.square(held.clean - drawn, dtype=np.float64)
+    against_clean = image_metrics(held.clean, decoded, dtcwt)
+    square = np.square(held.clean - decoded, dtype=np.float64)
     marked = held.mask.sum(axis=(1, 2))
     with np.errstate(invalid="ignore"):
         against_clean[INSIDE] = (square * held.mask).sum(axis=(1, 2)) / marked
@@ -206,22 +211,22 @@ def artifact_classes(artifact: npt.NDArray[Any]) -> list[str]:
     return sorted(set(artifact.tolist()), key=lambda kind: (kind != "none", kind))
 
 
-def image_metrics(real: Images, drawn: Images, dtcwt: npt.NDArray[np.intp]) -> dict[str, Values]:
+def image_metrics(real: Images, decoded: Images, dtcwt: npt.NDArray[np.intp]) -> dict[str, Values]:
     """Each pair's quality, by metric; DTCWT at the given positions alone, because it is slow."""
-    quality = image_quality(real, drawn)
+    quality = image_quality(real, decoded)
     tissue = tissue_weights(real)
     values = {
         ERROR: quality["mse"],
         "PSNR, dB": quality["psnr"],
         "SSIM": quality["ssim"],
-        STEERABLE: np.asarray(cw_ssim(real, drawn, weights=tissue)),
-        CENTRE: np.asarray(cw_ssim(real, drawn)),
+        STEERABLE: np.asarray(cw_ssim(real, decoded, weights=tissue)),
+        CENTRE: np.asarray(cw_ssim(real, decoded)),
     }
     if len(dtcwt):
         values[DTCWT] = np.full(len(real), np.nan)
         values[DTCWT][dtcwt] = cw_ssim(
             real[dtcwt],
-            drawn[dtcwt],
+            decoded[dtcwt],
             transform="dtcwt",
             level=dtcwt_scales(real.shape[1:]),
             weights=tissue,
@@ -240,29 +245,29 @@ def dtcwt_scales(shape: tuple[int, ...]) -> int:
 
 
 def posterior_values(
-    model: Model, sections: Images, drawn: Images, mean: Images, log_variance: Images
+    model: Model, sections: Images, decoded: Images, mean: Images, log_variance: Images
 ) -> dict[tuple[str, str], Values]:
     """KL divergence per factor and evidence lower bound of each brain."""
     kl = kl_divergence(mean, log_variance)
     values = {(f"KL factor {i + 1}, nats", AS_IT_IS): kl[:, i] for i in range(kl.shape[1])}
     if model.noise_variance is not None:
-        bound = elbo(sections, drawn, mean, log_variance, 2 * model.noise_variance)
+        bound = elbo(sections, decoded, mean, log_variance, 2 * model.noise_variance)
         values["ELBO, nats", AS_IT_IS] = bound
     return values
 
 
 def set_statistics(
-    held: HeldOut, drawn: Images, mean: Images
+    held: HeldOut, decoded: Images, mean: Images
 ) -> dict[tuple[str, str], Callable[[npt.NDArray[np.intp]], float]]:
     """What is a number of the whole set, as functions of the positions that are in it."""
-    if len(drawn) < FEWEST:
+    if len(decoded) < FEWEST:
         return {}
     sections, clean, factors = held.sections, held.clean, held.factors
     statistics: dict[tuple[str, str], Callable[[Any], float]] = {
-        (FRECHET, AS_IT_IS): lambda i: pca_frechet_distance(sections[i], drawn[i])
+        (FRECHET, AS_IT_IS): lambda i: pca_frechet_distance(sections[i], decoded[i])
     }
     if clean is not None:
-        statistics[FRECHET, CLEAN] = lambda i: pca_frechet_distance(clean[i], drawn[i])
+        statistics[FRECHET, CLEAN] = lambda i: pca_frechet_distance(clean[i], decoded[i])
     if not np.ptp(mean, axis=0).any():  # the mean section has no code
         return statistics
     statistics["active units", AS_IT_IS] = lambda i: active_units(mean[i])

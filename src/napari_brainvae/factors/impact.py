@@ -28,13 +28,13 @@ from napari_brainvae.factors.receptive_field import (
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.metrics.disentanglement import (
-    Array,
     Disentanglement,
     disentanglement_score,
     disentanglement_scores,
     gaussian_kl,
     jeffreys,
 )
+from napari_brainvae.metrics.inputs import Array
 from napari_brainvae.models.base import Model
 
 BATCH = 16

@@ -74,6 +74,34 @@ def recover(path: str | Path) -> Path:
     return path
 
 
+@contextmanager
+def filling(folder: str | Path) -> Iterator[Path]:
+    """Give a folder to write results to; its files move into ``folder`` at the end, or none does.
+
+    ``folder`` itself stays in place, since it may be a mount or where somebody stands. Files of the
+    same names are replaced.
+
+    Yields
+    ------
+    Path
+        An empty folder within ``folder``.
+    """
+    folder = Path(folder)
+    made = not folder.exists()
+    beside = folder / f".results.{uuid.uuid4().hex[:8]}.partial"
+    beside.mkdir(parents=True)
+    try:
+        yield beside
+        _sync(beside)
+        for path in sorted(beside.iterdir()):
+            os.replace(path, folder / path.name)
+        _sync_folder(folder)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+
+
 def remove_leftovers(folder: str | Path) -> None:
     """Remove what `replacing` leaves in ``folder`` when its process is killed.
 

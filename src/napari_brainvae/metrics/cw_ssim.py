@@ -1,5 +1,15 @@
 """Complex wavelet structural similarity (CW-SSIM) and the two transforms beneath it, in torch.
 
+In each 7 x 7 window of each oriented complex band ``c`` of two images,
+
+    (2 |sum c_a conj(c_b)| + K) / (sum |c_a|^2 + sum |c_b|^2 + K),
+
+then the weighted mean over windows, then the mean over orientations (Sampat et al., IEEE Trans.
+Image Process. 2009); the steerable transform by the convention of ``cwssim_index.m``. Windows that
+are silent in both images, that is with coefficients below the rounding error of the images' peak,
+have nothing to compare and take no part in the mean; so a x against x gives 2 a / (1 + a^2)
+whatever x is, and x against nothing gives 0. If all are silent (two constant images) it is 1.
+
 Both transforms return oriented complex bands in units of image intensity and leave the image mean
 out, so that a constant added to an image changes nothing.
 """
@@ -9,49 +19,40 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from napari_brainvae.io.errors import InputError
-
-Images = NDArray[Any] | torch.Tensor
-Array = NDArray[np.float64]
+from napari_brainvae.metrics.inputs import Array, ImageStack, to_tensor
 
 _WINDOW = 7
 _PIXELS_AT_ONCE = 2**20  # of each of the two sets: bounds memory, and larger is not faster
 
 
 def cw_ssim(
-    a: Images,
-    b: Images,
+    a: ImageStack,
+    b: ImageStack,
     *,
     transform: Literal["steerable", "dtcwt"] = "steerable",
     level: int = 4,
     orientations: int = 8,
-    weights: Literal["gaussian", "uniform"] | Images = "gaussian",
+    weights: Literal["gaussian", "uniform"] | ImageStack = "gaussian",
     K: float = 0.0,
 ) -> float | Array:
-    """Complex wavelet structural similarity of images, pair by pair.
+    """Complex wavelet structural similarity of images, pair by pair (formula: top of this file).
 
-    In each 7 x 7 window of each oriented complex band ``c`` of the two images,
-
-        (2 |sum c_a conj(c_b)| + K) / (sum |c_a|^2 + sum |c_b|^2 + K),
-
-    then the weighted mean over windows, then the mean over orientations (Sampat et al., IEEE Trans.
-    Image Process. 2009). It forgives small shifts, and does not see a constant added to an image.
-    The two transforms give different values: name the transform with every number.
+    It forgives small shifts, and does not see a constant added to an image. The two transforms
+    give different values: name the transform with every number.
 
     Parameters
     ----------
     a, b : numpy.ndarray or torch.Tensor, shape (H, W) or (N, H, W)
         The two sets. Computed on the device of ``a``; in float64 if one is float64, else float32.
     transform : {"steerable", "dtcwt"}
-        "steerable": scale ``level`` alone of a complex steerable pyramid, the convention of
-        ``cwssim_index.m``. "dtcwt": the dual-tree complex wavelet transform, the plain mean over
-        scales 1 to ``level``.
+        "steerable": scale ``level`` alone of a complex steerable pyramid. "dtcwt": the dual-tree
+        complex wavelet transform, the plain mean over scales 1 to ``level``.
     level : int
         Scale, or number of scales.
     orientations : int
@@ -59,48 +60,41 @@ def cw_ssim(
     weights : {"gaussian", "uniform"} or array, shape (H, W)
         Of the windows. "gaussian" is centred on the image, with a sigma of a quarter of the band's
         height: in a coronal section of 320 x 448 the lateral cortex then hardly counts. An array of
-        non-negative weights (a mask) is averaged down to the band and read where windows have their
-        centre.
+        non-negative weights (a mask) is averaged down to the band and read at windows' centres.
     K : float
         Damps windows of low energy: a squared intensity, summed over a window. At 0 the faint noise
-        outside tissue counts as much as tissue, most of all at the fine scales of "dtcwt": use a
-        mask, or K.
+        outside tissue counts as much as tissue, most of all at the fine scales of "dtcwt".
 
     Returns
     -------
     float or numpy.ndarray, shape (N,)
-        1 for equal images; at least 0; never NaN. Windows that are silent in both images, that is
-        with coefficients below the rounding error of the images' peak, have nothing to compare and
-        take no part in the mean; so a x against x gives 2 a / (1 + a^2) whatever x is, and x
-        against nothing gives 0. If all are silent (two constant images) the value is 1.
+        1 for equal images; at least 0; never NaN: see the top of this file for silent windows.
 
     Raises
     ------
-    ValueError
+    InputError
         For shapes that differ, too small images, NaN or infinite values, unusable weights.
     """
     _check(a, b, level, orientations, transform, K)
     dtype = torch.float64 if "float64" in f"{a.dtype} {b.dtype}" else torch.float32
     device = a.device if isinstance(a, torch.Tensor) else torch.device("cpu")
-    if isinstance(weights, str):
-        if weights not in ("gaussian", "uniform"):
-            raise InputError(f"weights must be 'gaussian', 'uniform' or an array, not {weights!r}")
-    else:
-        weights = _checked_weights(weights, (a.shape[-2], a.shape[-1])).to(device, dtype)
-
+    checked = _checked_weights(weights, (a.shape[-2], a.shape[-1]), device, dtype)
+    bands_of = _bands(transform, level, orientations, torch.empty(0, dtype=dtype, device=device))
     stack_a, stack_b = (x[None] if x.ndim == 2 else x for x in (a, b))
-    if transform == "dtcwt":
-        bands_of = dtcwt_bands(level, torch.empty(0, dtype=dtype, device=device))
-    else:
-
-        def bands_of(images: torch.Tensor) -> list[torch.Tensor]:
-            return steerable_bands(images, level, orientations)
-
     scores = np.empty(len(stack_a))
     for part in _batches(len(stack_a), a.shape[-2] * a.shape[-1]):
         x, y = (to_tensor(s[part], dtype).to(device) for s in (stack_a, stack_b))
-        scores[part] = _similarity(x, y, bands_of, weights, K).cpu().numpy()
+        scores[part] = _similarity(x, y, bands_of, checked, K).cpu().numpy()
     return float(scores[0]) if a.ndim == 2 else scores
+
+
+def _bands(
+    transform: str, level: int, orientations: int, like: torch.Tensor
+) -> Callable[[torch.Tensor], list[torch.Tensor]]:
+    """Give the transform: images (N, H, W) to the complex bands of every scale that is compared."""
+    if transform == "dtcwt":
+        return dtcwt_bands(level, like)
+    return lambda images: steerable_bands(images, level, orientations)
 
 
 @torch.no_grad()
@@ -162,7 +156,9 @@ def _window_weights(
     return chosen
 
 
-def _check(a: Images, b: Images, level: int, orientations: int, transform: str, k: float) -> None:
+def _check(
+    a: ImageStack, b: ImageStack, level: int, orientations: int, transform: str, k: float
+) -> None:
     if a.shape != b.shape:
         raise InputError(f"images of different shapes: {tuple(a.shape)} and {tuple(b.shape)}")
     if a.ndim not in (2, 3):
@@ -181,25 +177,24 @@ def _check(a: Images, b: Images, level: int, orientations: int, transform: str, 
         )
 
 
-def _checked_weights(weights: Images, shape: tuple[int, int]) -> torch.Tensor:
+def _checked_weights(
+    weights: str | ImageStack, shape: tuple[int, int], device: torch.device, dtype: torch.dtype
+) -> str | torch.Tensor:
+    if isinstance(weights, str):
+        if weights not in ("gaussian", "uniform"):
+            raise InputError(f"weights must be 'gaussian', 'uniform' or an array, not {weights!r}")
+        return weights
     if tuple(weights.shape) != shape:
         raise InputError(f"weights must have the images' shape {shape}, not {weights.shape}")
     values = to_tensor(weights, torch.float64)
     if not torch.isfinite(values).all() or (values < 0).any():
         raise InputError("weights must be finite and not negative")
-    return values
+    return values.to(device, dtype)
 
 
 def _batches(count: int, pixels: int) -> Iterator[slice]:
     step = max(1, _PIXELS_AT_ONCE // pixels)
     return (slice(start, start + step) for start in range(0, count, step))
-
-
-def to_tensor(images: Images, dtype: torch.dtype) -> torch.Tensor:
-    """Give images as a tensor; arrays are copied, since they may be read-only or reversed views."""
-    if isinstance(images, torch.Tensor):
-        return images.detach().to(dtype)
-    return torch.from_numpy(np.array(images, dtype=str(dtype).removeprefix("torch."), order="C"))
 
 
 def steerable_bands(images: torch.Tensor, level: int, orientations: int) -> list[torch.Tensor]:

@@ -10,21 +10,10 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from napari_brainvae.io.errors import InputError
-
-Array = NDArray[np.float64]
-
-
-def checked_values(data: ArrayLike, rank: int, name: str) -> Array:
-    """As float64, of the rank asked for, not empty and finite; also from a torch tensor."""
-    array = np.asarray(data.detach().cpu() if hasattr(data, "detach") else data, np.float64)
-    if array.ndim != rank or array.size == 0:
-        raise InputError(f"{name} must have {rank} axes and not be empty, not shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise InputError(f"{name} contain NaN or infinite values")
-    return array
+from napari_brainvae.metrics.inputs import Array, checked_values
 
 
 def gaussian_kl(mean_a: ArrayLike, std_a: ArrayLike, mean_b: ArrayLike, std_b: ArrayLike) -> Array:

@@ -6,7 +6,6 @@ Images are ``(N, H, W)`` and codes ``(N, L)``, as NumPy arrays or torch tensors.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,13 +13,12 @@ import torch
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.metrics.cw_ssim import Array, Images, to_tensor
-from napari_brainvae.metrics.disentanglement import checked_values
+from napari_brainvae.metrics.inputs import Array, ImageStack, image_pairs, to_tensor
 
 _VALUES_AT_ONCE = 2**23  # of the images, in float64, while their Gram matrix is summed up
 
 
-def image_quality(a: Images, b: Images) -> dict[str, Array]:
+def image_quality(a: ImageStack, b: ImageStack) -> dict[str, Array]:
     """Mean squared error, PSNR and SSIM of each pair of images, by scikit-image.
 
     Parameters
@@ -41,7 +39,7 @@ def image_quality(a: Images, b: Images) -> dict[str, Array]:
     """
     wang: dict[str, Any] = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     rows = []
-    for x, y in _pairs(a, b):
+    for x, y in image_pairs(a, b):
         with np.errstate(divide="ignore"):
             psnr = peak_signal_noise_ratio(x, y, data_range=1.0)
         ssim = structural_similarity(x, y, data_range=1.0, **wang)
@@ -49,7 +47,9 @@ def image_quality(a: Images, b: Images) -> dict[str, Array]:
     return dict(zip(("mse", "psnr", "ssim"), np.array(rows).T, strict=True))
 
 
-def pca_frechet_distance(real: Images, generated: Images, *, components: int = 100) -> float:
+def pca_frechet_distance(
+    real: ImageStack, generated: ImageStack, *, components: int = 100
+) -> float:
     r"""PCA-based Frechet distance between two sets of images (paper, section 3.2).
 
     Both sets are projected on the first principal components of ``real``; with means m and
@@ -77,7 +77,7 @@ def pca_frechet_distance(real: Images, generated: Images, *, components: int = 1
     return _frechet(*_principal_scores(real, generated, components))
 
 
-def split_half_floor(real: Images, *, components: int = 100, seed: int = 0) -> float:
+def split_half_floor(real: ImageStack, *, components: int = 100, seed: int = 0) -> float:
     """Give the PCA-Frechet distance between two random halves of the real images.
 
     It is the floor of `pca_frechet_distance`: what sampling alone makes between two sets of one
@@ -106,7 +106,7 @@ def split_half_floor(real: Images, *, components: int = 100, seed: int = 0) -> f
 
 @torch.no_grad()
 def _principal_scores(
-    real: Images, other: Images, components: int
+    real: ImageStack, other: ImageStack, components: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores (N, k) and (M, k) on the principal components of ``real``."""
     if real.ndim != 3 or other.ndim != 3 or real.shape[1:] != other.shape[1:]:
@@ -156,16 +156,3 @@ def _frechet(a: torch.Tensor, b: torch.Tensor) -> float:
     spread = sum(root.square().sum() for root in roots)
     shared = torch.linalg.svdvals(roots[1] @ roots[0].T).sum()
     return max(0.0, float((means[0] - means[1]).square().sum() + spread - 2 * shared))
-
-
-def _pairs(a: Images, b: Images) -> Iterator[tuple[Array, Array]]:
-    """Images (N, H, W) one pair at a time, since float64 copies of all would fill the memory."""
-    if a.shape != b.shape or a.ndim != 3 or 0 in a.shape:
-        raise InputError(
-            f"two sets of images (N, H, W) of one shape are needed, not {(*a.shape,)} and "
-            f"{(*b.shape,)}"
-        )
-    return (
-        (checked_values(x, 2, "images"), checked_values(y, 2, "images"))
-        for x, y in zip(a, b, strict=True)
-    )

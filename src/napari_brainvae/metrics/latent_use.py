@@ -7,13 +7,11 @@ import math
 import numpy as np
 
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.metrics.cw_ssim import Array, Images
-from napari_brainvae.metrics.disentanglement import checked_values
-from napari_brainvae.metrics.image_quality import _pairs
+from napari_brainvae.metrics.inputs import Array, ImageStack, checked_values, image_pairs
 from napari_brainvae.models.base import kl_divergence
 
 
-def active_units(mean: Images, *, threshold: float = 0.01) -> int:
+def active_units(mean: ImageStack, *, threshold: float = 0.01) -> int:
     """Count the latent factors whose posterior mean varies: Var mu > 0.01 (Burda et al. 2016).
 
     Parameters
@@ -25,7 +23,7 @@ def active_units(mean: Images, *, threshold: float = 0.01) -> int:
     return int((checked_values(mean, 2, "means").var(0) > threshold).sum())
 
 
-def _posterior_kl(mean: Images, log_variance: Images) -> Array:
+def _posterior_kl(mean: ImageStack, log_variance: ImageStack) -> Array:
     mu, log_var = checked_values(mean, 2, "means"), checked_values(log_variance, 2, "log-variances")
     if mu.shape != log_var.shape:
         raise InputError(f"means and log-variances of shapes {mu.shape} and {log_var.shape}")
@@ -33,7 +31,11 @@ def _posterior_kl(mean: Images, log_variance: Images) -> Array:
 
 
 def elbo(
-    images: Images, reconstructions: Images, mean: Images, log_variance: Images, beta: float
+    images: ImageStack,
+    reconstructions: ImageStack,
+    mean: ImageStack,
+    log_variance: ImageStack,
+    beta: float,
 ) -> Array:
     """Evidence lower bound of each image, in nats.
 
@@ -62,7 +64,7 @@ def elbo(
     ValueError
         For shapes that do not fit, values not finite, beta not positive.
     """
-    error = np.array([np.square(x - y).sum() for x, y in _pairs(images, reconstructions)])
+    error = np.array([np.square(x - y).sum() for x, y in image_pairs(images, reconstructions)])
     divergence = _posterior_kl(mean, log_variance).sum(1)
     if len(divergence) != len(error):
         raise InputError(f"{len(error)} images but {len(divergence)} codes")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -94,6 +94,29 @@ class Header(BaseModel):
         default_factory=dict,
         description="Options, seeds, versions, data fingerprint, held-out ids.",
     )
+
+
+def check_comparable(headers: Mapping[str, Header]) -> None:
+    """Refuse to hold models, by name, against each other whose errors are in different units.
+
+    A section is in units of ``clip`` times its mean brightness: one number means something else
+    under another clip or another mean. The reference brightness drops out (`Preprocessing`).
+
+    Raises
+    ------
+    InputError
+        If sizes or what is done to a section differ.
+    """
+    (first, header), *others = headers.items()
+    wanted = header.preprocessing.model_dump(exclude={"reference_brightness"})
+    for name, other in others:
+        found = other.preprocessing.model_dump(exclude={"reference_brightness"})
+        for setting, value in wanted.items():
+            if found[setting] != value:
+                raise InputError(
+                    f"{name} and {first} cannot be compared, their sections are prepared with "
+                    f"{setting} {found[setting]} and {value}: fit both on sections prepared alike"
+                )
 
 
 class Model(ABC):
