@@ -21,9 +21,10 @@ def evaluate(options: EvaluateOptions) -> Comparison:
     ValueError, OSError
         For bad input, before anything is written.
     """
-    from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
+    from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting.html import write_report
     from napari_brainvae.reporting.paper_figures import save_figure
+    from napari_brainvae.reporting.provenance import provenance
     from training.evaluation.comparison import compare, summary, write_tables
     from training.evaluation.report import evaluation_figures, evaluation_parts
 
@@ -36,10 +37,7 @@ def evaluate(options: EvaluateOptions) -> Comparison:
     comparison = compare(options, models)
     options.out.mkdir(parents=True, exist_ok=True)
     write_tables(comparison, options.out)
-    about = {
-        "options": options.model_dump(mode="json"),
-        "models": {name: fingerprint(model) for name, model in models.items()},
-    }
+    about = provenance(options, models=models)
     figures = evaluation_figures(comparison)
     for name, figure in figures.items():
         save_figure(figure, options.out / name, about)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from napari_brainvae.io.errors import InputError
 from training.cli import main
 from training.fitting.options import FitOptions
-
-if TYPE_CHECKING:  # torch and all that follows wait until there is something to fit
-    from napari_brainvae.data.population import Population
 
 
 def fit(options: FitOptions) -> None:
@@ -22,6 +19,7 @@ def fit(options: FitOptions) -> None:
         For bad input, before anything is written.
     """
     from napari_brainvae.data.population import Population
+    from napari_brainvae.reporting.provenance import provenance
     from training.fitting.job import run_training, split
     from training.fitting.run_folder import RunFolder
 
@@ -30,26 +28,11 @@ def fit(options: FitOptions) -> None:
     population = Population.open(options.population)
     train, _ = split(population, options.held_out, options.seed)
     options = options.resolved(len(train))
-    record = _record(options, population)
+    packages = ("napari-brainvae", "torch", "lightning-fabric", "numpy")
+    record = provenance(options, population, packages=packages, without={"resume", "out"})
     if options.resume:
         _check_same_run(directory.read_record(), record, options.out)
     run_training(options, population, directory, record)
-
-
-def _record(options: FitOptions, population: Population) -> dict[str, Any]:
-    """Everything that decides the outcome of a run."""
-    from importlib.metadata import version
-
-    packages = ("napari-brainvae", "torch", "lightning-fabric", "numpy")
-    return {
-        "options": options.model_dump(mode="json", exclude={"resume", "out"}),
-        "versions": {name: version(name) for name in packages},
-        "data": {
-            "sections": len(population),
-            "shape": list(population.shape),
-            "fingerprint": population.fingerprint(),
-        },
-    }
 
 
 def _check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -> None:

@@ -61,30 +61,45 @@ def expected(model_file, phantom_file, atlas_folder, **options):
     return impact_matrix(model, population, regions, ImpactOptions(**options))
 
 
+def unsigned(path, *models):
+    """A table less the two columns that say where it comes from, which must be right."""
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""] * (path.stem != "brains"))
+    said = {fingerprint(load_checkpoint(model)) for model in models}
+    assert set(table.pop("checkpoint")) == said
+    assert all(isinstance(json.loads(options), dict) for options in table.pop("options"))
+    return table
+
+
 def test_the_folder_holds_everything_and_nothing_else(results):
     names = {path.name for path in results.iterdir()}
     tables = {"impact.csv", "scores.csv", "field_by_region.csv", "field_by_structure.csv"}
-    tables |= {"brains.csv", "covariates.csv"}
+    tables |= {"impact_matrix.csv", "brains.csv", "covariates.csv"}
     pictures = {"impact", "factor_covariance", "disentanglement", "projective_fields", "covariates"}
     pictures |= {name.rsplit(".", 1)[0] for name in names if name.startswith("codes_")}
     assert len(pictures) == 5 + 6
     drawn = {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
-    assert names == tables | drawn | {"projective_field.ome.tif", "record.json"}
+    assert names == tables | drawn | {"projective_field.ome.tif", "record.json", "regions"}
+    assert {path.name for path in (results / "regions").iterdir()} == {
+        f"{name}.json" for name in DEFAULT_REGIONS
+    }
 
 
 def test_brains_and_covariates_are_what_the_functions_say(results, phantom_file, run_folder):
     model = load_checkpoint(run_folder / "model.safetensors")
     population = Population.open(phantom_file)
-    brains = pd.read_csv(results / "brains.csv", index_col="id", keep_default_na=False)
+    checkpoint = run_folder / "model.safetensors"
+    brains = unsigned(results / "brains.csv", checkpoint).set_index("id")
     pd.testing.assert_frame_equal(brains, brain_table(model, population), rtol=1e-12)
     usable = brains.loc[~population.flagged, ["F1", "F2", "F3", "F4"]]
-    table = pd.read_csv(results / "covariates.csv")
+    table = unsigned(results / "covariates.csv", checkpoint)
     pd.testing.assert_frame_equal(table, associate(usable, population.covariates), rtol=1e-9)
     assert "age_days" in set(table["covariate"])
 
 
-def test_the_tables_are_what_the_functions_say(results, phantom_file, atlas_folder, run_folder):
-    table = pd.read_csv(results / "impact.csv")
+def test_the_tables_are_what_the_functions_say(
+    results, phantom_file, atlas_folder, run_folder, pca_file
+):
+    table = unsigned(results / "impact.csv", run_folder / "model.safetensors", pca_file)
     assert list(table) == ["model", "region", "factor", "direction", "value", "low", "high"]
     assert table["model"].unique().tolist() == ["beta-VAE", "PCA"]
     impact = expected(
@@ -93,6 +108,9 @@ def test_the_tables_are_what_the_functions_say(results, phantom_file, atlas_fold
     )  # fmt: skip
     vae = table.query("model == 'beta-VAE'").reset_index(drop=True).drop(columns="model")
     pd.testing.assert_frame_equal(vae, impact.table())
+    matrix = pd.read_csv(results / "impact_matrix.csv").query("model == 'beta-VAE'")
+    assert matrix["region"].tolist() == list(DEFAULT_REGIONS)
+    assert_allclose(matrix[["F1", "F2", "F3", "F4"]], impact.matrix(), rtol=1e-12)
     scores = pd.read_csv(results / "scores.csv")
     assert len(scores) == 2 * 9
     paper = scores.query("model == 'beta-VAE' and score == 'paper' and direction == 'symmetric'")

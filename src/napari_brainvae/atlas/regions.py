@@ -71,6 +71,18 @@ class Region(BaseModel):
         except ValidationError as error:
             raise InputError(f"region {name!r}: {_plain(error)}") from None
 
+    @classmethod
+    def from_mask(cls, name: str, mask: Mask, pixel_size_um: float | None = None) -> Region:
+        """Make a region of a mask ``(H, W)``, with outlines that can be edited.
+
+        Raises
+        ------
+        InputError
+            If the mask is empty.
+        """
+        height, width = mask.shape
+        return cls.from_polygons(name, mask_to_polygons(mask), (height, width), pixel_size_um)
+
     def to_mask(
         self, shape: tuple[int, int] | None = None, pixel_size_um: float | None = None
     ) -> Mask:

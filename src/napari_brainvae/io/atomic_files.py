@@ -46,6 +46,39 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise
 
 
+@contextmanager
+def filling(folder: str | Path) -> Iterator[Path]:
+    """Give an empty folder to write to; its files move into ``folder`` at the end, oldest first.
+
+    Files of the same names are replaced, others stay. If the block raises, or the process is
+    killed in it, ``folder`` is as it was before.
+
+    Yields
+    ------
+    Path
+        A folder beside ``folder``.
+    """
+    folder = Path(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    beside.mkdir()
+    try:
+        yield beside
+        _sync(beside)
+        if not folder.exists():
+            os.replace(beside, folder)
+            _sync_folder(folder.parent)
+            return
+        files = [path for path in beside.rglob("*") if path.is_file()]
+        for file in sorted(files, key=lambda path: path.stat().st_mtime_ns):
+            target = folder / file.relative_to(beside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+            _sync_folder(target.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
 def remove_leftovers(folder: str | Path) -> None:
     """Remove what `replacing` leaves in ``folder`` when its process is killed."""
     for path in Path(folder).glob(".*.partial*"):
