@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
+from napari_brainvae.io.atomic_files import filling, remove_leftovers, replacing, write_text
 from napari_brainvae.io.progress import Stopped, report
 
 
@@ -51,3 +51,27 @@ def test_what_a_kill_leaves_is_removed_and_nothing_else(tmp_path):
     (tmp_path / ".p.0a1b2c3d.partial.zarr").mkdir()
     remove_leftovers(tmp_path)
     assert sorted(p.name for p in tmp_path.iterdir()) == [".hidden", "model.safetensors"]
+
+
+def test_a_folder_is_filled_at_the_end_and_what_else_it_holds_stays(tmp_path):
+    folder = tmp_path / "results"
+    for text in ("first", "second"):
+        with filling(folder) as beside:
+            (beside / "more").mkdir()
+            (beside / "more" / "table.csv").write_text(text)
+            assert not (folder / "notes").exists() or text == "second"
+        (folder / "notes").touch()
+    assert (folder / "more" / "table.csv").read_text() == "second"
+    assert {path.name for path in folder.iterdir()} == {"more", "notes"}
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_was_not_filled_is_as_it_was(tmp_path):
+    for before in (False, True):
+        folder = tmp_path / "results"
+        with pytest.raises(OSError, match="disk full"), filling(folder) as beside:
+            (beside / "table.csv").touch()
+            raise OSError("disk full")
+        assert folder.exists() == before
+        folder.mkdir(exist_ok=True)
+    assert list(folder.iterdir()) == []

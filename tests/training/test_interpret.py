@@ -178,6 +178,33 @@ def test_drawn_regions_and_the_atlas_beside_the_population(
     assert area["TH"].iloc[0] == pytest.approx(thalamus / section.tissue.sum())
 
 
+def test_parts_alone(phantom_file, atlas_folder, pca_file, tmp_path):
+    """The list of brains needs no region; a structure alone becomes a file to draw on."""
+    common = [str(phantom_file), "--model", str(pca_file), "--atlas", str(atlas_folder)]
+    brains = ["--parts", "brains", "--regions", "SSp,none", "--out", str(tmp_path / "brains")]
+    run(*common, *brains)
+    names = {path.name for path in (tmp_path / "brains").iterdir()}
+    assert names == {"brains.csv", "covariates.csv", "covariates.png", "covariates.svg",
+                     "record.json"}  # fmt: skip
+    run(*common, "--parts", "regions", "--regions", "TH", "--out", str(tmp_path / "region"))
+    region = Region.load(tmp_path / "region" / "regions" / "TH.json")
+    section = draw_section(64, 80)
+    thalamus = section.tree.within(section.annotation, "TH")
+    assert (region.to_mask() == thalamus).mean() > 0.99
+
+
+def test_fields_from_a_brain_within_a_limit(phantom_file, population, pca_file, tmp_path):
+    model = load_checkpoint(pca_file)
+    brain = population.ids[3]
+    flags = ["--parts", "fields", "--start", brain, "--limit", "2", "--factors", "3,1"]
+    run(str(phantom_file), "--model", str(pca_file), *flags, "--out", str(tmp_path / "out"))
+    z0 = model.encode(population.prepared(model.header.preprocessing, [3]))[0][0]
+    maps = tifffile.imread(tmp_path / "out" / "projective_field.ome.tif")
+    assert_array_equal(maps, projective_field(model, [2, 0], z0=z0, limit=2))
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert (record["options"]["start"], record["options"]["limit"]) == (brain, 2)
+
+
 def test_without_regions_all_that_needs_none_is_there(phantom_file, pca_file, tmp_path, capsys):
     out = tmp_path / "out"
     run(str(phantom_file), "--model", str(pca_file), "--tolerance", "0.1", "--out", str(out))
@@ -199,6 +226,10 @@ BAD = {
     "full": (["--atlas", "ATLAS", "--out", "FULL"], "not empty.*--overwrite"),
     "file": (["--atlas", "ATLAS", "--out", "FULL/keep.txt"], "is a file, not a folder"),
     "region": (["--region-file", "FULL/keep.txt"], "keep.txt is no region file"),
+    "start": (["--start", "nobody"], "id of a brain, not 'nobody'"),
+    "limit": (["--limit", "0"], "--limit"),
+    "factor": (["--factors", "5"], "no factor F5: the model has 4"),
+    "part": (["--parts", "brains,legs"], "--parts"),
     "model": (["--atlas", "ATLAS", "--model", "missing.safetensors"], "no such checkpoint"),
 }
 
