@@ -1,4 +1,4 @@
-"""Fetch the Allen Mouse Connectivity population and the atlas: ``python -m training.acquire``."""
+"""``python -m training.acquire``: fetch brains and atlas from the Allen Institute."""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
-"""From one pydantic schema to one command: flags, help, exit codes."""
+"""From one pydantic schema to one command: flags, help, messages, exit codes."""
 
 from __future__ import annotations
 
+import logging
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import version
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -13,6 +16,7 @@ from pydantic_settings import (
     CliApp,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from napari_brainvae.io.errors import InputError
@@ -22,6 +26,12 @@ Options = TypeVar("Options", bound=BaseModel)
 BUG = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+OURS = ("training", "napari_brainvae", "__main__")
+"""Loggers whose messages are for the user; of others only warnings are."""
+
+called_as: str | None = None
+"""The command that `training.__main__` was called as, such as ``brainvae fit``."""
 
 
 def main(
@@ -34,9 +44,10 @@ def main(
     """Read the command line into ``schema``, call ``run``, and end with an honest exit code.
 
     The schema's docstring is the command's description, its fields are the flags (kebab-case)
-    with their help, bounds and defaults. Bad input (`InputError`, or what the system says of a
-    file) ends with one line on stderr and exit code 2, an interruption with exit code 130. Anything
-    else is a bug: it keeps its traceback and ends with a line that asks for a report, exit code 1.
+    with their help, bounds and defaults. What ``run`` logs is shown as it is: messages on stdout,
+    warnings on stderr. Bad input (`InputError`, or what the system says of a file) ends with one
+    line on stderr and exit code 2, an interruption with exit code 130. Anything else is a bug: it
+    keeps its traceback and ends with a line that asks for a report, exit code 1.
 
     Parameters
     ----------
@@ -49,19 +60,25 @@ def main(
     arguments
         Flags; ``sys.argv[1:]`` by default.
     """
+    program = called_as or program
     try:
         options = parse(schema, program, arguments)
     except ValidationError as error:
         _stop(BAD_INPUT, "; ".join(_plain(e) for e in error.errors()))
+    except SettingsError as error:
+        problem = " ".join(str(error).removeprefix("error parsing CLI: ").split())
+        _stop(BAD_INPUT, f"{problem} ({program} --help lists the flags)")
     try:
-        run(options)
+        with messages():
+            run(options)
     except (InputError, OSError) as error:
         _stop(BAD_INPUT, " ".join(str(error).split()))
     except KeyboardInterrupt:
         _stop(INTERRUPTED, "interrupted")
     except Exception:
         traceback.print_exc()
-        _stop(BUG, f"a bug of {program}, not yours: please report it with the lines above")
+        ours = f"napari-brainvae {version('napari-brainvae')}, Python {sys.version.split()[0]}"
+        _stop(BUG, f"a bug of {program} ({ours}), not yours: please report it with the lines above")
 
 
 def parse(schema: type[Options], program: str, arguments: Sequence[str] | None = None) -> Options:
@@ -76,6 +93,7 @@ def parse(schema: type[Options], program: str, arguments: Sequence[str] | None =
             cli_hide_none_type=True,
             cli_avoid_json=True,
             cli_enforce_required=True,
+            cli_exit_on_error=False,
         )
 
         @classmethod
@@ -94,6 +112,39 @@ def parse(schema: type[Options], program: str, arguments: Sequence[str] | None =
     # Only what was given is passed on, so that `model_fields_set` still tells it from a default.
     given = {name: getattr(settings, name) for name in settings.model_fields_set}
     return schema.model_validate(given)
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Show what is logged within: messages on stdout, warnings on stderr, as they are."""
+    root = logging.getLogger()
+    level = root.level
+    shown, warned = logging.StreamHandler(sys.stdout), logging.StreamHandler(sys.stderr)
+    shown.addFilter(lambda r: r.levelno < logging.WARNING and r.name.partition(".")[0] in OURS)
+    warned.setLevel(logging.WARNING)
+    root.setLevel(min(level, logging.INFO))
+    for handler in (shown, warned):
+        root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
+        for handler in (shown, warned):
+            root.removeHandler(handler)
+
+
+@contextmanager
+def progress_bar(text: str, unit: str = "section") -> Iterator[Callable[[int, int], None]]:
+    """Give a progress callback that moves a bar in the terminal."""
+    from tqdm import tqdm
+
+    with tqdm(desc=text, unit=unit, mininterval=0.5) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
 
 
 def _plain(error: Any) -> str:

@@ -46,19 +46,15 @@ def evaluate(options: EvaluateOptions) -> Comparison:
 
 def _write(comparison: Comparison, options: EvaluateOptions, folder: Path) -> None:
     """Write tables, figures and the report."""
-    from napari_brainvae.models.checkpoint import fingerprint
     from napari_brainvae.reporting.html import write_report
     from napari_brainvae.reporting.paper_figures import save_figure
+    from napari_brainvae.reporting.provenance import provenance
     from training.evaluation.comparison import write_tables
     from training.evaluation.figures import evaluation_figures
     from training.evaluation.report import evaluation_parts
 
     write_tables(comparison, folder)
-    about = {
-        "options": options.model_dump(mode="json"),
-        "models": {name: fingerprint(model) for name, model in comparison.models.items()},
-        "notes": comparison.notes,
-    }
+    about = provenance(options, models=comparison.models, notes=comparison.notes)
     figures = evaluation_figures(comparison)
     for name, figure in figures.items():
         save_figure(figure, folder / name, about)

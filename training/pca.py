@@ -46,13 +46,12 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
     InputError, OSError
         For bad input, before anything is written.
     """
-    from importlib.metadata import version
-
     from napari_brainvae.data.population import Population
     from napari_brainvae.data.preprocessing import Preprocessing
     from napari_brainvae.models.base import Reference, squared_error
     from napari_brainvae.models.checkpoint import save_checkpoint
     from napari_brainvae.models.pca import PCA
+    from napari_brainvae.reporting.provenance import provenance
     from training.fitting.reading import prepare, read_once, split
 
     _check_out(options)
@@ -70,16 +69,14 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
             "pixel_size_um": description.pixel_size_um,
             "plane": description.plane,
             "reference": Reference.measure(error, mean, log_variance),
-            "training": {
-                "options": options.model_dump(mode="json", exclude={"out", "overwrite"}),
-                "versions": {name: version(name) for name in ("napari-brainvae", "numpy", "scipy")},
-                "data": {
-                    "sections": len(population),
-                    "shape": list(population.shape),
-                    "fingerprint": fingerprint,
-                },
-                "held_out": [population.ids[i] for i in held_out],
-            },
+            "training": provenance(
+                options,
+                population,
+                packages=("napari-brainvae", "numpy", "scipy"),
+                without={"out", "overwrite"},
+                fingerprint=fingerprint,
+                held_out=[population.ids[i] for i in held_out],
+            ),
         }
     )
     save_checkpoint(model, options.out)

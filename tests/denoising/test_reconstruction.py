@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.reconstruction import export_reconstructions, reconstruct_section
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Stopped
 from napari_brainvae.models.base import Reference
 from napari_brainvae.models.checkpoint import load_checkpoint
@@ -102,6 +104,39 @@ def test_tiff_export_has_micrometres(model, population, tmp_path):
         assert "napari-brainvae model" in tif.ome_metadata
 
 
+@pytest.fixture
+def corrupted(population):
+    """Three brains, the last with a bright square."""
+    brains = population.subset([0, 3, 5])
+    brains.images[2, 25:37, 32:44] *= 3
+    return brains
+
+
+def test_robust_export_keeps_what_each_section_says(model, corrupted, tmp_path):
+    """Of a batch as of one alone: repaired sections, masks, gains."""
+    export_reconstructions(model, corrupted, tmp_path / "r.zarr", robust=True)
+    export_reconstructions(model, corrupted, tmp_path / "r.tif", robust=True)
+    group, opened = zarr.open_group(tmp_path / "r.zarr"), Population.open(tmp_path / "r.zarr")
+    with tifffile.TiffFile(tmp_path / "r.tif") as tif:
+        pages, axes = tif.asarray(), tif.series[0].axes
+        said = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]["Pixels"]["Channel"]
+    assert axes == "TCYX"
+    assert [channel["Name"] for channel in said] == ["reconstruction", "repaired", "artifact"]
+    for i in range(3):
+        look = reconstruct_section(model, corrupted, i, robust=True)
+        row = opened.covariates.iloc[i]
+        for page, kept, part in zip(
+            pages[i], (opened.images[i], group["repaired"][i], group["artifact"][i]),
+            (look.reconstruction, look.repaired, look.artifact), strict=True,
+        ):  # fmt: skip
+            assert np.allclose(kept, part, atol=1e-5)
+            assert np.array_equal(page, kept.astype(np.float32))
+        assert np.isclose(row["reconstruction_error"], look.error, rtol=1e-4)
+        assert np.isclose(row["artifact_share"], look.artifact.mean())
+        assert row["gain"] > 0
+    assert opened.covariates["artifact_share"].idxmax() == opened.ids[2]
+
+
 @pytest.mark.parametrize("name", ["r.zarr", "r.tif"])
 def test_an_export_that_is_stopped_leaves_nothing(model, population, tmp_path, name):
     with pytest.raises(Stopped):
@@ -124,3 +159,11 @@ def test_a_population_of_another_size_does_not_fit(model, rng):
     other = Population(rng.uniform(1, 2, (2, 90, 90)))
     with pytest.raises(ValueError, match="90 x 90 px do not fit a model for 64 x 80 px"):
         reconstruct_section(model, other, 0)
+
+
+def test_a_file_does_not_take_the_place_of_a_folder(model, population, tmp_path):
+    (tmp_path / "mine.tif").mkdir()
+    (tmp_path / "mine.tif" / "notes").touch()
+    with pytest.raises(InputError, match="is a folder"):
+        export_reconstructions(model, population, tmp_path / "mine.tif", overwrite=True)
+    assert (tmp_path / "mine.tif" / "notes").exists()

@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 
 from napari_brainvae.data.population import Population
-from napari_brainvae.io.atomic_files import recover, remove_leftovers, replacing, write_text
+from napari_brainvae.io.atomic_files import (
+    filling,
+    recover,
+    remove_leftovers,
+    replacing,
+    write_text,
+)
 from napari_brainvae.io.progress import Stopped, report
 
 
@@ -170,3 +176,27 @@ def test_everything_is_on_disk_before_it_is_renamed_and_the_rename_before_the_ol
         folders = [what for kind, what in done[: renamed[0]] if what in written]
         assert folders.index(f"{beside}/a/b/file") < folders.index(f"{beside}/a/b")
         assert folders.index(f"{beside}/a") < folders.index(str(beside))
+
+
+def test_a_folder_is_filled_at_the_end_and_what_else_it_holds_stays(tmp_path):
+    folder = tmp_path / "results"
+    for text in ("first", "second"):
+        with filling(folder) as beside:
+            (beside / "more").mkdir()
+            (beside / "more" / "table.csv").write_text(text)
+            assert not (folder / "notes").exists() or text == "second"
+        (folder / "notes").touch()
+    assert (folder / "more" / "table.csv").read_text() == "second"
+    assert {path.name for path in folder.iterdir()} == {"more", "notes"}
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_that_was_not_filled_is_as_it_was(tmp_path):
+    for before in (False, True):
+        folder = tmp_path / "results"
+        with pytest.raises(OSError, match="disk full"), filling(folder) as beside:
+            (beside / "table.csv").touch()
+            raise OSError("disk full")
+        assert folder.exists() == before
+        folder.mkdir(exist_ok=True)
+    assert list(folder.iterdir()) == []

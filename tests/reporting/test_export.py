@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import tifffile
 
 from napari_brainvae.factors.impact import Impact, ImpactOptions
 from napari_brainvae.factors.projective_field import PARTS
-from napari_brainvae.reporting.export import file_name, impact_figures, write_maps
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.reporting.export import (
+    file_name,
+    impact_figures,
+    results_folder,
+    write_maps,
+    write_table,
+)
 
 
 def measured(rng, names, factors):
@@ -56,3 +64,51 @@ def test_one_region_or_one_factor_compares_nothing(rng, regions, factors):
 )
 def test_names_are_safe_for_any_file_system(name, safe):
     assert file_name(name) == safe
+
+
+def about(model="m1", data="d1", **options):
+    return {
+        "options": options,
+        "data": {"fingerprint": data},
+        "models": {"VAE": {"fingerprint": model}, "PCA": {"fingerprint": "pca"}},
+    }
+
+
+def test_a_table_says_of_each_row_where_it_comes_from(tmp_path):
+    table = pd.DataFrame({"model": ["PCA", "VAE"], "value": [1.0, 2.0]})
+    write_table(table, tmp_path / "of_two.csv", about(), {"low": -1})
+    write_table(table[["value"]], tmp_path / "of_the_first.csv", about())
+    of_two = pd.read_csv(tmp_path / "of_two.csv")
+    assert of_two["checkpoint"].tolist() == ["pca", "m1"]
+    assert json.loads(of_two["options"][0]) == {"low": -1}
+    assert set(pd.read_csv(tmp_path / "of_the_first.csv")["checkpoint"]) == {"m1"}
+
+
+def test_results_of_the_same_models_and_sections_share_a_folder_and_its_record(tmp_path):
+    for name, options in {"a": {"low": -1, "mode": "fill"}, "b": {"low": -2}}.items():
+        with results_folder(tmp_path / "out", about(**options)) as folder:
+            (folder / name).touch()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a", "b", "record.json"}
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record == about(low=-2, mode="fill")
+
+
+@pytest.mark.parametrize(
+    "there",
+    [
+        json.dumps(about(model="m2")),
+        json.dumps(about(data="d2")),
+        json.dumps({"options": {}, "versions": {}, "data": {"sections": 24}}),  # a run of fit
+        "[1]",
+        "not JSON",
+    ],
+)
+def test_nothing_is_added_to_what_comes_from_elsewhere(tmp_path, there):
+    record = tmp_path / "record.json"
+    record.write_text(there)
+    with pytest.raises(InputError, match="something else"), results_folder(tmp_path, about()):
+        pass
+    assert record.read_text() == there
+    with results_folder(tmp_path, about(), overwrite=True):
+        pass
+    assert json.loads(record.read_text()) == about()

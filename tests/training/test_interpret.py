@@ -16,7 +16,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 from napari_brainvae.atlas.atlas import Atlas
-from napari_brainvae.atlas.regions import DEFAULT_REGIONS, Region, atlas_regions
+from napari_brainvae.atlas.atlas_section import AtlasSection
+from napari_brainvae.atlas.regions import DEFAULT_REGIONS, Region
 from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.brain_table import brain_table
 from napari_brainvae.factors.impact import ImpactOptions, impact_matrix
@@ -55,34 +56,50 @@ def expected(model_file, phantom_file, atlas_folder, **options):
     model, population = load_checkpoint(model_file), Population.open(phantom_file)
     atlas = Atlas.open(atlas_folder)
     pixel = population.description.pixel_size_um
-    regions = atlas_regions(atlas, DEFAULT_REGIONS, population.description.plane, (64, 80), pixel)
+    section = AtlasSection.lay(atlas, population.description.plane, (64, 80), pixel)
+    regions = section.regions(DEFAULT_REGIONS)
     return impact_matrix(model, population, regions, ImpactOptions(**options))
+
+
+def unsigned(path, *models):
+    """A table less the two columns that say where it comes from, which must be right."""
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""] * (path.stem != "brains"))
+    said = {fingerprint(load_checkpoint(model)) for model in models}
+    assert set(table.pop("checkpoint")) == said
+    assert all(isinstance(json.loads(options), dict) for options in table.pop("options"))
+    return table
 
 
 def test_the_folder_holds_everything_and_nothing_else(results):
     names = {path.name for path in results.iterdir()}
     tables = {"impact.csv", "scores.csv", "field_by_region.csv", "field_by_structure.csv"}
-    tables |= {"brains.csv", "covariates.csv"}
+    tables |= {"impact_matrix.csv", "brains.csv", "covariates.csv"}
     pictures = {"impact", "factor_covariance", "disentanglement", "projective_fields", "covariates"}
     pictures |= {name.rsplit(".", 1)[0] for name in names if name.startswith("codes_")}
     assert len(pictures) == 5 + 6
     drawn = {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
-    assert names == tables | drawn | {"projective_field.ome.tif", "record.json"}
+    assert names == tables | drawn | {"projective_field.ome.tif", "record.json", "regions"}
+    assert {path.name for path in (results / "regions").iterdir()} == {
+        f"{name}.json" for name in DEFAULT_REGIONS
+    }
 
 
 def test_brains_and_covariates_are_what_the_functions_say(results, phantom_file, run_folder):
     model = load_checkpoint(run_folder / "model.safetensors")
     population = Population.open(phantom_file)
-    brains = pd.read_csv(results / "brains.csv", index_col="id", keep_default_na=False)
+    checkpoint = run_folder / "model.safetensors"
+    brains = unsigned(results / "brains.csv", checkpoint).set_index("id")
     pd.testing.assert_frame_equal(brains, brain_table(model, population), rtol=1e-12)
     usable = brains.loc[~population.flagged, ["F1", "F2", "F3", "F4"]]
-    table = pd.read_csv(results / "covariates.csv")
+    table = unsigned(results / "covariates.csv", checkpoint)
     pd.testing.assert_frame_equal(table, associate(usable, population.covariates), rtol=1e-9)
     assert "age_days" in set(table["covariate"])
 
 
-def test_the_tables_are_what_the_functions_say(results, phantom_file, atlas_folder, run_folder):
-    table = pd.read_csv(results / "impact.csv")
+def test_the_tables_are_what_the_functions_say(
+    results, phantom_file, atlas_folder, run_folder, pca_file
+):
+    table = unsigned(results / "impact.csv", run_folder / "model.safetensors", pca_file)
     assert list(table) == ["model", "region", "factor", "direction", "value", "low", "high"]
     assert table["model"].unique().tolist() == ["beta-VAE", "PCA"]
     impact = expected(
@@ -91,6 +108,9 @@ def test_the_tables_are_what_the_functions_say(results, phantom_file, atlas_fold
     )  # fmt: skip
     vae = table.query("model == 'beta-VAE'").reset_index(drop=True).drop(columns="model")
     pd.testing.assert_frame_equal(vae, impact.table())
+    matrix = pd.read_csv(results / "impact_matrix.csv").query("model == 'beta-VAE'")
+    assert matrix["region"].tolist() == list(DEFAULT_REGIONS)
+    assert_allclose(matrix[["F1", "F2", "F3", "F4"]], impact.matrix(), rtol=1e-12)
     scores = pd.read_csv(results / "scores.csv")
     assert len(scores) == 2 * 9
     paper = scores.query("model == 'beta-VAE' and score == 'paper' and direction == 'symmetric'")
@@ -158,6 +178,33 @@ def test_drawn_regions_and_the_atlas_beside_the_population(
     assert area["TH"].iloc[0] == pytest.approx(thalamus / section.tissue.sum())
 
 
+def test_parts_alone(phantom_file, atlas_folder, pca_file, tmp_path):
+    """The list of brains needs no region; a structure alone becomes a file to draw on."""
+    common = [str(phantom_file), "--model", str(pca_file), "--atlas", str(atlas_folder)]
+    brains = ["--parts", "brains", "--regions", "SSp,none", "--out", str(tmp_path / "brains")]
+    run(*common, *brains)
+    names = {path.name for path in (tmp_path / "brains").iterdir()}
+    assert names == {"brains.csv", "covariates.csv", "covariates.png", "covariates.svg",
+                     "record.json"}  # fmt: skip
+    run(*common, "--parts", "regions", "--regions", "TH", "--out", str(tmp_path / "region"))
+    region = Region.load(tmp_path / "region" / "regions" / "TH.json")
+    section = draw_section(64, 80)
+    thalamus = section.tree.within(section.annotation, "TH")
+    assert (region.to_mask() == thalamus).mean() > 0.99
+
+
+def test_fields_from_a_brain_within_a_limit(phantom_file, population, pca_file, tmp_path):
+    model = load_checkpoint(pca_file)
+    brain = population.ids[3]
+    flags = ["--parts", "fields", "--start", brain, "--limit", "2", "--factors", "3,1"]
+    run(str(phantom_file), "--model", str(pca_file), *flags, "--out", str(tmp_path / "out"))
+    z0 = model.encode(population.prepared(model.header.preprocessing, [3]))[0][0]
+    maps = tifffile.imread(tmp_path / "out" / "projective_field.ome.tif")
+    assert_array_equal(maps, projective_field(model, [2, 0], z0=z0, limit=2))
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert (record["options"]["start"], record["options"]["limit"]) == (brain, 2)
+
+
 def test_without_regions_all_that_needs_none_is_there(phantom_file, pca_file, tmp_path, capsys):
     out = tmp_path / "out"
     run(str(phantom_file), "--model", str(pca_file), "--tolerance", "0.1", "--out", str(out))
@@ -179,6 +226,10 @@ BAD = {
     "full": (["--atlas", "ATLAS", "--out", "FULL"], "not empty.*--overwrite"),
     "file": (["--atlas", "ATLAS", "--out", "FULL/keep.txt"], "is a file, not a folder"),
     "region": (["--region-file", "FULL/keep.txt"], "keep.txt is no region file"),
+    "start": (["--start", "nobody"], "id of a brain, not 'nobody'"),
+    "limit": (["--limit", "0"], "--limit"),
+    "factor": (["--factors", "5"], "no factor F5: the model has 4"),
+    "part": (["--parts", "brains,legs"], "--parts"),
     "model": (["--atlas", "ATLAS", "--model", "missing.safetensors"], "no such checkpoint"),
 }
 

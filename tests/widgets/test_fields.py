@@ -41,6 +41,8 @@ from napari_brainvae.widgets.panels.option_controls import bounds
 from napari_brainvae.widgets.panels.region_list import placed
 from napari_brainvae.widgets.panels.shift_bars import tick_step
 from tests.listeners import callbacks
+from training.interpret import interpret
+from training.interpretation.options import InterpretOptions
 
 PLUGIN = "napari-brainvae"
 LONG = 30_000
@@ -284,7 +286,9 @@ def test_regions_without_tissue_are_said_so(viewer, receptive, qtbot, move, mess
     assert receptive.population.measured is None
 
 
-def test_the_population_is_measured_and_exported(viewer, receptive, population, qtbot, tmp_path):
+def test_the_population_is_measured_and_exported(
+    viewer, receptive, population, phantom_file, atlas_folder, qtbot, tmp_path
+):
     widget, panel = receptive, receptive.population
     layer = widget.regions.new()
     layer.add_rectangles(RECTANGLE)
@@ -319,12 +323,27 @@ def test_the_population_is_measured_and_exported(viewer, receptive, population, 
     assert set(matrix["checkpoint"]) == {fingerprint(model)}
     assert json.loads(matrix["options"].iloc[0])["direction"] == "forward"
     record = json.loads((out / "record.json").read_text())
-    assert record["model"]["fingerprint"] == fingerprint(model)
+    assert record["models"]["beta-VAE"]["fingerprint"] == fingerprint(model)
     region = Region.load(out / "regions" / "region.json")
     assert np.array_equal(region.to_mask(), masks["region"])
     for figure in ("impact", "factor_covariance", "disentanglement"):
         assert (out / f"{figure}.png").stat().st_size > 0
         assert fingerprint(model) in (out / f"{figure}.svg").read_text()
+
+    # The command writes the same.
+    interpret(
+        InterpretOptions(
+            population=phantom_file, model=[widget.source.checkpoint], out=tmp_path / "command",
+            atlas=atlas_folder, regions=["HPF", "HY"], region_file=[out / "regions" / "region.json"],
+            resamples=20, direction="forward", parts=["regions", "impact"],
+        )
+    )  # fmt: skip
+    files = {path.relative_to(out) for path in out.rglob("*")}
+    assert {path.relative_to(tmp_path / "command") for path in out.parent.glob("command/**/*")} == {
+        *files
+    }
+    for table in ("impact.csv", "scores.csv", "impact_matrix.csv"):
+        assert (out / table).read_text() == (tmp_path / "command" / table).read_text()
 
     panel.controls.widgets["low"].value = -0.5
     assert panel.measured is None, "nothing stale stays"

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+import zarr
 from napari.components import ViewerModel
 from napari.layers import Image
 from qtpy.QtCore import Qt
@@ -169,6 +170,18 @@ def test_export(opened, qtbot, tmp_path, all_brains, name):
     assert len(images) == (24 if all_brains else 1)
     shown = viewer.layers["reconstruction: phantom"].data
     assert np.allclose(images[4 if all_brains else 0], shown, atol=1e-6)
+
+
+def test_export_of_repaired_sections(opened, qtbot, tmp_path):
+    viewer, widget = opened
+    show(viewer, widget, qtbot, 4)
+    widget._robust.setChecked(True)
+    qtbot.waitUntil(lambda: "repaired: phantom" in viewer.layers, timeout=20_000)
+    widget.export(tmp_path / "r.zarr", all_brains=False)
+    qtbot.waitUntil(lambda: not widget.job.running, timeout=20_000)
+    written = zarr.open_group(tmp_path / "r.zarr", mode="r")
+    for name in ("repaired", "artifact"):
+        assert np.array_equal(written[name][0], viewer.layers[f"{name}: phantom"].data)
 
 
 def test_the_list_of_brains_leads_to_the_most_unusual(opened, qtbot, tmp_path):

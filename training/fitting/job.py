@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Literal
 
 import numpy as np
@@ -19,11 +18,15 @@ from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.objective import Objective
+from napari_brainvae.reporting.provenance import provenance
 from training.fitting.options import FitOptions
 from training.fitting.reading import fit_preprocessing, prepare, read_once, split
 from training.fitting.sections import Resident, Sections, Streamed, evenly
 
 log = logging.getLogger(__name__)
+
+PACKAGES = ("napari-brainvae", "torch", "lightning-fabric", "numpy")
+"""Distributions whose versions decide what is fitted."""
 
 SAMPLE = 256
 """Sections, at most, that are looked at to say how training goes."""
@@ -140,7 +143,13 @@ def make_job(options: FitOptions, population: Population, fingerprint: str | Non
         ),
         corruption(options, preprocessing),
         fabric,
-        _record(options, population, fingerprint),
+        provenance(
+            options,
+            population,
+            packages=PACKAGES,
+            without={"resume", "out"},
+            fingerprint=fingerprint,
+        ),
         [population.ids[i] for i in held_out],
     )
 
@@ -229,19 +238,6 @@ def _streamed(
         options.resident_gb,
     )
     return Streamed(options.population, preprocessing, train, device, readers)
-
-
-def _record(options: FitOptions, population: Population, fingerprint: str) -> dict[str, Any]:
-    packages = ("napari-brainvae", "torch", "lightning-fabric", "numpy")
-    return {
-        "options": options.model_dump(mode="json", exclude={"resume", "out"}),
-        "versions": {name: version(name) for name in packages},
-        "data": {
-            "sections": len(population),
-            "shape": list(population.shape),
-            "fingerprint": fingerprint,
-        },
-    }
 
 
 def _precision(asked: str, device: str) -> str:

@@ -76,30 +76,35 @@ def recover(path: str | Path) -> Path:
 
 @contextmanager
 def filling(folder: str | Path) -> Iterator[Path]:
-    """Give a folder to write results to; its files move into ``folder`` at the end, or none does.
+    """Give an empty folder to write to; its files move into ``folder`` at the end, oldest first.
 
-    ``folder`` itself stays in place, since it may be a mount or where somebody stands. Files of the
-    same names are replaced.
+    Files of the same names are replaced, others stay. If the block raises, or the process is
+    killed in it, ``folder`` is as it was before.
 
     Yields
     ------
     Path
-        An empty folder within ``folder``.
+        A folder beside ``folder``.
     """
     folder = Path(folder)
-    made = not folder.exists()
-    beside = folder / f".results.{uuid.uuid4().hex[:8]}.partial"
-    beside.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
+    beside.mkdir()
     try:
         yield beside
         _sync(beside)
-        for path in sorted(beside.iterdir()):
-            os.replace(path, folder / path.name)
-        _sync_folder(folder)
+        if not folder.exists():
+            os.replace(beside, folder)
+            _sync_folder(folder.parent)
+            return
+        files = [path for path in beside.rglob("*") if path.is_file()]
+        for file in sorted(files, key=lambda path: path.stat().st_mtime_ns):
+            target = folder / file.relative_to(beside)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(file, target)
+            _sync_folder(target.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
-        if made and not any(folder.iterdir()):
-            folder.rmdir()
 
 
 def remove_leftovers(folder: str | Path) -> None:

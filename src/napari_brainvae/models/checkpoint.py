@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import pickle
 import warnings
 from pathlib import Path
@@ -181,8 +180,3 @@ def _transposed(name: str, tensor: Any) -> Any:
     if name == "decoder.4.bias":
         return tensor.view(32, 6, 4).transpose(1, 2).flatten()
     return tensor
-
-
-def describe(model: Model) -> dict[str, Any]:
-    """Header and fingerprint of a model as plain JSON data, for whatever is exported from it."""
-    return {"fingerprint": fingerprint(model), **json.loads(model.header.model_dump_json())}

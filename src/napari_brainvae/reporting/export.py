@@ -1,24 +1,218 @@
-"""What the plugin and `training.interpret` both write: maps in micrometres, and the figures."""
+"""What the plugin and the commands write: the same files, with the same columns.
+
+Results go into a folder (`results_folder`) with one ``record.json`` that says where they come from.
+Every table, figure and map says so, too, for when it is taken out of the folder.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 import tifffile
 
-from napari_brainvae.arrays import Images
+from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.atlas.regions import Region
 from napari_brainvae.denoising.reconstruction import ome_metadata
+from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.projective_field import PARTS
-from napari_brainvae.io.atomic_files import replacing
+from napari_brainvae.io.atomic_files import filling, replacing, write_text
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.reporting import paper_figures as figures
+from napari_brainvae.reporting.provenance import Provenance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+RECORD = "record.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Fields:
+    """Projective fields, ready to be written.
+
+    Attributes
+    ----------
+    maps
+        ``(F, 3, H, W)`` from `projective_field`.
+    factors
+        Indices of the F factors, from 0.
+    options
+        How the factors were moved: ``start``, ``limit`` and ``z0``, as plain JSON data.
+    pixel_size_um
+        Side of a pixel, if known.
+    tables
+        By the name of the file, such as ``field_by_region``: what `field_by_region` says.
+    borders
+        ``(H, W)``, borders of structures to draw over the fields.
+    """
+
+    maps: Images
+    factors: Sequence[int]
+    options: Mapping[str, Any]
+    pixel_size_um: float | None = None
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    borders: Mask | None = None
+
+
+@contextmanager
+def results_folder(
+    folder: str | Path, about: Provenance, *, overwrite: bool = False
+) -> Iterator[Path]:
+    """Give a folder to write results to; they appear in ``folder`` at the end, with their record.
+
+    A folder's ``record.json`` says where all of it comes from, so that results of the same models
+    and sections may be added to it, and no others.
+
+    Parameters
+    ----------
+    about
+        From `provenance`.
+    overwrite
+        Write over whatever is there.
+
+    Raises
+    ------
+    InputError
+        If ``folder`` holds the record of something else.
+    """
+    folder = Path(folder)
+    record = dict(about) if overwrite else _added_to(folder / RECORD, about)
+    with filling(folder) as beside:
+        yield beside
+        write_text(beside / RECORD, json.dumps(record, indent=2) + "\n")
+
+
+def _added_to(path: Path, about: Provenance) -> dict[str, Any]:
+    """Give the record of a folder to which results are added."""
+    if not path.exists():
+        return dict(about)
+    try:
+        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        same = _made_of(before) == _made_of(about)
+        options, data = before["options"] | about["options"], before["data"] | about["data"]
+    except (KeyError, TypeError, ValueError, AttributeError):  # no JSON, or of another shape
+        same = False
+    if not same:
+        raise InputError(
+            f"{path.parent} holds the record of something else than these models and sections: "
+            "choose another folder"
+        )
+    return {**before, **about, "options": options, "data": data}
+
+
+def _made_of(about: Provenance) -> list[str]:
+    """Which models and which sections, by their fingerprints."""
+    return [
+        *(model["fingerprint"] for model in about["models"].values()),
+        about["data"]["fingerprint"],
+    ]
+
+
+def export_impact(
+    folder: Path,
+    impacts: Mapping[str, Impact],
+    about: Provenance,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Write impact.csv, scores.csv, impact_matrix.csv, and the figures of Fig. 3B to 3E.
+
+    Parameters
+    ----------
+    impacts
+        By the name of the model; the first is shown in full.
+    about
+        From `provenance`; it describes these models.
+    """
+    options = next(iter(impacts.values())).options.model_dump(mode="json")
+    tables = {
+        "impact": {name: impact.table() for name, impact in impacts.items()},
+        "scores": {name: impact.scores() for name, impact in impacts.items()},
+        "impact_matrix": {name: _wide(impact) for name, impact in impacts.items()},
+    }
+    for name, by_model in tables.items():
+        table = pd.concat(by_model, names=["model"]).reset_index("model").reset_index(drop=True)
+        write_table(table, folder / f"{name}.csv", about, options)
+    panels = impact_figures(impacts)
+    for done, (name, draw) in enumerate(panels.items()):
+        report(progress, done, len(panels))
+        _write_figure(draw, folder / name, about)
+
+
+def _wide(impact: Impact) -> pd.DataFrame:
+    matrix = impact.matrix()
+    table = pd.DataFrame(matrix, columns=[f"F{i + 1}" for i in range(matrix.shape[1])])
+    table.insert(0, "region", impact.regions)
+    return table
+
+
+def export_regions(folder: Path, regions: Mapping[str, Region]) -> None:
+    """Write regions/NAME.json, each a file that opens again."""
+    for name, region in regions.items():
+        region.save(folder / "regions" / f"{file_name(name)}.json")
+
+
+def export_brain_table(
+    folder: Path, brains: pd.DataFrame, associations: pd.DataFrame, about: Provenance
+) -> None:
+    """Write brains.csv, and covariates.csv with its figure if any covariate tells something.
+
+    Parameters
+    ----------
+    brains
+        From `brain_table`, by the first model that ``about`` describes.
+    associations
+        From `associate`; may have no rows.
+    """
+    write_table(brains.reset_index(), folder / "brains.csv", about)
+    if len(associations):
+        write_table(associations, folder / "covariates.csv", about)
+        draw = partial(figures.association_heatmap, associations)
+        _write_figure(draw, folder / "covariates", about)
+
+
+def export_fields(folder: Path, fields: Fields, about: Provenance) -> None:
+    """Write projective_field.ome.tif, its tables by region, and the figure (Fig. 3A)."""
+    path = folder / "projective_field.ome.tif"
+    write_maps(path, fields.maps, fields.factors, fields.pixel_size_um, about)
+    for name, table in fields.tables.items():
+        write_table(table, folder / f"{name}.csv", about, fields.options)
+    draw = partial(
+        figures.projective_fields,
+        fields.maps,
+        factors=fields.factors,
+        outlines=fields.borders,
+        limit=float(fields.options.get("limit", LIMIT)),
+    )
+    _write_figure(draw, folder / "projective_fields", about)
+
+
+def write_table(
+    table: pd.DataFrame, path: Path, about: Provenance, options: Mapping[str, Any] | None = None
+) -> None:
+    """Write a table as CSV; two columns more say the checkpoint's fingerprint and the options.
+
+    Of several models, that of the one that the column ``model`` names, else of the first.
+    """
+    prints = {name: model["fingerprint"] for name, model in about["models"].items()}
+    whose = table["model"].map(prints) if "model" in table else next(iter(prints.values()))
+    signed = table.assign(checkpoint=whose, options=json.dumps(dict(options or {})))
+    with replacing(path) as beside:
+        signed.to_csv(beside, index=False)
+
+
+def _write_figure(draw: Callable[[], Figure], stem: Path, about: Provenance) -> None:
+    with figures.MATPLOTLIB:
+        figures.save_figure(draw(), stem, about)
 
 
 def write_maps(
@@ -26,7 +220,7 @@ def write_maps(
     maps: Images,
     factors: Sequence[int],
     pixel_size_um: float | None,
-    about: Mapping[str, Any],
+    about: Provenance,
 ) -> None:
     """Write projective fields ``(F, 3, H, W)`` as an OME-TIFF in micrometres: time is the factor.
 

@@ -1,11 +1,13 @@
 """The panels of the paper's Fig. 3 as matplotlib figures, for the windows and for the commands.
 
-Every function returns a `Figure` of its own; none touches pyplot, so that any thread may draw.
+Every function returns a `Figure` of its own; none touches pyplot, so that any thread may draw that
+holds `MATPLOTLIB`.
 """
 
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.perturbation import Direction
-from napari_brainvae.factors.projective_field import HUES, LIMIT, compose_rgb
+from napari_brainvae.factors.projective_field import HUES, compose_rgb
 from napari_brainvae.io.atomic_files import replacing
 
 # What draws is imported where it draws: windows open without figures, and sooner.
@@ -36,6 +39,8 @@ SCORES = {
 }
 LOW, HIGH = "#2b5c8a", "#d9820f"
 MODELS = [f"C{i}" for i in range(10)]
+MATPLOTLIB = threading.Lock()
+"""Its text layout is not made for several threads: hold this while drawing."""
 WEAKEST = 1e-3
 """A factor whose variance stays below this share of the strongest factor's is drawn black."""
 

@@ -10,13 +10,13 @@ from typing import Any, Literal, cast
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from napari_brainvae.arrays import Images, Labels, Mask
 from napari_brainvae.atlas.atlas import Atlas, outlines
 from napari_brainvae.data.population import Population
+from napari_brainvae.factors.field_options import MEAN, FieldOptions
 from napari_brainvae.factors.projective_field import (
-    LIMIT,
     PARTS,
     compose_rgb,
     field_by_region,
@@ -35,20 +35,11 @@ DIMMED = 0.65
 Pixels = npt.NDArray[np.uint8]
 
 
-class FieldOptions(BaseModel):
-    """How a factor is moved."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class FieldControls(FieldOptions):
+    """How a factor is moved; the brain to start from is the one on show."""
 
     start: Literal["population mean", "brain on show"] = Field(
         "population mean", description="Codes from which the factor is moved."
-    )
-    limit: float = Field(
-        LIMIT,
-        gt=0,
-        le=100,
-        description="Range: the factor is moved from -limit to +limit. Up to half of it counts as "
-        "small, the rest as large.",
     )
 
 
@@ -108,7 +99,7 @@ class FieldJob:
     population: Population | None
     index: int
     factor: int
-    options: FieldOptions
+    options: FieldControls
     anatomy: Anatomy | None
     wanted: Callable[[], bool] = lambda: True
     _steps: Iterator[Estimate] | None = field(default=None, repr=False)
@@ -116,10 +107,17 @@ class FieldJob:
     @cached_property
     def z0(self) -> npt.NDArray[np.float32]:
         """Codes ``(L,)`` from which the factor is moved."""
-        if self.options.start == "population mean" or self.population is None:
+        if self.options.start == MEAN or self.population is None:
             return population_mean(self.model)
         section = self.population.prepared(self.model.header.preprocessing, [self.index])
         return self.model.encode(section)[0][0]
+
+    @property
+    def start(self) -> str:
+        """From what the factor is moved: the population's mean, or a brain by its id."""
+        if self.options.start == MEAN or self.population is None:
+            return MEAN
+        return self.population.ids[self.index]
 
     @cached_property
     def bright(self) -> float:

@@ -25,15 +25,15 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_brainvae.arrays import Images
-from napari_brainvae.data.population import Population
 from napari_brainvae.factors.projective_field import HUES, traverse
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
+from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.widgets.field_steps import (
     AllFields,
     Anatomy,
+    FieldControls,
     FieldJob,
-    FieldOptions,
     FieldStep,
     all_fields,
 )
@@ -60,7 +60,7 @@ class ProjectiveFieldWidget(PluginWidget):
         self.atlas = LayerChoice(viewer, is_atlas, "Atlas layer for the table and the outlines.")
         self._factor = QComboBox(toolTip="Latent factor to move.")
         above = {"Atlas": self.atlas.native, "Factor": self._factor}
-        self.controls = Controls(FieldOptions, ["start", "limit"], above=above)
+        self.controls = Controls(FieldControls, ["start", "limit"], above=above)
         self._legend, self._status = QLabel(wordWrap=True), QLabel(wordWrap=True)
         for label in (self._legend, self._status):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
@@ -196,7 +196,7 @@ class ProjectiveFieldWidget(PluginWidget):
             population_of(layer),
             shown_index(layer, self.viewer.dims.point),
             self.factor,
-            FieldOptions(**self.controls.values()),
+            FieldControls(**self.controls.values()),
             anatomy,
         )
 
@@ -262,7 +262,7 @@ class ProjectiveFieldWidget(PluginWidget):
             self._move()
 
     def _options_changed(self) -> None:
-        limit = FieldOptions(**self.controls.values()).limit
+        limit = FieldControls(**self.controls.values()).limit
         self.position.setRange(-limit, limit)
         self._describe(limit)
         self._forget_all()
@@ -294,7 +294,7 @@ class ProjectiveFieldWidget(PluginWidget):
         if self.source.model is not None:
             self._factor.addItems(_factor_names(self.source.model))
         self._factor.blockSignals(False)
-        limit = FieldOptions(**self.controls.values()).limit
+        limit = FieldControls(**self.controls.values()).limit
         self.position.setRange(-limit, limit)
         self._describe(limit)
         self.refresh()
@@ -355,14 +355,24 @@ def _traverse(job: FieldJob, c: float) -> tuple[FieldJob, float, Images, float]:
 def _write(
     folder: Path, job: FieldJob, maps: Images, factors: list[int], table: pd.DataFrame | None
 ) -> None:
-    from napari_brainvae.widgets.export import export_fields  # matplotlib is slow to import
+    # Imported here: matplotlib is slow to import.
+    from napari_brainvae.reporting.export import Fields, export_fields, results_folder
 
-    population: Population | None = job.population
+    population, anatomy = job.population, job.anatomy
+    said = {"start": job.start, "limit": job.options.limit, "z0": job.z0.tolist()}
+    about = provenance(said, population, {job.model.label: job.model})
+    which = "field_by_structure" if anatomy and anatomy.every else "field_by_region"
     size = population.description.pixel_size_um if population else None
-    options = {**job.options.model_dump(mode="json"), "z0": job.z0.tolist()}
-    borders = job.anatomy.borders if job.anatomy else None
-    size = size or job.model.header.pixel_size_um
-    export_fields(folder, maps, factors, table, borders, job.model, options, size)
+    fields = Fields(
+        maps,
+        factors,
+        said,
+        size or job.model.header.pixel_size_um,
+        {} if table is None else {which: table},
+        anatomy.borders if anatomy else None,
+    )
+    with results_folder(folder, about) as beside:
+        export_fields(beside, fields, about)
 
 
 def _factor_names(model: Model) -> list[str]:

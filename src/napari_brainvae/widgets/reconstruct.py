@@ -103,16 +103,18 @@ class ReconstructWidget(PluginWidget):
     def export(self, path: Path, *, all_brains: bool) -> None:
         """Write the reconstruction on show, or all of them, in the background.
 
+        If artifacts are to be found, repaired sections and artifact masks go into the same file.
         A file of that name is replaced once the new one is complete: the file dialog has asked.
         """
         assert self.source.layer is not None and self.source.model is not None  # buttons are off
         model, population = self.source.model, population_of(self.source.layer)
+        robust = self._robust.isChecked()
         if not all_brains:
             population = population.subset([self._index()])
         self.job.run(
             f"Writing {path.name}",
             lambda progress: export_reconstructions(
-                model, population, path, overwrite=True, progress=progress
+                model, population, path, robust=robust, overwrite=True, progress=progress
             ),
             lambda _: notify(f"Wrote {path}"),
         )

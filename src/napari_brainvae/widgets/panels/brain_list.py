@@ -22,12 +22,14 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.io.progress import Progress
 from napari_brainvae.models.base import Model
+from napari_brainvae.reporting.export import export_brain_table, results_folder
 from napari_brainvae.reporting.paper_figures import association_heatmap
+from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.association import associate
-from napari_brainvae.widgets.export import export_brain_table
 from napari_brainvae.widgets.layers.section_layers import population_of
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
@@ -52,6 +54,7 @@ class Listed:
     brains: pd.DataFrame
     associations: pd.DataFrame
     model: Model
+    population: Population
 
 
 class BrainList(QWidget):
@@ -124,7 +127,8 @@ class BrainList(QWidget):
         def job(progress: Progress) -> Listed:
             brains = brain_table(model, population, progress=progress)
             factors = factors_of(brains[~population.flagged])
-            return Listed(brains, associate(factors, population.covariates), model)
+            associations = associate(factors, population.covariates)
+            return Listed(brains, associations, model, population)
 
         def finished(listed: Listed) -> None:
             if self.source.layer is layer and self.source.model is model:
@@ -138,7 +142,7 @@ class BrainList(QWidget):
         listed = self.listed
         self.job.run(
             "Writing",
-            lambda _: export_brain_table(folder, listed.brains, listed.associations, listed.model),
+            lambda _: _write(folder, listed),
             lambda _: notify(f"Wrote brains.csv and more to {folder}"),
         )
 
@@ -191,6 +195,12 @@ class BrainList(QWidget):
         name = QFileDialog.getExistingDirectory(self, "Folder for the list of brains")
         if name:
             self.export(Path(name))
+
+
+def _write(folder: Path, listed: Listed) -> None:
+    about = provenance({}, listed.population, {listed.model.label: listed.model})
+    with results_folder(folder, about) as beside:
+        export_brain_table(beside, listed.brains, listed.associations, about)
 
 
 def _items(position: int, row: dict[Any, Any]) -> list[QStandardItem]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_brainvae.reporting.paper_figures import MATPLOTLIB
 from napari_brainvae.widgets.workers import Latest
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 Draw = Callable[[], "Figure"]
 DPI = 80
 """Small type: a panel is narrower than a page."""
-MATPLOTLIB = threading.Lock()
-"""Its text layout is not made for several threads: hold this while drawing."""
 
 
 class FigureView(QWidget):

@@ -29,12 +29,13 @@ from napari_brainvae.factors.perturbation import ImpactOptions
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress
 from napari_brainvae.models.base import Model
+from napari_brainvae.reporting.export import export_impact, export_regions, results_folder
 from napari_brainvae.reporting.paper_figures import (
     factor_covariance,
     impact_distributions,
     impact_heatmap,
 )
-from napari_brainvae.widgets.export import export_impact
+from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.widgets.layers.section_layers import population_of
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
@@ -193,9 +194,7 @@ class MeasurePanel(QWidget):
         shown = replace(self.measured, impact=self._in_direction())
         self.job.run(
             f"Writing {folder.name}",
-            lambda progress: export_impact(
-                folder, shown.impact, shown.regions, shown.model, shown.population, progress
-            ),
+            partial(_write, folder, shown),
             lambda _: notify(f"Wrote {folder}"),
         )
 
@@ -288,6 +287,16 @@ def _measure(
     except ValueError as error:
         return str(error)
     return MeasuredImpact(impact, impact.scores(), regions, model, population)
+
+
+def _write(folder: Path, shown: MeasuredImpact, progress: Progress) -> None:
+    name, impact = shown.model.label, shown.impact
+    about = provenance(
+        impact.options, shown.population, {name: shown.model}, measured=impact.sections.tolist()
+    )
+    with results_folder(folder, about) as beside:
+        export_regions(beside, shown.regions)
+        export_impact(beside, {name: impact}, about, progress=progress)
 
 
 def _scores(table: pd.DataFrame, options: ImpactOptions) -> str:

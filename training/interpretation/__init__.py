@@ -1,0 +1,1 @@
+"""What ``training.interpret`` can be told, and what it finds by that."""

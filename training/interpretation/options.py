@@ -1,0 +1,87 @@
+"""Everything that an interpretation can be told: the flags of ``training.interpret``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from pydantic import Field, field_validator
+from pydantic_settings import CliPositionalArg
+
+from napari_brainvae.factors.field_options import FieldOptions
+from napari_brainvae.factors.perturbation import ImpactOptions
+from napari_brainvae.io.errors import InputError
+
+Part = Literal["regions", "impact", "fields", "brains"]
+
+
+class InterpretOptions(ImpactOptions, FieldOptions):
+    """Measure which regions drive each latent factor, and where each factor acts.
+
+    Writes to the output folder: brains.csv (latent factors of each brain, and how unusual it is),
+    covariates.csv (which factors go with what is known of the brains), impact.csv, scores.csv,
+    impact_matrix.csv, field_by_region.csv, field_by_structure.csv, projective_field.ome.tif,
+    the regions as files that open again, the panels of the paper's Fig. 3 and of the covariates as
+    PNG and SVG, and record.json. The first model is interpreted in full; all of them are compared
+    by their disentanglement.
+    """
+
+    population: CliPositionalArg[Path] = Field(
+        description="Sections of many brains: .zarr, .npz (array 'images'), .npy or a TIFF stack."
+    )
+    model: list[Path] = Field(
+        min_length=1,
+        description="Checkpoint to interpret; repeat the flag for others to compare it with, such "
+        "as a VAE (beta 1) and a PCA.",
+    )
+    out: Path = Field(description="Folder for the results; new or empty.")
+    atlas: Path | None = Field(
+        None,
+        description="Atlas directory. By default POPULATION.atlas beside the population, which is "
+        "what a drawn phantom has.",
+    )
+    regions: list[str] = Field(
+        ["SSp", "RSP", "HPF", "STR", "TH", "HY"],
+        min_length=1,
+        description="Structures of the atlas, by acronym: A,B,C.",
+    )
+    side: Literal["both", "left", "right"] = Field(
+        "both", description="Side of the animal that the structures are taken from."
+    )
+    region_file: list[Path] = Field(
+        [], description="A drawn region, as the plugin saves it; repeat the flag for more."
+    )
+    plane: int | None = Field(
+        None, ge=0, description="Coronal plane of the atlas; needed where no file says it."
+    )
+    pixel_size_um: float | None = Field(
+        None, gt=0, description="Side of a pixel, um; needed where no file says it."
+    )
+    covariates: Path | None = Field(
+        None,
+        description="What is known of the brains: a .csv whose column 'id' names them. By default "
+        "what the population file says.",
+    )
+    tolerance: float = Field(
+        1e-3, gt=0, lt=1, description="Accuracy of the projective fields, share of their maximum."
+    )
+    factors: list[int] = Field(
+        [], description="Latent factors whose fields are wanted, from 1: 1,3; by default all."
+    )
+    parts: list[Part] = Field(
+        list(get_args(Part)),
+        min_length=1,
+        description="What to write: regions (as files), impact (of regions on factors), fields "
+        "(where factors act), brains (their factors, and what goes with them).",
+    )
+    overwrite: bool = Field(
+        False, description="Write into a folder that holds files, and over those of the same name."
+    )
+
+    @field_validator("model", "regions", "region_file", "factors", "parts")
+    @classmethod
+    def _distinct(cls, values: list[Any]) -> list[Any]:
+        for value in values:
+            if values.count(value) > 1:
+                raise InputError(f"{value} is given twice")
+        return values
