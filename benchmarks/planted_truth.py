@@ -20,7 +20,7 @@ import pandas as pd
 import zarr
 
 from napari_brainvae.atlas.atlas import Atlas
-from napari_brainvae.atlas.regions import atlas_regions
+from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.data.population import Population
 from napari_brainvae.factors.impact import ImpactOptions, impact_matrix, usable_sections
 from napari_brainvae.factors.projective_field import field_by_region, projective_field
@@ -35,10 +35,12 @@ MODES = ("content", "fill")
 def truth_table(model: Model, population: Population, truth: np.ndarray, atlas: Atlas):
     """One row per active factor: what it stands for, which region comes first, where it acts."""
     description = population.description
-    place = (description.plane, model.shape, description.pixel_size_um)
-    brightness = atlas_regions(atlas, BRIGHTNESS_FACTORS, *place)
-    planted = {**brightness, **atlas_regions(atlas, tuple(SHAPE_FACTORS.values()), *place)}
-    tissue = atlas.section(*place) > 0
+    section = AtlasSection.lay(
+        atlas, description.plane, model.shape, description.pixel_size_um
+    )
+    brightness = section.regions(BRIGHTNESS_FACTORS)
+    planted = {**brightness, **section.regions(tuple(SHAPE_FACTORS.values()))}
+    tissue = section.tissue
     sections = usable_sections(population)
     codes, _ = model.encode(population.prepared(model.header.preprocessing, sections))
     active = np.flatnonzero(codes.var(axis=0) > ACTIVE)

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,8 +21,8 @@ if TYPE_CHECKING:  # torch and all that follows wait until there is something to
     import pandas as pd
     from matplotlib.figure import Figure
 
-    from napari_brainvae.arrays import Images, Labels, Mask
-    from napari_brainvae.atlas.atlas import Atlas
+    from napari_brainvae.arrays import Images, Mask
+    from napari_brainvae.atlas.atlas_section import AtlasSection
     from napari_brainvae.data.population import Population
     from napari_brainvae.factors.impact import Impact
     from napari_brainvae.models.base import Model
@@ -93,26 +92,12 @@ class InterpretOptions(ImpactOptions):
 
 @dataclass(frozen=True)
 class Place:
-    """Where the population's sections lie in an atlas, as far as is known."""
+    """What is known of where the population's sections lie; in which atlas, if there is one."""
 
     shape: tuple[int, int]
     pixel_size_um: float | None
     plane: int | None
-    atlas: Atlas | None
-
-    @cached_property
-    def labels(self) -> Labels | None:
-        """``(H, W)`` structure ids under the sections."""
-        if self.atlas is None or self.plane is None or self.pixel_size_um is None:
-            return None
-        return self.atlas.section(self.plane, self.shape, self.pixel_size_um)
-
-    def structures(self) -> dict[str, Mask]:
-        """Every structure that the annotation shows here, by acronym."""
-        if self.atlas is None or self.labels is None:
-            return {}
-        here = set(self.labels.ravel().tolist())
-        return {s.acronym: self.labels == s.id for s in self.atlas if s.id in here}
+    section: AtlasSection | None
 
 
 def interpret(options: InterpretOptions) -> None:
@@ -196,6 +181,7 @@ def locate(options: InterpretOptions, population: Population, model: Model) -> P
         If there is an atlas but not the plane or the pixel size.
     """
     from napari_brainvae.atlas.atlas import Atlas
+    from napari_brainvae.atlas.atlas_section import AtlasSection
 
     known, header = population.description, model.header
     pixel_size_um = options.pixel_size_um or known.pixel_size_um or header.pixel_size_um
@@ -209,7 +195,8 @@ def locate(options: InterpretOptions, population: Population, model: Model) -> P
         raise InputError("neither population nor model says its plane of the atlas: give --plane")
     if pixel_size_um is None:
         raise InputError("neither population nor model says its pixel size: give --pixel-size-um")
-    return Place(model.shape, pixel_size_um, plane, Atlas.open(directory))
+    section = AtlasSection.lay(Atlas.open(directory), plane, model.shape, pixel_size_um)
+    return Place(model.shape, pixel_size_um, plane, section)
 
 
 def choose_regions(options: InterpretOptions, place: Place) -> dict[str, Mask]:
@@ -220,19 +207,11 @@ def choose_regions(options: InterpretOptions, place: Place) -> dict[str, Mask]:
     ValueError, OSError
         If one that was asked for is not there, or a name stands for two.
     """
-    from napari_brainvae.atlas.regions import Region, atlas_regions
+    from napari_brainvae.atlas.regions import Region
 
     regions: dict[str, Mask] = {}
-    if place.atlas is not None:
-        assert place.plane is not None and place.pixel_size_um is not None  # by `locate`
-        regions = atlas_regions(
-            place.atlas,
-            options.regions,
-            place.plane,
-            place.shape,
-            place.pixel_size_um,
-            options.side,
-        )
+    if place.section is not None:
+        regions = place.section.regions(options.regions, options.side)
     elif "regions" in options.model_fields_set:
         raise InputError(f"the regions {', '.join(options.regions)} need --atlas")
     for path in options.region_file:
@@ -266,7 +245,7 @@ def describe_all(
         },
         "plane": place.plane,
         "pixel_size_um": place.pixel_size_um,
-        "atlas": None if place.atlas is None else str(place.atlas.directory),
+        "atlas": None if place.section is None else str(place.section.atlas.directory),
         "models": {name: describe(model) for name, model in models.items()},
     }
 
@@ -319,8 +298,8 @@ class Findings:
 
         from napari_brainvae.factors.projective_field import field_by_region
 
-        labels = self.place.labels
-        tissue = None if labels is None else labels > 0
+        section = self.place.section
+        tissue = None if section is None else section.tissue
         tables = {"brains.csv": self.brains.reset_index()}
         if len(self.associations):
             tables["covariates.csv"] = self.associations
@@ -334,19 +313,18 @@ class Findings:
                 for name, each in of_models.items()
             }
             tables["field_by_region.csv"] = field_by_region(self.maps, self.regions, tissue=tissue)
-        if labels is not None:
-            structures = field_by_region(self.maps, self.place.structures(), tissue=tissue)
+        if section is not None:
+            structures = field_by_region(self.maps, section.structures, tissue=tissue)
             tables["field_by_structure.csv"] = structures
         return tables
 
     def figures(self) -> dict[str, Figure]:
         """Fig. 3 of the paper, 3C for the factor that each region has most impact on, and more."""
-        from napari_brainvae.atlas.atlas import outlines
         from napari_brainvae.reporting.export import impact_figures
         from napari_brainvae.reporting.paper_figures import association_heatmap, projective_fields
 
-        labels = self.place.labels
-        borders = None if labels is None else outlines(labels)
+        section = self.place.section
+        borders = None if section is None else section.borders
         panels = impact_figures(self.impacts) if self.regions else {}
         drawn = {name: draw() for name, draw in panels.items()}
         if len(self.associations):

@@ -56,12 +56,6 @@ def test_what_was_written_opens_again(atlas: Atlas) -> None:
     assert not atlas.annotation.flags.writeable
 
 
-def test_structures_is_a_table_by_id(atlas: Atlas) -> None:
-    row = atlas.structures.loc[12]
-    assert (row.acronym, row.parent, row.path) == ("SSp", 10, (1, 10, 12))
-    assert atlas.structures.parent.isna().tolist() == [True, False, False, False, False]
-
-
 @pytest.mark.parametrize(
     "key", ["SSp", "Primary somatosensory area", "primary SOMATOSENSORY area", 12, "12"]
 )
@@ -78,11 +72,9 @@ def test_an_unknown_structure_names_those_spelled_alike(atlas: Atlas) -> None:
         atlas.descendants(99)
 
 
-def test_descendants_children_names_and_colors(atlas: Atlas) -> None:
+def test_descendants_names_and_colors(atlas: Atlas) -> None:
     assert atlas.descendants("CTX") == [10, 11, 12]
     assert atlas.descendants("SSp") == [12]
-    assert atlas.children("root") == [10, 20]
-    assert atlas.children("TH") == []
     assert atlas.names[20] == "TH: Thalamus"
     assert atlas.colors[12] == (24 / 255, 128 / 255, 100 / 255, 1.0)
     assert atlas.colors[0] == atlas.colors[None] == (0, 0, 0, 0)
@@ -119,13 +111,6 @@ def test_sampling_is_the_same_on_both_sides(size: int, available: int, ratio: fl
     nearest = np.floor(centred(size, available, ratio) + 0.5)
     middle = available - 1 - nearest[::-1]
     np.testing.assert_array_equal(nearest, middle)
-
-
-def test_coarse_shows_the_inner_of_nested_structures(atlas: Atlas) -> None:
-    labels = np.array([[12, 11, 20, 0, 10]], np.uint32)
-    assert atlas.coarse(labels, ["SSp", "CTX"]).tolist() == [[12, 10, 0, 0, 10]]
-    assert atlas.coarse(labels, ["CTX", "SSp"]).tolist() == [[12, 10, 0, 0, 10]]
-    assert atlas.coarse(labels, []).tolist() == [[0] * 5]
 
 
 def test_outlines_are_one_pixel_thin_and_mirror(atlas: Atlas) -> None:

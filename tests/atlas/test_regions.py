@@ -12,10 +12,10 @@ from numpy.testing import assert_array_equal
 from scipy import ndimage
 
 from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.atlas.regions import (
     DEFAULT_REGIONS,
     Region,
-    atlas_regions,
     mask_to_polygons,
     polygons_to_mask,
 )
@@ -72,28 +72,13 @@ def test_any_mask_comes_back_from_its_outlines(seed, smoothness):
 
 def test_structures_come_back_from_editable_outlines(shared_data):
     atlas = Atlas.open(shared_data / "ccf")
-    regions = atlas_regions(atlas, [*DEFAULT_REGIONS, "VS", "Isocortex"], 286, (320, 448), 25.0)
-    for name, mask in regions.items():
+    section = AtlasSection.lay(atlas, 286, (320, 448), 25.0)
+    for name, mask in section.regions([*DEFAULT_REGIONS, "VS", "Isocortex"]).items():
         outlines = mask_to_polygons(mask)
         assert overlap(mask, polygons_to_mask(outlines, mask.shape)) > 0.98, name
         assert sum(len(outline) for outline in outlines) < 400, name
         region = Region.from_polygons(name, outlines, mask.shape, 25.0)
         assert overlap(mask, region.to_mask()) > 0.98
-
-
-def test_atlas_regions_have_the_sizes_of_the_annotation(shared_data):
-    """Voxels of the whole plane 286, as the data's own description gives them."""
-    atlas = Atlas.open(shared_data / "ccf")
-    regions = atlas_regions(atlas, DEFAULT_REGIONS, 286, (320, 456), 25.0)
-    assert {name: int(mask.sum()) for name, mask in regions.items()} == {
-        "SSp": 5640, "RSP": 4307, "HPF": 10241, "STR": 7855, "TH": 18017, "HY": 9349,
-    }  # fmt: skip
-    left = atlas_regions(atlas, ["TH"], 286, (320, 456), 25.0, side="left")["TH"]
-    assert not left[:, 228:].any()
-    with pytest.raises(ValueError, match="not in plane 286 of the atlas: MOB, CB"):
-        atlas_regions(atlas, ["TH", "MOB", "CB"], 286, (320, 456), 25.0)
-    with pytest.raises(ValueError, match="no structure 'SSpp'"):
-        atlas_regions(atlas, ["SSpp"], 286, (320, 456), 25.0)
 
 
 def test_an_empty_mask_has_no_outline():

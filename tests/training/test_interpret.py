@@ -16,7 +16,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from PIL import Image
 
 from napari_brainvae.atlas.atlas import Atlas
-from napari_brainvae.atlas.regions import DEFAULT_REGIONS, Region, atlas_regions
+from napari_brainvae.atlas.atlas_section import AtlasSection
+from napari_brainvae.atlas.regions import DEFAULT_REGIONS, Region
 from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.brain_table import brain_table
 from napari_brainvae.factors.impact import ImpactOptions, impact_matrix
@@ -55,7 +56,8 @@ def expected(model_file, phantom_file, atlas_folder, **options):
     model, population = load_checkpoint(model_file), Population.open(phantom_file)
     atlas = Atlas.open(atlas_folder)
     pixel = population.description.pixel_size_um
-    regions = atlas_regions(atlas, DEFAULT_REGIONS, population.description.plane, (64, 80), pixel)
+    section = AtlasSection.lay(atlas, population.description.plane, (64, 80), pixel)
+    regions = section.regions(DEFAULT_REGIONS)
     return impact_matrix(model, population, regions, ImpactOptions(**options))
 
 

@@ -82,7 +82,7 @@ class Atlas(StructureTree):
         ------
         OSError
             If a file is missing.
-        ValueError
+        InputError
             If a file cannot be understood.
         """
         directory = Path(directory)
@@ -94,6 +94,12 @@ class Atlas(StructureTree):
         if annotation.dtype.kind not in "iu" or annotation.min() < 0:
             raise InputError(f"{file} holds {annotation.dtype}, not structure ids")
         return cls(structures, annotation.astype(np.uint32, copy=False), voxel_um, directory)
+
+    @staticmethod
+    def files(directory: str | Path) -> list[Path]:
+        """Files of an atlas directory that `open` reads, of every resolution; they may be gone."""
+        annotations = sorted((Path(directory) / _ANNOTATION).glob("annotation_*.nrrd"))
+        return [Path(directory) / "structures.json", *annotations]
 
     @staticmethod
     def write(
@@ -120,7 +126,7 @@ class Atlas(StructureTree):
         ------
         OSError
             If the directory holds something already or cannot be written.
-        ValueError
+        InputError
             If the volumes are not 3-D or differ in shape.
         """
         directory = Path(directory)
@@ -142,7 +148,7 @@ class Atlas(StructureTree):
 
         Raises
         ------
-        ValueError
+        InputError
             If there is no such plane.
         """
         return np.ascontiguousarray(self.annotation[self._checked(index)])
@@ -207,21 +213,14 @@ class Atlas(StructureTree):
 
         Raises
         ------
-        ValueError
+        InputError
             If the structure, plane or side does not exist.
         """
-        if side not in ("both", "left", "right"):
-            raise InputError(f"side must be both, left or right, not {side!r}")
         if shape is None:
             labels = self.plane(plane)
         else:
             labels = self.section(plane, shape, pixel_size_um or self.resolution_um)
-        mask = self.within(labels, key)
-        if side != "both":
-            columns = np.arange(mask.shape[1])
-            is_left = 2 * columns + 1 <= mask.shape[1]
-            mask &= is_left if side == "left" else ~is_left
-        return mask
+        return of_side(self.within(labels, key), side)
 
     def template(self, plane: int) -> tuple[NDArray[np.float32], int]:
         """Give the average template's plane, or the nearest that is there.
@@ -235,7 +234,7 @@ class Atlas(StructureTree):
 
         Raises
         ------
-        ValueError
+        InputError
             If the directory holds no template, or one of another shape.
         """
         self._checked(plane)
@@ -260,6 +259,22 @@ class Atlas(StructureTree):
         if not 0 <= index < len(self.annotation):
             raise InputError(f"plane {index} is not in the atlas: 0 to {len(self.annotation) - 1}")
         return index
+
+
+def of_side(mask: Mask, side: Side) -> Mask:
+    """Keep of a mask ``(H, W)`` what lies on one side of the animal; see `Atlas.mask`.
+
+    Raises
+    ------
+    InputError
+        If there is no such side.
+    """
+    if side not in ("both", "left", "right"):
+        raise InputError(f"side must be both, left or right, not {side!r}")
+    if side == "both":
+        return mask
+    is_left = 2 * np.arange(mask.shape[1]) + 1 <= mask.shape[1]
+    return mask & (is_left if side == "left" else ~is_left)
 
 
 def outlines(labels: Labels) -> Mask:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.io.errors import InputError
@@ -55,14 +54,6 @@ class StructureTree:
         return iter(self._by_id.values())
 
     @cached_property
-    def structures(self) -> pd.DataFrame:
-        """One row per structure in graph order, indexed by id."""
-        columns = ["acronym", "name", "parent", "path", "color", "graph_order"]
-        rows = [[getattr(structure, column) for column in columns] for structure in self]
-        frame = pd.DataFrame(rows, columns=columns, index=pd.Index(self._by_id, name="id"))
-        return frame.astype({"parent": "Int64"})
-
-    @cached_property
     def names(self) -> dict[int, str]:
         """The text to show for every id: ``"SSp: Primary somatosensory area"``."""
         return {s.id: f"{s.acronym}: {s.name}" for s in self}
@@ -85,7 +76,7 @@ class StructureTree:
 
         Raises
         ------
-        ValueError
+        InputError
             If there is none; the message names those that are spelled alike.
         """
         found = self._by_acronym.get(str(key)) or self._by_id.get(_as_id(key))
@@ -109,28 +100,9 @@ class StructureTree:
         top = self.structure(key).id
         return [structure.id for structure in self if top in structure.path]
 
-    def children(self, key: str | int) -> list[int]:
-        """Ids of the structures directly below one, in graph order."""
-        top = self.structure(key).id
-        return [structure.id for structure in self if structure.parent == top]
-
     def within(self, labels: Labels, key: str | int) -> Mask:
         """Where ``labels`` show a structure or any part of it; same shape, bool."""
         return np.isin(labels, self.descendants(key))
-
-    def coarse(self, labels: Labels, keys: Sequence[str | int]) -> Labels:
-        """Redraw ``labels`` with the given structures only.
-
-        Returns
-        -------
-        ndarray
-            Each structure's own id wherever it or a part of it was, else 0. Where the given
-            structures nest, the inner one shows.
-        """
-        coarse = np.zeros_like(labels)
-        for structure in sorted(map(self.structure, keys), key=lambda each: len(each.path)):
-            coarse[self.within(labels, structure.id)] = structure.id
-        return coarse
 
 
 def read_structures(file: Path) -> list[Structure]:
@@ -140,7 +112,7 @@ def read_structures(file: Path) -> list[Structure]:
     ------
     OSError
         If it is not there.
-    ValueError
+    InputError
         If it cannot be understood.
     """
     if not file.is_file():

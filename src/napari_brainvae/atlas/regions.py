@@ -1,9 +1,9 @@
-"""Regions of a section: drawn as polygons, taken from an atlas, kept in a file that opens again."""
+"""Regions of a section: drawn as polygons, made of masks, kept in a file that opens again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +14,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from skimage import draw, measure  # whose functions are imported when they are first used
 
 from napari_brainvae.arrays import Mask
-from napari_brainvae.atlas.atlas import Atlas, Side
 from napari_brainvae.io.atomic_files import write_text
 from napari_brainvae.io.errors import InputError
 
@@ -60,7 +59,7 @@ class Region(BaseModel):
 
         Raises
         ------
-        ValueError
+        InputError
             If there is no outline, or one of fewer than 3 or of infinite vertices.
         """
         outlines = tuple(
@@ -90,7 +89,7 @@ class Region(BaseModel):
 
         Raises
         ------
-        ValueError
+        InputError
             If no pixel of the section is in the region, or another section has no known scale.
         """
         shape = shape or self.shape
@@ -100,13 +99,20 @@ class Region(BaseModel):
                 f"region {self.name!r} was drawn on a section of {self.shape} px, not {shape}, and "
                 "the pixel size of one of them is not known"
             )
-        ratio = here / there if here and there else 1.0
-        centre, new_centre = (np.array(size) / 2 - 0.5 for size in (self.shape, shape))
-        outlines = [(np.array(p) - centre) * ratio + new_centre for p in self.polygons]
-        mask = polygons_to_mask(outlines, shape)
+        mask = polygons_to_mask(self.placed(shape, there), shape)
         if not mask.any():
             raise InputError(f"region {self.name!r} is empty: no pixel of it lies in the section")
         return mask
+
+    def placed(self, shape: tuple[int, int], pixel_size_um: float | None) -> list[Polygon]:
+        """Outlines ``(n, 2)`` in pixels of a section ``(H, W)`` that has the same centre.
+
+        Where one of the two pixel sizes is not known, they are taken to be the same.
+        """
+        here = self.pixel_size_um
+        ratio = here / pixel_size_um if here and pixel_size_um else 1.0
+        centre, new_centre = (np.array(size) / 2 - 0.5 for size in (self.shape, shape))
+        return [(np.array(outline) - centre) * ratio + new_centre for outline in self.polygons]
 
     def save(self, path: str | Path) -> None:
         """Write the region as JSON, in one step."""
@@ -120,7 +126,7 @@ class Region(BaseModel):
         ------
         FileNotFoundError
             If there is no such file.
-        ValueError
+        InputError
             If it is not a region.
         """
         path = Path(path)
@@ -169,31 +175,6 @@ def mask_to_polygons(mask: npt.NDArray[Any], tolerance: float = 0.5) -> list[Pol
         for part, where in enumerate(scipy.ndimage.find_objects(labels), start=1)
         for outline in _outlines(labels[where] == part, _corner(where), tolerance)
     ]
-
-
-def atlas_regions(
-    atlas: Atlas,
-    names: Sequence[str],
-    plane: int,
-    shape: tuple[int, int],
-    pixel_size_um: float,
-    side: Side = "both",
-) -> dict[str, Mask]:
-    """Masks of atlas structures, with all their parts, for a population's section.
-
-    Raises
-    ------
-    ValueError
-        If a structure or the plane does not exist, or a structure is not in that plane.
-    """
-    masks = {
-        name: atlas.mask(name, plane, side, shape=shape, pixel_size_um=pixel_size_um)
-        for name in names
-    }
-    absent = [name for name, mask in masks.items() if not mask.any()]
-    if absent:
-        raise InputError(f"not in plane {plane} of the atlas: {', '.join(absent)}")
-    return masks
 
 
 def _outlines(part: Mask, corner: Polygon, tolerance: float) -> list[Polygon]:
