@@ -35,9 +35,7 @@ MODES = ("content", "fill")
 def truth_table(model: Model, population: Population, truth: np.ndarray, atlas: Atlas):
     """One row per active factor: what it stands for, which region comes first, where it acts."""
     description = population.description
-    section = AtlasSection.lay(
-        atlas, description.plane, model.shape, description.pixel_size_um
-    )
+    section = AtlasSection.lay(atlas, description.plane, model.shape, description.pixel_size_um)
     brightness = section.regions(BRIGHTNESS_FACTORS)
     planted = {**brightness, **section.regions(tuple(SHAPE_FACTORS.values()))}
     tissue = section.tissue

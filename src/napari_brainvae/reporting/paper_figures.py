@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.perturbation import Direction
-from napari_brainvae.factors.projective_field import HUES, LIMIT, compose_rgb
+from napari_brainvae.factors.projective_field import HUES, compose_rgb
 from napari_brainvae.io.atomic_files import replacing
 
 # What draws is imported where it draws: windows open without figures, and sooner.
