@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
 from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.atlas.ontology import Structure
 from napari_brainvae.atlas.regions import polygons_to_mask
 from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
 from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
 )
-from napari_brainvae.widgets.layers.section_layers import shapes_in_pixels
+from napari_brainvae.widgets.layers.region_layers import shapes_in_pixels
 from tests.listeners import callbacks
 
 PLUGIN = "napari-brainvae"
@@ -145,3 +148,32 @@ def test_closing_leaves_no_callback(make_napari_viewer, phantom_file, atlas_fold
     assert callbacks(viewer) == before
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
     assert len(viewer.layers) == 1
+
+
+def test_an_atlas_that_was_written_again_is_opened_again(opened, qtbot, atlas_folder, tmp_path):
+    """And a structure that was selected is one of the new atlas's, or none."""
+    viewer, widget = opened
+    folder = tmp_path / "mine.atlas"
+    shutil.copytree(atlas_folder, folder)
+    widget.open_atlas(folder)
+    qtbot.waitUntil(lambda: "atlas: mine.atlas, plane 2" in viewer.layers, timeout=20_000)
+    before = widget.section
+    choose(widget, "HPF")
+    assert "structure: HPF" in viewer.layers
+    shutil.rmtree(folder)
+    one = [Structure(5, "ALL", "everything", (5,), (1, 2, 3), 0)]
+    Atlas.write(folder, 5 * (before.atlas.annotation > 0), one, before.atlas.resolution_um)
+    widget.open_atlas(folder)
+    qtbot.waitUntil(lambda: widget.section is not before, timeout=20_000)
+    assert np.array_equal(widget.section.ids, [5])
+    assert widget.tree.visible() == [5]
+    assert "structure: HPF" not in viewer.layers
+    assert not widget._add.isEnabled()
+
+
+def test_the_plane_follows_sections_that_are_moved(opened, qtbot):
+    viewer, widget = opened
+    sections = viewer.layers["phantom"]
+    sections.scale = (1, 50, 50)
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+    assert np.array_equal(viewer.layers["atlas: p.atlas, plane 2"].scale, (50, 50))

@@ -181,3 +181,51 @@ def test_one_factor_and_a_population_of_one(viewer, qtbot, tmp_path, population)
 def test_population_of_this_file_is_unflagged_in_part(population: Population):
     """What the tests above rely on."""
     assert 2 < population.flagged.sum() < len(population) - 2
+
+
+def test_a_single_section_is_encoded_once_however_the_weight_moves(
+    viewer, receptive, population, qtbot, monkeypatch
+):
+    widget, probes = receptive, []
+
+    class Counted(Probe):
+        def __init__(self, *arguments):
+            probes.append(self)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr("napari_brainvae.widgets.receptive_field.Probe", Counted)
+    stack = viewer.layers["phantom"]
+    one = viewer.add_image(
+        population.sections([3])[0], name="one", **section_geometry(stack, (64, 80))
+    )
+    widget.source.layer = one
+    for weight in (-1, -0.5, 0.5):
+        widget.weight.setValue(weight)
+        qtbot.waitUntil(lambda: widget.latest.idle, timeout=LONG)
+    assert "perturbed: one" in viewer.layers
+    assert len(probes) == 1
+    one.data = population.sections([4])[0]
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=LONG)
+    assert len(probes) == 2, "another section"
+    one.translate = one.translate + 700
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=LONG)
+    assert len(probes) == 2, "the same one elsewhere"
+    assert np.array_equal(viewer.layers["perturbed: one"].translate, one.translate)
+
+
+def test_a_bug_is_not_shown_as_the_user_s_mistake(viewer, receptive, qtbot, monkeypatch):
+    def fail(*_, **__):
+        raise ValueError("operands could not be broadcast together")
+
+    with qtbot.captureExceptions() as exceptions:
+        monkeypatch.setattr(Probe, "shift", fail)
+        receptive.weight.setValue(0.7)
+        qtbot.waitUntil(lambda: len(exceptions) == 1 and receptive.latest.idle, timeout=LONG)
+        monkeypatch.setattr("napari_brainvae.widgets.panels.impact_panel.impact_matrix", fail)
+        receptive.population.measure()
+        done(receptive, qtbot)
+    assert [str(error) for _, error, _ in exceptions] == [
+        "operands could not be broadcast together"
+    ] * 2
+    assert "broadcast" not in receptive._message.text() + receptive.population._about.text()
+    assert "perturbed: phantom" not in viewer.layers, "nothing stale stays"

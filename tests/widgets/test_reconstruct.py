@@ -201,6 +201,19 @@ def test_napari_quits_well_while_everything_computes(after_ms):
     assert "Error" not in run.stderr
 
 
+def test_layers_follow_sections_that_are_moved_or_replaced(reconstruct, qtbot):
+    viewer, widget = reconstruct
+    stack = viewer.layers["phantom"]
+    stack.scale = (1, 50, 50)
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+    assert np.array_equal(reconstruction_of(viewer).scale, (50, 50))
+    population = population_of(stack)
+    stack.data = population.sections()[::-1].copy()
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+    look = reconstruct_section(widget.source.model, population_of(stack), 0)
+    assert np.array_equal(reconstruction_of(viewer).data, look.reconstruction)
+
+
 BAD = {
     "a truncated checkpoint": "not a whole safetensors file",
     "a pickle": "not a whole safetensors file",

@@ -7,9 +7,9 @@ import pytest
 from napari.layers import Image, Shapes
 
 from napari_brainvae.atlas.regions import Region, polygons_to_mask
+from napari_brainvae.widgets.layers.region_layers import shapes_in_pixels
 from napari_brainvae.widgets.layers.section_layers import (
     section_geometry,
-    shapes_in_pixels,
 )
 from tests.widgets.windows import RECTANGLE
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from napari.components import ViewerModel
@@ -79,3 +82,37 @@ def test_a_population_without_a_pixel_size_is_in_pixels(rng):
 def test_layers_that_are_no_population(layer, message):
     with pytest.raises(ValueError, match=message):
         population_of(layer)
+
+
+@pytest.mark.parametrize("shape", [(64, 80), (3, 64, 80)])
+def test_a_layer_is_one_population_as_long_as_its_data_are(shape):
+    """Else whoever keeps what belongs to a population would do everything anew each time."""
+    layer = Image(np.ones(shape, np.float32))
+    population = population_of(layer)
+    layer.name, layer.scale = "mice", (2,) * len(shape)
+    assert population_of(layer) is population
+    layer.data = np.zeros(shape, np.float32)
+    assert population_of(layer) is not population
+    assert not population_of(layer).images[0].any()
+
+
+def test_pixels_that_replace_those_of_a_file_are_seen(population):
+    data, options, _ = population_layer(population, "mice")
+    layer = Image(data, **options)
+    assert population_of(layer) is population
+    layer.data = smoothed = population.sections() / 2
+    assert population_of(layer).images is smoothed
+    assert population_of(layer).ids == population.ids, "of the same brains"
+    assert population_of(layer).description == population.description
+    layer.data = smoothed[:5]
+    assert population_of(layer).ids == [f"{i:04d}" for i in range(5)], "nobody knows which"
+    layer.data = data
+    assert population_of(layer) is population
+
+
+def test_nothing_is_kept_of_a_layer_that_is_gone():
+    layer = Image(np.ones((3, 64, 80)))
+    population = weakref.ref(population_of(layer))
+    del layer
+    gc.collect()
+    assert population() is None

@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from qtpy.QtCore import QPoint, Qt
 
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from tests.widgets.windows import LONG
 
@@ -30,4 +31,25 @@ def test_clicks_find_their_cell(qtbot):
     qtbot.mouseClick(view, Qt.MouseButton.LeftButton, pos=point)
     assert clicked[0][0] == 0
     assert np.allclose(clicked[0][1:], (4, 1), atol=0.05)
+    view.release()
+
+
+def test_what_cannot_be_drawn_says_why_and_a_bug_is_shown_as_one(qtbot):
+    view = FigureView(200)
+    qtbot.addWidget(view)
+    view.show()
+
+    def refuse():
+        raise InputError("scores need at least 2 regions")
+
+    def fail():
+        raise ValueError("operands could not be broadcast together")
+
+    view.show_figure(refuse)
+    qtbot.waitUntil(lambda: "at least 2 regions" in view._message, timeout=LONG)
+    with qtbot.captureExceptions() as exceptions:
+        view.show_figure(fail)
+        qtbot.waitUntil(lambda: len(exceptions) > 0 and view.latest.idle, timeout=LONG)
+    assert "broadcast" in str(exceptions[0][1])
+    assert view._message == ""
     view.release()
