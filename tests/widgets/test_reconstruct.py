@@ -203,6 +203,7 @@ def test_napari_quits_well_while_everything_computes(after_ms):
 
 def test_layers_follow_sections_that_are_moved_or_replaced(reconstruct, qtbot):
     viewer, widget = reconstruct
+    show(viewer, widget, qtbot, 3)
     stack = viewer.layers["phantom"]
     stack.scale = (1, 50, 50)
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
@@ -210,7 +211,7 @@ def test_layers_follow_sections_that_are_moved_or_replaced(reconstruct, qtbot):
     population = population_of(stack)
     stack.data = population.sections()[::-1].copy()
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
-    look = reconstruct_section(widget.source.model, population_of(stack), 0)
+    look = reconstruct_section(widget.source.model, population_of(stack), 3)
     assert np.array_equal(reconstruction_of(viewer).data, look.reconstruction)
 
 
