@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QHeaderView, QTableView
 
 from napari_brainvae.factors.field_refinement import shares
@@ -25,10 +26,14 @@ class ShareTable(QTableView):
         ]
         self.shares = TableModel([*parts, Column("area", "area", PERCENT)], parent=self)
         self.setModel(self.shares)
+        self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.DescendingOrder)
+        self.setSortingEnabled(True)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.verticalHeader().setDefaultSectionSize(20)
         self.setMinimumHeight(120)
 
     def fill(self, table: pd.DataFrame | None) -> None:
-        """Show what `field_by_region` says of one factor; nothing without."""
+        """Show what `field_by_region` says of one factor, in the order chosen; nothing without."""
         self.shares.show_table(None if table is None else shares(table))
+        header = self.horizontalHeader()
+        self.shares.sort(header.sortIndicatorSection(), header.sortIndicatorOrder())
