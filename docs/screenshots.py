@@ -65,7 +65,7 @@ def save(viewer: napari.Viewer, name: str, *, keep: bool = False) -> None:
 
 
 def reconstruct() -> None:
-    """A brain with leaking fluorescence, side by side with its reconstruction; the unusual ones."""
+    """A brain with leaking fluorescence, side by side with its reconstruction; the outliers."""
     phantom = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
     leaking = next(i for i in range(len(phantom)) if phantom.brain(i).artifact == "leakage")
     viewer, widget = opened("Reconstruct and denoise", atlas=False)
@@ -80,7 +80,7 @@ def reconstruct() -> None:
 def atlas() -> None:
     """The structure tree, and the hippocampal formation as shapes to edit."""
     viewer, widget = opened("Atlas")
-    widget.tree.choose(widget._drawn.atlas.structure("HPF").id)
+    widget.tree.choose(widget.section.atlas.structure("HPF").id)
     widget.side = "left"
     widget.edit_as_shapes()
     save(viewer, "atlas")

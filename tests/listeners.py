@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from napari.layers import Shapes
+from napari.layers import Image, Shapes
 
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS
+from napari_brainvae.widgets.layers.section_layers import place_events
 
 
 def callbacks(viewer) -> list[int]:
@@ -17,8 +18,8 @@ def callbacks(viewer) -> list[int]:
     ]
     for layer in viewer.layers:
         emitters.append(layer.events.name)
-        if isinstance(layer, Shapes):
-            emitters += [layer.events.data, layer.events.scale, layer.events.affine]
+        if isinstance(layer, (Image, Shapes)):
+            emitters += place_events(layer)
         if ATLAS in layer.metadata:
             emitters.append(layer.metadata[ATLAS].changed)
     return [len(getattr(emitter, "callbacks", emitter)) for emitter in emitters]

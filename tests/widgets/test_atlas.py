@@ -2,46 +2,23 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
-from napari.components import ViewerModel
 
-from napari_brainvae.atlas.atlas import Atlas, outlines
+from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.ontology import Structure
 from napari_brainvae.atlas.regions import polygons_to_mask
 from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
 from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
-    AtlasPlane,
-    AtlasRegion,
-    add_plane,
-    draw_plane,
-    structure_mask,
-    update_plane,
 )
-from napari_brainvae.widgets.layers.section_layers import section_geometry, shapes_in_pixels
+from napari_brainvae.widgets.layers.region_layers import shapes_in_pixels
 from tests.listeners import callbacks
 
 PLUGIN = "napari-brainvae"
 FAR = 614_454_277  # the greatest id of the real ontology
-
-
-@pytest.fixture
-def lopsided(tmp_path) -> Atlas:
-    """Three planes of 12 x 16 voxels: dorsal left, dorsal right and ventral differ."""
-    volume = np.zeros((3, 12, 16), np.uint32)
-    volume[1, 1:6, 1:8], volume[1, 1:6, 8:15], volume[1, 6:11, 1:15] = 10, FAR, 30
-    volume[2, 4:8, 4:12] = 999  # not in the ontology
-    structures = [
-        Structure(1, "root", "whole brain", (1,), (255, 255, 255), 0),
-        Structure(2, "TOP", "upper half", (1, 2), (200, 0, 0), 1),
-        Structure(10, "LEFT", "upper left", (1, 2, 10), (0, 200, 0), 2),
-        Structure(FAR, "RIGHT", "upper right", (1, 2, FAR), (0, 0, 200), 3),
-        Structure(30, "LOW", "lower half", (1, 30), (9, 8, 7), 4),
-        Structure(40, "ELSE", "elsewhere", (1, 40), (1, 1, 1), 5),
-    ]
-    Atlas.write(tmp_path / "lopsided", volume, structures, 25.0)
-    return Atlas.open(tmp_path / "lopsided")
 
 
 @pytest.mark.parametrize("first", ["sample", "widget"])
@@ -56,7 +33,7 @@ def test_the_demo_atlas_is_opened_by_the_widget_and_fits_the_demo_brains(
     if first == "widget":
         viewer.open_sample(PLUGIN, "demo_atlas")
     qtbot.waitUntil(lambda: "atlas: Demo atlas, plane 2" in viewer.layers, timeout=20_000)
-    population, atlas = viewer.layers["Demo population"], widget._drawn.atlas
+    population, atlas = viewer.layers["Demo population"], widget.section.atlas
     assert widget.sections.layer is population, "the template is no population"
     template = viewer.layers["Demo: template of the atlas"]
     assert np.array_equal(template.scale, population.scale[1:])
@@ -67,99 +44,9 @@ def test_the_demo_atlas_is_opened_by_the_widget_and_fits_the_demo_brains(
     assert mean[tissue].mean() > 5 * mean[~tissue].mean(), "one anatomy"
     write_phantom_atlas(draw_section(64, 80), tmp_path / "other")
     widget.open_atlas(tmp_path / "other")
-    qtbot.waitUntil(lambda: widget._drawn.atlas.directory.name == "other", timeout=20_000)
+    qtbot.waitUntil(lambda: widget.section.atlas.directory.name == "other", timeout=20_000)
     viewer.open_sample(PLUGIN, "demo_atlas")
     assert widget._opened.name == "other", "what the user chose stays"
-
-
-@pytest.fixture
-def sections():
-    """A viewer with sections of 10 x 16 px, 25 um, somewhere else than at the origin."""
-    viewer = ViewerModel()
-    viewer.add_image(
-        np.zeros((4, 10, 16)),
-        scale=(1, 25, 25),
-        translate=(0, 500, -300),
-        units=("pixel", "um", "um"),
-        axis_labels=("brain", "DV", "ML"),
-        name="mice",
-    )
-    return viewer
-
-
-def test_left_is_left_and_up_is_up_in_the_viewer(lopsided, sections):
-    image = sections.layers["mice"]
-    drawn = draw_plane(lopsided, 1, (10, 16), 25.0)
-    made = add_plane(sections, drawn, section_geometry(image, (10, 16)), "lopsided")
-    labels = made["atlas"]
-    for (row, column), name in {
-        (1, 2): "LEFT: upper left",
-        (1, 13): "RIGHT: upper right",
-        (8, 2): "LOW: lower half",
-    }.items():
-        world = image.data_to_world((2, row, column))
-        value = labels.get_value(world, world=True)
-        assert drawn.name(drawn.ids[value - 1]) == name
-        # What napari shows in its status bar and tool tip.
-        assert name in labels.get_status(world, world=True)["value"]
-        official = lopsided.colors[int(drawn.ids[value - 1])]
-        assert np.allclose(labels.get_color(value), official, atol=1 / 255)
-    assert labels.units == image.units[1:]
-    assert labels.axis_labels == ("DV", "ML")
-    assert np.array_equal(made["outlines"].data > 0, outlines(lopsided.section(1, (10, 16), 25)))
-
-
-def test_another_plane_replaces_the_first(lopsided, sections):
-    geometry = section_geometry(sections.layers["mice"], (10, 16))
-    made = add_plane(sections, draw_plane(lopsided, 1, (10, 16), 25.0), geometry, "x")
-    plane = made["atlas"].metadata[ATLAS]
-    told = []
-    plane.changed.connect(lambda: told.append(plane.plane))
-    update_plane(made, draw_plane(lopsided, 2, (10, 16), 25.0), geometry, "y")
-    assert told == [2]
-    [value] = np.unique(made["atlas"].data[made["atlas"].data > 0])
-    assert "999" in made["atlas"].features["structure"][value - 1]
-    assert made["atlas"].get_color(value)[3] > 0, "unknown structures are not hidden"
-
-
-def test_without_sections_the_whole_plane_is_drawn(lopsided):
-    drawn = draw_plane(lopsided, 1, None, 25.0)
-    assert drawn.labels.shape == (12, 16)
-    assert drawn.present() == {1, 2, 10, FAR, 30}
-
-
-def test_regions_are_chosen_once_and_forgotten_with_their_atlas(lopsided, tmp_path):
-    plane = AtlasPlane(lopsided, 1, 25.0)
-    assert plane.regions == [], "none of the paper's six is in this atlas"
-    plane.add(AtlasRegion("TOP", "left"))
-    plane.add(AtlasRegion("TOP", "left"))
-    assert [region.name for region in plane.regions] == ["TOP (left)"]
-    mask = plane.mask(plane.regions[0], (10, 16))
-    plane.show(lopsided, 2, 25.0)
-    assert mask().sum() == 5 * 7, "the plane of then, not of now"
-    write_phantom_atlas(draw_section(64, 80), tmp_path / "other")
-    plane.show(Atlas.open(tmp_path / "other"), 2, 200.0)
-    assert plane.regions == []
-
-
-def test_a_structure_outside_the_plane_is_said_so(lopsided):
-    with pytest.raises(ValueError, match="ELSE is not in this section: plane 1"):
-        structure_mask(lopsided, 1, 25.0, AtlasRegion("ELSE"), (10, 16))
-
-
-def test_the_paper_s_plane_of_the_real_annotation(shared_data):
-    atlas = Atlas.open(shared_data / "ccf")
-    drawn = draw_plane(atlas, 286, (320, 448), 25.0)
-    cut = atlas.plane(286)[:, 4:452]
-    assert np.array_equal(np.r_[np.uint32(0), drawn.ids][drawn.labels], cut)
-    viewer = ViewerModel()
-    labels = add_plane(viewer, drawn, {"scale": (25, 25)}, "ccf")["atlas"]
-    row, column = np.argwhere(atlas.within(cut, "SSp-bfd") & (np.arange(448) < 224))[0]
-    status = labels.get_status((25 * row, 25 * column), world=True)
-    assert "Primary somatosensory area, barrel field" in status["value"]
-
-
-# In a real napari
 
 
 @pytest.fixture
@@ -173,7 +60,7 @@ def opened(make_napari_viewer, phantom_file, atlas_folder, qtbot):
 
 
 def choose(widget, acronym):
-    widget.tree.choose(widget._drawn.atlas.structure(acronym).id)
+    widget.tree.choose(widget.section.atlas.structure(acronym).id)
 
 
 def test_the_population_s_plane_is_opened(opened, atlas_folder):
@@ -198,7 +85,7 @@ def test_the_population_s_plane_is_opened(opened, atlas_folder):
     assert {"SSp", "SSp-bfd"} <= set(names)
     assert "HPF" not in names
     widget.tree.search("")
-    assert set(map(int, widget._drawn.ids)) <= set(widget.tree.visible())
+    assert set(map(int, widget.section.ids)) <= set(widget.tree.visible())
 
 
 def test_a_structure_becomes_shapes_and_a_region(opened, qtbot):
@@ -210,7 +97,7 @@ def test_a_structure_becomes_shapes_and_a_region(opened, qtbot):
         assert shapes.mode == "direct"
         outlines = shapes_in_pixels(shapes, viewer.layers["phantom"], (64, 80))
         drawn = polygons_to_mask(outlines, (64, 80))
-        mask = widget._drawn.atlas.mask("HPF", 2, side)
+        mask = widget.section.atlas.mask("HPF", 2, side)
         # The outline is simplified, by less than a pixel at the border.
         assert (drawn & mask).sum() / (drawn | mask).sum() > 0.85
         assert drawn[:, :40].any() == (side != "right")
@@ -241,7 +128,7 @@ def test_layers_come_and_go_and_what_is_no_atlas_leaves_nothing_stale(opened, qt
     viewer.layers.remove("phantom")
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
     labels = viewer.layers["atlas: p.atlas, plane 2"]
-    assert np.array_equal(labels.scale, [widget._drawn.atlas.resolution_um] * 2)
+    assert np.array_equal(labels.scale, [widget.section.atlas.resolution_um] * 2)
     del labels
     with qtbot.captureExceptions() as exceptions:
         widget.open_atlas(tmp_path)
@@ -261,3 +148,32 @@ def test_closing_leaves_no_callback(make_napari_viewer, phantom_file, atlas_fold
     assert callbacks(viewer) == before
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
     assert len(viewer.layers) == 1
+
+
+def test_an_atlas_that_was_written_again_is_opened_again(opened, qtbot, atlas_folder, tmp_path):
+    """And a structure that was selected is one of the new atlas's, or none."""
+    viewer, widget = opened
+    folder = tmp_path / "mine.atlas"
+    shutil.copytree(atlas_folder, folder)
+    widget.open_atlas(folder)
+    qtbot.waitUntil(lambda: "atlas: mine.atlas, plane 2" in viewer.layers, timeout=20_000)
+    before = widget.section
+    choose(widget, "HPF")
+    assert "structure: HPF" in viewer.layers
+    shutil.rmtree(folder)
+    one = [Structure(5, "ALL", "everything", (5,), (1, 2, 3), 0)]
+    Atlas.write(folder, 5 * (before.atlas.annotation > 0), one, before.atlas.resolution_um)
+    widget.open_atlas(folder)
+    qtbot.waitUntil(lambda: widget.section is not before, timeout=20_000)
+    assert np.array_equal(widget.section.ids, [5])
+    assert widget.tree.visible() == [5]
+    assert "structure: HPF" not in viewer.layers
+    assert not widget._add.isEnabled()
+
+
+def test_the_plane_follows_sections_that_are_moved(opened, qtbot):
+    viewer, widget = opened
+    sections = viewer.layers["phantom"]
+    sections.scale = (1, 50, 50)
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+    assert np.array_equal(viewer.layers["atlas: p.atlas, plane 2"].scale, (50, 50))

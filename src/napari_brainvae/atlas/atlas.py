@@ -274,7 +274,7 @@ def of_side(mask: Mask, side: Side) -> Mask:
     if side == "both":
         return mask
     is_left = 2 * np.arange(mask.shape[1]) + 1 <= mask.shape[1]
-    return mask & (is_left if side == "left" else ~is_left)
+    return np.asarray(mask & (is_left if side == "left" else ~is_left))
 
 
 def outlines(labels: Labels) -> Mask:

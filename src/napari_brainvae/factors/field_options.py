@@ -8,7 +8,8 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 LIMIT = 7.0
-"""The paper's range."""
+STEP = 0.005
+"""The paper's range and grid: 2,801 values of c."""
 
 MEAN = "population mean"
 

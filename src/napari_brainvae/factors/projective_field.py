@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_brainvae.arrays import Images, Latents
-from napari_brainvae.factors.field_options import LIMIT
+from napari_brainvae.factors.field_options import LIMIT, STEP
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.models.base import Model
@@ -26,9 +26,6 @@ PARTS = ("small positive", "small negative", "large")
 
 HUES = {"cyan": (0, 1, 1), "magenta": (1, 0, 1), "yellow": (1, 1, 0)}
 """Red, green and blue of each part, as in Fig. 3A."""
-
-STEP = 0.005
-"""The paper's grid: 2,801 values of c."""
 
 BATCH = 16
 _NOTHING = 1e-12  # variance below which a map is rounding error of a decoder in single precision

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.population import Population
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model, RegionEncoder
 
 REACH = 100
@@ -71,6 +72,6 @@ def encode_ahead(model: EncodingCache, population: Population, index: int) -> It
     """
     near = range(max(index - REACH, 0), min(index + REACH + 1, len(population)))
     for i in sorted(near, key=lambda i: abs(i - index)):
-        with suppress(ValueError, OSError):
+        with suppress(InputError, OSError):
             model.encode(population.prepared(model.header.preprocessing, [i]))
         yield

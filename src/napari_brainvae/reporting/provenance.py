@@ -42,7 +42,8 @@ def provenance(
     options
         What was asked for.
     population
-        Which sections: their number, size and fingerprint. All pixels are read for that, unless it is given.
+        Which sections: their number, size and fingerprint. All pixels are read for that, unless
+        it is given.
     models
         By the names that the results call them by.
     packages

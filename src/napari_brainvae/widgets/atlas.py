@@ -22,17 +22,15 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_brainvae.arrays import Mask
 from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
 from napari_brainvae.atlas.regions import mask_to_polygons
+from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
     CLEAR,
-    AtlasPlane,
-    AtlasRegion,
-    DrawnPlane,
+    AtlasSelection,
     add_plane,
-    draw_plane,
     update_plane,
 )
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
@@ -78,13 +76,14 @@ class AtlasWidget(PluginWidget):
         self._edit.setToolTip("Draw the structure's outline into a Shapes layer.")
         self._arrange()
         self._opened: Path | None = None
-        self._drawn: DrawnPlane | None = None
+        self.section: AtlasSection | None = None
         self._structure: int | None = None
         self._made = PluginLayers(viewer)
-        self.latest = Latest(_draw, self._show, self._failed, parent=self)
+        self.latest = Latest(_cut, self._show, self._failed, parent=self)
         self._directory.changed.connect(self._open)
         self._plane.valueChanged.connect(self.refresh)
         self.sections.changed.connect(self._sections_changed)
+        self.sections.altered.connect(self.refresh)
         self.tree.chosen.connect(self._choose)
         self._side.currentIndexChanged.connect(self._outline_structure)
         self._add.clicked.connect(self.add_region)
@@ -115,7 +114,9 @@ class AtlasWidget(PluginWidget):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
 
     def open_atlas(self, directory: str | Path) -> None:
-        """Open an atlas directory."""
+        """Open an atlas directory; again, if it is open already."""
+        if self._directory.value == Path(directory):
+            self._open(Path(directory))
         self._directory.value = Path(directory)
 
     @property
@@ -145,20 +146,20 @@ class AtlasWidget(PluginWidget):
 
     def add_region(self) -> AtlasRegion | None:
         """Offer the selected structure to the other widgets; give what was added."""
-        region, shown = self._region(), self._shown()
-        if region is None or shown is None:
+        region, selection = self._region(), self._selection()
+        if region is None or selection is None:
             return None
-        shown.add(region)
+        selection.add(region)
         notify(f"{region.name} is now among the regions.")
         return region
 
     def edit_as_shapes(self) -> Shapes | None:
         """Draw the selected structure's outline into a new Shapes layer."""
-        region, shown = self._region(), self._shown()
-        if region is None or shown is None or self._drawn is None:
+        region, section = self._region(), self.section
+        if region is None or section is None or "atlas" not in self._made:
             return None
-        polygons = mask_to_polygons(shown.mask(region, self._drawn_shape())(), TOLERANCE)
-        color = self._drawn.atlas.colors[self._structure]
+        polygons = mask_to_polygons(section.region(region), TOLERANCE)
+        color = section.atlas.colors[self._structure]
         layer = Shapes(
             polygons,
             shape_type="polygon",
@@ -214,26 +215,33 @@ class AtlasWidget(PluginWidget):
             self._plane.blockSignals(False)
         self.refresh()
 
-    def _show(self, drawn: DrawnPlane) -> None:
-        self._drawn = drawn
+    def _show(self, section: AtlasSection) -> None:
+        if self.section is not None and self.section.atlas is not section.atlas:
+            self._forget_structure()
+        self.section = section
         self._plane.blockSignals(True)
-        self._plane.setRange(0, len(drawn.atlas.annotation) - 1)
-        self._plane.setValue(drawn.plane)
+        self._plane.setRange(0, len(section.atlas.annotation) - 1)
+        self._plane.setValue(section.plane)
         self._plane.setEnabled(True)
         self._plane.blockSignals(False)
-        name = f"{drawn.atlas.directory.name}, plane {drawn.plane}"
+        name = f"{section.atlas.directory.name}, plane {section.plane}"
         if not self._made.keys() & {"atlas", "outlines"}:
-            self._made |= add_plane(self.viewer, drawn, self._geometry(), name)
+            self._made |= add_plane(self.viewer, section, self._geometry(), name)
         else:
-            update_plane(self._made, drawn, self._geometry(), name)
-        self.tree.show_tree(drawn.atlas, drawn.present())
-        self._tell(drawn)
+            update_plane(self._made, section, self._geometry(), name)
+        self.tree.show_tree(section.atlas, section.present)
+        self._tell(section)
         self._outline_structure()
 
-    def _tell(self, drawn: DrawnPlane) -> None:
-        atlas = drawn.atlas
+    def _forget_structure(self) -> None:
+        """Another atlas may not have it, or call another one by its id."""
+        self._structure = None
+        self._made.remove("structure")
+
+    def _tell(self, section: AtlasSection) -> None:
+        atlas = section.atlas
         text = (
-            f"{len(atlas.names)} structures, {len(drawn.ids)} of them in this plane; "
+            f"{len(atlas.names)} structures, {len(section.ids)} of them in this plane; "
             f"voxels of {atlas.resolution_um:g} µm"
         )
         if self.sections.layer is not None and self._size()[1] is None:
@@ -246,28 +254,25 @@ class AtlasWidget(PluginWidget):
     def _failed(self) -> None:
         """Show nothing rather than the plane before."""
         self._about.setText("This cannot be shown as an atlas plane; see the notification.")
+        self._forget_structure()
         self._made.remove_all()
-        self._drawn = self._opened = None
+        self.section = self._opened = None
 
     def _geometry(self) -> dict[str, Any]:
-        if self.sections.layer is not None:
-            return section_geometry(self.sections.layer, self._drawn_shape())
-        size = self._drawn.pixel_size_um if self._drawn else 1.0
+        section = self.section
+        if self.sections.layer is not None and section is not None:
+            return section_geometry(self.sections.layer, section.shape)
+        size = section.pixel_size_um if section else 1.0
         return {"scale": (size, size), "units": ("um", "um"), "axis_labels": AXES[1:]}
 
-    def _drawn_shape(self) -> tuple[int, int]:
-        assert self._drawn is not None
-        height, width = self._drawn.labels.shape
-        return height, width
-
-    def _shown(self) -> AtlasPlane | None:
+    def _selection(self) -> AtlasSelection | None:
         layer = self._made.get("atlas")
         return None if layer is None else layer.metadata[ATLAS]
 
     def _region(self) -> AtlasRegion | None:
-        if self._structure is None or self._drawn is None:
+        if self._structure is None or self.section is None:
             return None
-        acronym = self._drawn.atlas.structure(self._structure).acronym
+        acronym = self.section.atlas.structure(self._structure).acronym
         return AtlasRegion(acronym, self.side)  # type: ignore[arg-type]
 
     def _choose(self, key: int) -> None:
@@ -276,14 +281,15 @@ class AtlasWidget(PluginWidget):
 
     def _outline_structure(self, event: Any = None) -> None:
         """Show where the selected structure lies."""
-        mask = self._structure_mask()
+        region, section = self._region(), self.section
+        mask = None if region is None or section is None else section.mask(*region)
         for button in (self._add, self._edit):
             button.setEnabled(mask is not None and bool(mask.any()))
-        if mask is None or self._drawn is None:
+        if region is None or section is None or mask is None:
             return
-        structure = self._drawn.atlas.structure(self._structure or 0)
-        area = mask.sum() * (self._drawn.pixel_size_um / 1000) ** 2
-        self._about.setText(f"<b>{structure.name}</b><br>{mask.sum():,} px, {area:.2f} mm²")
+        name, area = section.atlas.structure(region.acronym).name, mask.sum()
+        square_mm = area * (section.pixel_size_um / 1000) ** 2
+        self._about.setText(f"<b>{name}</b><br>{area:,} px, {square_mm:.2f} mm²")
         image = mask.astype(np.uint8)
         if "structure" not in self._made:
             made = Labels(image, metadata={MADE_HERE: "structure"}, opacity=1, **self._geometry())
@@ -291,43 +297,38 @@ class AtlasWidget(PluginWidget):
             add_quietly(self.viewer, made)
             self._made["structure"] = made
             made.colormap = {0: CLEAR, 1: "white", None: CLEAR}
-        name = f"structure: {structure.acronym}"
-        update_layer(self._made["structure"], image, name, self._geometry())
-
-    def _structure_mask(self) -> Mask | None:
-        region = self._region()
-        if region is None or self._drawn is None:
-            return None
-        drawn = self._drawn
-        return drawn.atlas.mask(
-            region.acronym,
-            drawn.plane,
-            region.side,
-            shape=self._drawn_shape(),
-            pixel_size_um=drawn.pixel_size_um,
+        update_layer(
+            self._made["structure"], image, f"structure: {region.acronym}", self._geometry()
         )
 
     def _hover(self, event: Any) -> None:
         """Name what is under the cursor, whichever layer is active."""
         layer = self._made.get("atlas")
-        if layer is None or self._drawn is None:
+        if layer is None or self.section is None:
             return
         position = np.asarray(self.viewer.cursor.position)
-        value = layer.get_value(position, world=True)
-        self._cursor.setText(self._drawn.name(self._drawn.ids[value - 1]) if value else "")
+        number = layer.get_value(position, world=True)
+        name = self.section.name(self.section.ids[number - 1]) if number else ""
+        self._cursor.setText(name)
+
+
+def _open(directory: Path) -> Atlas:
+    """Open an atlas once for all planes; a directory that was written again is opened again."""
+    return _open_as_stamped(directory, file_stamp(Atlas.files(directory)))
 
 
 @lru_cache(maxsize=1)
-def _open(directory: Path) -> Atlas:
+def _open_as_stamped(directory: Path, stamp: Stamp) -> Atlas:
     return Atlas.open(directory)
 
 
-def _draw(
+def _cut(
     directory: Path, plane: int | None, shape: tuple[int, int] | None, pixel_size_um: float | None
-) -> DrawnPlane:
-    """Open and cut; without a plane the middle one."""
+) -> AtlasSection:
+    """Open an atlas and lay a plane on sections; without a plane the middle one."""
     atlas = _open(directory)
     middle = len(atlas.annotation) // 2
-    return draw_plane(
-        atlas, middle if plane is None else plane, shape, pixel_size_um or atlas.resolution_um
-    )
+    section = AtlasSection.lay(atlas, middle if plane is None else plane, shape, pixel_size_um)
+    # What the layers will show is computed here, not in the GUI thread.
+    _ = section.numbers, section.borders, section.present
+    return section

@@ -25,19 +25,18 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_brainvae.arrays import Images
-from napari_brainvae.factors.projective_field import HUES, traverse
-from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Model
-from napari_brainvae.reporting.provenance import provenance
-from napari_brainvae.widgets.field_steps import (
+from napari_brainvae.factors.field_refinement import (
     AllFields,
-    Anatomy,
     FieldControls,
     FieldJob,
     FieldStep,
     all_fields,
 )
-from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasPlane, is_atlas
+from napari_brainvae.factors.projective_field import HUES, traverse
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.models.base import Model
+from napari_brainvae.reporting.provenance import provenance
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import MADE_HERE, population_of, shown_index
 from napari_brainvae.widgets.panels.job_bar import JobBar
@@ -82,7 +81,7 @@ class ProjectiveFieldWidget(PluginWidget):
         self._fields: AllFields | None = None
         self._shown: FieldStep | None = None
         self._asked: FieldJob | None = None
-        self._plane: AtlasPlane | None = None
+        self._atlas_shown: AtlasSelection | None = None
         self.latest = Latest(FieldJob.step, self._show, self._failed, parent=self)
         self.traversal = Latest(_traverse, self._show_traversal, parent=self)
         self._connect()
@@ -178,8 +177,8 @@ class ProjectiveFieldWidget(PluginWidget):
         self.job.cancel()
         self.source.release()
         self.atlas.release()
-        if self._plane is not None:
-            self._plane.changed.disconnect(self.refresh)
+        if self._atlas_shown is not None:
+            self._atlas_shown.changed.disconnect(self.refresh)
         self.viewer.dims.events.point.disconnect(self._brain_changed)
         self._made.release()
 
@@ -187,17 +186,19 @@ class ProjectiveFieldWidget(PluginWidget):
         layer, model = self.source.layer, self.source.model
         if layer is None or model is None:
             raise InputError("choose sections and a model first")
-        anatomy = None
-        if self._plane is not None:
-            every = self._which.currentText() == EVERY
-            anatomy = Anatomy.of(self._plane, model.shape, every=every)
+        section = regions = None
+        if self._atlas_shown is not None:
+            section = self._atlas_shown.cropped(model.shape)
+            if self._which.currentText() == CHOSEN:
+                regions = tuple(self._atlas_shown.regions)
         return FieldJob(
             model,
             population_of(layer),
             shown_index(layer, self.viewer.dims.point),
             self.factor,
             FieldControls(**self.controls.values()),
-            anatomy,
+            section,
+            regions,
         )
 
     def _show(self, step: FieldStep | None) -> None:
@@ -275,12 +276,12 @@ class ProjectiveFieldWidget(PluginWidget):
 
     def _atlas_changed(self) -> None:
         """Follow the chosen atlas layer to other planes and regions."""
-        if self._plane is not None:
-            self._plane.changed.disconnect(self.refresh)
+        if self._atlas_shown is not None:
+            self._atlas_shown.changed.disconnect(self.refresh)
         layer = self.atlas.layer
-        self._plane = None if layer is None else layer.metadata[ATLAS]
-        if self._plane is not None:
-            self._plane.changed.connect(self.refresh)
+        self._atlas_shown = None if layer is None else layer.metadata[ATLAS]
+        if self._atlas_shown is not None:
+            self._atlas_shown.changed.connect(self.refresh)
         self.refresh()
 
     def _source_changed(self) -> None:
@@ -358,10 +359,10 @@ def _write(
     # Imported here: matplotlib is slow to import.
     from napari_brainvae.reporting.export import Fields, export_fields, results_folder
 
-    population, anatomy = job.population, job.anatomy
+    population, section = job.population, job.section
     said = {"start": job.start, "limit": job.options.limit, "z0": job.z0.tolist()}
     about = provenance(said, population, {job.model.label: job.model})
-    which = "field_by_structure" if anatomy and anatomy.every else "field_by_region"
+    which = "field_by_structure" if section and job.regions is None else "field_by_region"
     size = population.description.pixel_size_um if population else None
     fields = Fields(
         maps,
@@ -369,7 +370,7 @@ def _write(
         said,
         size or job.model.header.pixel_size_um,
         {} if table is None else {which: table},
-        anatomy.borders if anatomy else None,
+        section.borders if section else None,
     )
     with results_folder(folder, about) as beside:
         export_fields(beside, fields, about)

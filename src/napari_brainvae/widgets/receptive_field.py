@@ -24,43 +24,45 @@ from napari_brainvae.arrays import Images
 from napari_brainvae.data.population import Population
 from napari_brainvae.factors.perturbation import Perturbation
 from napari_brainvae.factors.receptive_field import Probe, Shift, region_weights
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
+from napari_brainvae.widgets.layers.region_layers import RequestedRegion
 from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
 from napari_brainvae.widgets.panels.impact_panel import MeasurePanel
 from napari_brainvae.widgets.panels.option_controls import Controls
-from napari_brainvae.widgets.panels.region_list import RegionList, Wanted
+from napari_brainvae.widgets.panels.region_list import RegionList
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.shift_bars import ShiftBars
 from napari_brainvae.widgets.workers import Latest, PluginWidget
 
 
 @dataclass(frozen=True, eq=False)
-class Brain:
+class ProbedBrain:
     """A section that is perturbed, and how bright it is shown."""
 
     model: Model
-    images: Any
+    population: Population
     index: int
     probe: Probe
     bright: float
 
     @classmethod
-    def of(cls, model: Model, population: Population, index: int) -> Brain:
+    def of(cls, model: Model, population: Population, index: int) -> ProbedBrain:
         """Read and encode a section."""
         section = population.prepared(model.header.preprocessing, [index])[0]
         bright = max(float(np.percentile(section, 99.8)), 1e-3)
-        return cls(model, population.images, index, Probe(model, section), bright)
+        return cls(model, population, index, Probe(model, section), bright)
 
     def matches(self, model: Model, population: Population, index: int) -> bool:
         """Whether this is that section of that population, for that model."""
-        same = self.model is model and self.images is population.images
+        same = self.model is model and self.population is population
         return same and self.index == index
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
-    """What was asked, and the answer or why there is none."""
+class RegionResponse:
+    """What was asked, and how the factors answer or why they cannot."""
 
     layer: Image
     brain: str
@@ -90,8 +92,8 @@ class ReceptiveFieldWidget(PluginWidget):
         self.tabs = QTabWidget()
         self._arrange()
         self._made = PluginLayers(viewer)
-        self._brain: Brain | None = None
-        self._region: tuple[tuple[Any, ...], Images] | None = None
+        self._brain: ProbedBrain | None = None
+        self._region: tuple[RequestedRegion, float, Images] | None = None
         self._limit = 1.0
         self.latest = Latest(self._compute, self._show, self._clear, parent=self)
         self._set_range()
@@ -130,17 +132,17 @@ class ReceptiveFieldWidget(PluginWidget):
 
     def refresh(self, event: Any = None) -> None:
         """Ask for the section on show with the current region perturbed."""
-        wanted = self.regions.current()
         if not self.source.ready:
             return
-        if wanted is None:
+        region = self.regions.current()
+        if region is None:
             self._clear("Draw a region, or open an atlas in the widget Atlas.")
             return
         layer = self.source.layer
         index = shown_index(layer, self.viewer.dims.point)
         options = Perturbation(**self.controls.values())
         self.latest.request(
-            self.source.model, layer, population_of(layer), index, wanted, self.weight.value(),
+            self.source.model, layer, population_of(layer), index, region, self.weight.value(),
             options,
         )  # fmt: skip
 
@@ -159,27 +161,31 @@ class ReceptiveFieldWidget(PluginWidget):
         layer: Image,
         population: Population,
         index: int,
-        wanted: Wanted,
+        region: RequestedRegion,
         weight: float,
         options: Perturbation,
-    ) -> Answer:
+    ) -> RegionResponse:
         """Perturb one section; runs in a background thread, one at a time."""
-        asked = layer, population.ids[index], wanted.name, weight
+        asked = layer, population.ids[index], region.name, weight
         try:
             if self._brain is None or not self._brain.matches(model, population, index):
-                self._brain = Brain.of(model, population, index)
-            key = *wanted.key, options.soft_edge
-            if self._region is None or self._region[0] != key:
-                region = region_weights(wanted.mask(), model.shape, options.soft_edge)
-                self._region = key, region
-            brain, region = self._brain, self._region[1]
-            brain.probe.check(wanted.name, region)
-            shift = brain.probe.shift(region, weight, options.mode)
-        except ValueError as error:
-            return Answer(*asked, str(error))
-        return Answer(*asked, shift, brain.bright)
+                self._brain = ProbedBrain.of(model, population, index)
+            brain, weights = self._brain, self._weights(region, model.shape, options.soft_edge)
+            brain.probe.check(region.name, weights)
+            shift = brain.probe.shift(weights, weight, options.mode)
+        except InputError as error:
+            return RegionResponse(*asked, str(error))
+        return RegionResponse(*asked, shift, brain.bright)
 
-    def _show(self, answer: Answer) -> None:
+    def _weights(self, region: RequestedRegion, shape: tuple[int, int], soft_edge: float) -> Images:
+        """Give a region its soft edge, once for all weights that it is perturbed by."""
+        known = self._region
+        if known is None or known[0] is not region or known[1] != soft_edge:
+            weights = region_weights(region.mask, shape, soft_edge)
+            self._region = known = region, soft_edge, weights
+        return known[2]
+
+    def _show(self, answer: RegionResponse) -> None:
         layer = answer.layer
         if self.source.layer != layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed

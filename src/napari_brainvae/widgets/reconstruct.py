@@ -28,7 +28,7 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.models.encoding_cache import EncodingCache, encode_ahead
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import population_of, show_index, shown_index
-from napari_brainvae.widgets.panels.brain_list import UNUSUAL, BrainList
+from napari_brainvae.widgets.panels.brain_list import OUTLIER, BrainList
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import AtRest, Latest, PluginWidget, notify
@@ -193,7 +193,7 @@ class ReconstructWidget(PluginWidget):
         verdict = {None: "", True: "outlier: unlike the brains the model knows", False: "as usual"}[
             shown.outlier
         ]
-        colour = UNUSUAL if shown.outlier else "#77cc77"
+        colour = OUTLIER if shown.outlier else "#77cc77"
         self._readout.setText(
             f"<b>{brain}</b> &nbsp; <span style='color:{colour}'>{verdict}</span><br>"
             f"squared error {shown.error:.5f}{typical}<br>"

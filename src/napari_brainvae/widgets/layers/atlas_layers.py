@@ -2,65 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from napari.layers import Image, Labels, Layer
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
-from napari_brainvae.arrays import Labels as LabelImage
-from napari_brainvae.arrays import Mask
-from napari_brainvae.atlas.atlas import Atlas, Side, outlines
+from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
 from napari_brainvae.atlas.regions import DEFAULT_REGIONS
-from napari_brainvae.io.errors import InputError
 from napari_brainvae.widgets.layers.section_layers import MADE_HERE, add_quietly, update_layer
 
 ATLAS = "brainvae_atlas"
-"""Metadata key of the layer that shows an atlas; its value is an `AtlasPlane`."""
+"""Metadata key of the layer that shows an atlas; its value is an `AtlasSelection`."""
 
 CLEAR = (0.0, 0.0, 0.0, 0.0)
 UNKNOWN = (0.6, 0.6, 0.6, 1.0)
 
 
-class AtlasRegion(NamedTuple):
-    """A structure that is to be perturbed."""
-
-    acronym: str
-    side: Side = "both"
-
-    @property
-    def name(self) -> str:
-        """``SSp``, or ``SSp (left)``."""
-        return self.acronym if self.side == "both" else f"{self.acronym} ({self.side})"
-
-
-class AtlasPlane:
-    """The plane on show, and the structures that were chosen as regions.
+class AtlasSelection:
+    """The section on show, and the structures that were chosen as regions.
 
     Signals
     -------
     changed
-        Another plane, or other regions.
+        Another section, or other regions.
     """
 
     changed = Signal()
 
-    def __init__(self, atlas: Atlas, plane: int, pixel_size_um: float) -> None:
-        self.atlas, self.plane, self.pixel_size_um = atlas, plane, pixel_size_um
-        self.regions = [AtlasRegion(name) for name in DEFAULT_REGIONS if self._has(name)]
+    def __init__(self, section: AtlasSection) -> None:
+        self._sections = {section.shape: section}
+        self.section = section
+        known = {structure.acronym for structure in section.atlas}
+        paper = [AtlasRegion(name) for name in DEFAULT_REGIONS if name in known]
+        self.regions = [region for region in paper if section.mask(*region).any()]
 
-    def show(self, atlas: Atlas, plane: int, pixel_size_um: float) -> None:
-        """Go to another plane; regions that another atlas does not know are dropped."""
-        if atlas is not self.atlas:
-            known = {structure.acronym for structure in atlas}
+    def show(self, section: AtlasSection) -> None:
+        """Go to another section; regions that another atlas does not know are dropped."""
+        if section.atlas is not self.section.atlas:
+            known = {structure.acronym for structure in section.atlas}
             self.regions = [region for region in self.regions if region.acronym in known]
-        self.atlas, self.plane, self.pixel_size_um = atlas, plane, pixel_size_um
+        self._sections = {section.shape: section}
+        self.section = section
         self.changed.emit()
+
+    def cropped(self, shape: tuple[int, int]) -> AtlasSection:
+        """Give the section as a model crops it: the same object as long as it is on show."""
+        return self._sections.setdefault(shape, self.section.cropped(shape))
 
     def add(self, region: AtlasRegion) -> None:
         """Choose a structure as a region, once."""
@@ -73,108 +63,37 @@ class AtlasPlane:
         self.regions.remove(region)
         self.changed.emit()
 
-    def mask(self, region: AtlasRegion, shape: tuple[int, int]) -> partial[Mask]:
-        """Give what makes a region's mask, in the plane that is on show now, in any thread."""
-        return partial(structure_mask, self.atlas, self.plane, self.pixel_size_um, region, shape)
 
-    def _has(self, acronym: str) -> bool:
-        try:
-            return bool(self.atlas.mask(acronym, self.plane).any())
-        except ValueError:
-            return False
+def features(section: AtlasSection) -> pd.DataFrame:
+    """Name of every number, which napari shows for the one under the cursor."""
+    names = [section.name(key) for key in section.ids]
+    return pd.DataFrame({"index": np.arange(1, len(names) + 1), "structure": names})
 
 
-def structure_mask(
-    atlas: Atlas, plane: int, pixel_size_um: float, region: AtlasRegion, shape: tuple[int, int]
-) -> Mask:
-    """Where a region lies in a section ``(H, W)``.
-
-    Raises
-    ------
-    ValueError
-        If it is not in this plane.
-    """
-    mask = atlas.mask(region.acronym, plane, region.side, shape=shape, pixel_size_um=pixel_size_um)
-    if not mask.any():
-        raise InputError(f"{region.name} is not in this section: plane {plane} of the atlas")
-    return mask
-
-
-@dataclass(frozen=True, eq=False)
-class DrawnPlane:
-    """A plane as layers show it.
-
-    Attributes
-    ----------
-    labels
-        ``(H, W)`` int32; 0 is outside, i is ``ids[i - 1]``. The atlas's own ids, up to 600 million,
-        are more than a label colormap can hold.
-    ids
-        Structures in the plane.
-    borders
-        ``(H, W)`` bool.
-    """
-
-    atlas: Atlas
-    plane: int
-    pixel_size_um: float
-    labels: npt.NDArray[np.int32]
-    ids: npt.NDArray[np.uint32]
-    borders: Mask
-
-    @property
-    def features(self) -> pd.DataFrame:
-        """Name of every label, which napari shows for the one under the cursor."""
-        return pd.DataFrame(
-            {"index": np.arange(1, len(self.ids) + 1), "structure": [*map(self.name, self.ids)]}
-        )
-
-    @property
-    def colormap(self) -> DirectLabelColormap:
-        """Official colours."""
-        official = self.atlas.colors
-        colors: dict[int | None, Any] = {None: CLEAR, 0: CLEAR}
-        colors |= {i: official.get(int(key), UNKNOWN) for i, key in enumerate(self.ids, start=1)}
-        return DirectLabelColormap(color_dict=colors)
-
-    def name(self, key: int) -> str:
-        """Acronym and full name of a structure."""
-        return self.atlas.names.get(int(key), f"{key}: not in the atlas's list of structures")
-
-    def present(self) -> set[int]:
-        """Ids of the structures in the plane, and of all that they are part of."""
-        known = [self.atlas.structure(int(key)) for key in self.ids if int(key) in self.atlas.names]
-        return {key for structure in known for key in structure.path}
-
-
-def draw_plane(
-    atlas: Atlas, plane: int, shape: tuple[int, int] | None, pixel_size_um: float
-) -> DrawnPlane:
-    """Cut a plane for a section ``(H, W)``; all of it, in its own voxels, without one."""
-    cut: LabelImage
-    cut = atlas.plane(plane) if shape is None else atlas.section(plane, shape, pixel_size_um)
-    ids = np.unique(cut)
-    ids = ids[ids > 0]
-    labels = np.where(cut > 0, np.searchsorted(ids, cut) + 1, 0).astype(np.int32)
-    return DrawnPlane(atlas, plane, pixel_size_um, labels, ids, outlines(cut))
+def colormap(section: AtlasSection) -> DirectLabelColormap:
+    """Official colours of the numbers."""
+    official = section.atlas.colors
+    colors: dict[int | None, Any] = {None: CLEAR, 0: CLEAR}
+    colors |= {i: official.get(int(key), UNKNOWN) for i, key in enumerate(section.ids, start=1)}
+    return DirectLabelColormap(color_dict=colors)
 
 
 def add_plane(
-    viewer: Any, drawn: DrawnPlane, geometry: dict[str, Any], name: str
+    viewer: Any, section: AtlasSection, geometry: dict[str, Any], name: str
 ) -> dict[str, Layer]:
     """Add the layers of a plane: colours, and borders above them."""
     labels = Labels(
-        drawn.labels,
+        section.numbers,
         name=f"atlas: {name}",
         opacity=0.4,
-        colormap=drawn.colormap,
-        features=drawn.features,
-        metadata={ATLAS: AtlasPlane(drawn.atlas, drawn.plane, drawn.pixel_size_um), MADE_HERE: 1},
+        colormap=colormap(section),
+        features=features(section),
+        metadata={ATLAS: AtlasSelection(section), MADE_HERE: 1},
         **geometry,
     )
     labels.editable = False
     borders = Image(
-        drawn.borders.astype(np.float32),
+        section.borders.astype(np.float32),
         name=f"outlines: {name}",
         colormap="gray",
         blending="additive",
@@ -189,15 +108,15 @@ def add_plane(
 
 
 def update_plane(
-    layers: dict[str, Layer], drawn: DrawnPlane, geometry: dict[str, Any], name: str
+    layers: dict[str, Layer], section: AtlasSection, geometry: dict[str, Any], name: str
 ) -> None:
     """Put another plane into the layers that `add_plane` made."""
     if (labels := layers.get("atlas")) is not None:
-        update_layer(labels, drawn.labels, f"atlas: {name}", geometry)
-        labels.features, labels.colormap = drawn.features, drawn.colormap
-        labels.metadata[ATLAS].show(drawn.atlas, drawn.plane, drawn.pixel_size_um)
+        update_layer(labels, section.numbers, f"atlas: {name}", geometry)
+        labels.features, labels.colormap = features(section), colormap(section)
+        labels.metadata[ATLAS].show(section)
     if (borders := layers.get("outlines")) is not None:
-        update_layer(borders, drawn.borders.astype(np.float32), f"outlines: {name}", geometry)
+        update_layer(borders, section.borders.astype(np.float32), f"outlines: {name}", geometry)
 
 
 def is_atlas(layer: Layer) -> bool:

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer, Shapes
+    from napari.layers import Image, Layer
 
 POPULATION = "brainvae_population"
 CHECKPOINT = "brainvae_checkpoint"
 ATLAS_FOLDER = "brainvae_atlas_folder"
 MADE_HERE = "brainvae_made_here"
 """Metadata key of layers that the widgets make; they are not offered as sections."""
+PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
+"""Properties that say where in the world a layer's pixels or vertices lie."""
 AXES = ("brain", "DV", "ML")
 """Axis names of a population: one brain after the other, dorsal to ventral, left to right."""
+_populations: WeakKeyDictionary[Layer, tuple[Any, Population]] = WeakKeyDictionary()
+"""By layer, with its data of then: what `population_of` gave, to be given again."""
 
 
 def population_layer(population: Population, name: str) -> tuple[Any, dict[str, Any], str]:
@@ -43,26 +48,41 @@ def population_layer(population: Population, name: str) -> tuple[Any, dict[str, 
 
 
 def population_of(layer: Image) -> Population:
-    """Population that an image layer shows.
+    """Population that an image layer shows: the same object as long as the layer's data are.
 
     Raises
     ------
-    ValueError
+    InputError
         If the layer is no stack of sections, nor one section.
     """
-    if POPULATION in layer.metadata:
-        population: Population = layer.metadata[POPULATION]
-        return population
+    opened: Population | None = layer.metadata.get(POPULATION)
+    if opened is not None and layer.data is opened.images:
+        return opened
     if layer.rgb:
         raise InputError(f"layer '{layer.name}' is in colour: sections have one channel")
     if layer.multiscale:
         raise InputError(f"layer '{layer.name}' is multiscale: give the full resolution alone")
-    data = layer.data if layer.ndim == 3 else layer.data[None] if layer.ndim == 2 else None
-    if data is None:
+    if layer.ndim not in (2, 3):
         raise InputError(
             f"layer '{layer.name}' has {layer.ndim} axes: sections are (N, H, W) or (H, W)"
         )
-    return Population(data)
+    data, known = _populations.get(layer, (None, None))
+    if known is None or data is not layer.data:
+        known = _population_of_now(opened, layer.data if layer.ndim == 3 else layer.data[None])
+        _populations[layer] = layer.data, known
+    return known
+
+
+def _population_of_now(opened: Population | None, images: Any) -> Population:
+    """Make a population of a layer's data; other pixels of the same brains keep their ids."""
+    if opened is not None and images.shape == opened.images.shape:
+        return replace(opened, images=images)
+    return Population(images)
+
+
+def place_events(layer: Layer) -> list[Any]:
+    """Events of a layer after which its data lie elsewhere, or are others."""
+    return [layer.events.data, *(getattr(layer.events, name) for name in PLACE)]
 
 
 def shown_index(layer: Layer, point: Sequence[float]) -> int:
@@ -130,66 +150,3 @@ def update_layer(layer: Layer, data: Any, name: str, geometry: dict[str, Any]) -
         now = layer.affine.affine_matrix if key == "affine" else getattr(layer, key)
         if not np.array_equal(now, value):
             setattr(layer, key, value)
-
-
-def shapes_in_pixels(
-    shapes: Shapes, sections: Layer, shape: tuple[int, int]
-) -> list[npt.NDArray[np.float64]]:
-    """Outlines of a Shapes layer's shapes, in pixels of the sections that they lie over.
-
-    Scale, translation, rotation and affine transform of both layers are respected; all shapes
-    count, on whichever brain they were drawn. A path is closed; a line has no inside.
-
-    Parameters
-    ----------
-    shapes
-        With two or more axes; the last two are those of the section.
-    sections
-        The image layer that the region is meant for.
-    shape
-        ``(H, W)`` of the model, which may have cropped the sections about their centre.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        ``(n, 2)`` rows and columns; pixel centres are at whole numbers.
-    """
-    offset = (np.asarray(sections.data.shape[-2:]) - np.asarray(shape)) // 2
-    to_world, from_world = _affine(shapes.data_to_world, shapes.ndim), _inverse(sections)
-    outlines = []
-    for kind, vertices in zip(shapes.shape_type, shapes.data, strict=True):
-        corners = _apply(from_world, _apply(to_world, np.asarray(vertices))[:, -2:]) - offset
-        if kind == "ellipse":
-            corners = _ellipse(corners)
-        if len(corners) > 2:
-            outlines.append(corners)
-    return outlines
-
-
-def _ellipse(corners: npt.NDArray[np.float64], count: int = 96) -> npt.NDArray[np.float64]:
-    """Outline of the ellipse that touches the sides of a parallelogram ``(4, 2)``."""
-    angle = np.linspace(0, 2 * np.pi, count, endpoint=False)[:, None]
-    first, second = (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
-    ellipse = corners.mean(axis=0) + np.cos(angle) * first + np.sin(angle) * second
-    return np.asarray(ellipse)
-
-
-def _affine(transform: Any, size: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Matrix and offset of an affine function of points, from what it does to the unit vectors."""
-    offset = np.asarray(transform(np.zeros(size)))
-    columns = [np.asarray(transform(unit)) - offset for unit in np.eye(size)]
-    return np.stack(columns, axis=1), offset
-
-
-def _inverse(layer: Layer) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """World to pixels, of a layer's last two axes."""
-    matrix, offset = _affine(layer.data_to_world, layer.ndim)
-    inverse = np.linalg.inv(matrix[-2:, -2:])
-    return inverse, -inverse @ offset[-2:]
-
-
-def _apply(
-    affine: tuple[npt.NDArray[Any], npt.NDArray[Any]], points: npt.NDArray[Any]
-) -> npt.NDArray[np.float64]:
-    matrix, offset = affine
-    return np.asarray(points @ matrix.T + offset, dtype=np.float64)

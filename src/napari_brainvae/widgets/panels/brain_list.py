@@ -1,15 +1,13 @@
-"""The list of all brains in the widget "Reconstruct and denoise", the most unusual first."""
+"""The list of all brains in the widget "Reconstruct and denoise", the outliers first."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import QModelIndex, Qt, Signal
-from qtpy.QtGui import QColor, QStandardItem, QStandardItemModel
 from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
@@ -34,22 +32,28 @@ from napari_brainvae.widgets.layers.section_layers import population_of
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
+from napari_brainvae.widgets.panels.table_model import Column, TableModel
 from napari_brainvae.widgets.workers import notify
 
-UNUSUAL = "#ff9933"
-COLUMNS = {
-    "brain": "Click a brain to show it.",
-    "deviation": "<p>Spreads above the median of the brains that the model was fitted on, of the "
-    "error or the KL divergence, whichever is more. More than 4 is unusual.</p>",
-    "error": "Squared error, averaged over pixels.",
-    "KL": "KL divergence from the prior, nats.",
-}
-VALUE, BRAIN = Qt.ItemDataRole.UserRole, Qt.ItemDataRole.UserRole + 1
+OUTLIER = "#ff9933"
+"""Colour of brains that the model does not know, and of those that cannot be used."""
+COLUMNS = [
+    Column("id", "brain", tooltip="Click a brain to show it."),
+    Column(
+        "deviation",
+        "deviation",
+        "{:.1f}",
+        "<p>Spreads above the median of the brains that the model was fitted on, of the error or "
+        "the KL divergence, whichever is more. A brain with more than 4 is an outlier.</p>",
+    ),
+    Column("squared_error", "error", "{:.5f}", "Squared error, averaged over pixels."),
+    Column("kl_divergence", "KL", "{:.1f}", "KL divergence from the prior, nats."),
+]
 
 
 @dataclass(frozen=True, eq=False)
-class Listed:
-    """A survey, and what goes with the covariates of the brains that count."""
+class BrainTable:
+    """The brains, and what goes with the covariates of those that count."""
 
     brains: pd.DataFrame
     associations: pd.DataFrame
@@ -78,20 +82,18 @@ class BrainList(QWidget):
     def __init__(self, source: SectionsAndModel, job: JobBar) -> None:
         super().__init__()
         self.source, self.job = source, job
-        self.listed: Listed | None = None
+        self.listed: BrainTable | None = None
         self._list, self._export = QPushButton("List brains"), QPushButton("Export list …")
-        self._list.setToolTip("<p>Reconstruct every brain, and list the most unusual first.</p>")
+        self._list.setToolTip("<p>Reconstruct every brain, and list the outliers first.</p>")
         self._export.setToolTip(
             "<p>Write the list, with each brain's latent factors, and what goes with the "
             "covariates, as tables (CSV) and figure (PNG, SVG).</p>"
         )
         self._about = QLabel()
-        self._items = QStandardItemModel(self)
-        self._items.setSortRole(VALUE)
+        self._table = TableModel(COLUMNS, tooltip="problem", parent=self)
         self._view = QTableView(sortingEnabled=True)
-        self._view.setModel(self._items)
+        self._view.setModel(self._table)
         self._view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
-        self._view.setEditTriggers(QTableView.EditTrigger.NoEditTriggers)
         self._view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # ids tend to differ at the end
         self._view.verticalHeader().setDefaultSectionSize(20)
         self._view.verticalHeader().hide()
@@ -124,13 +126,13 @@ class BrainList(QWidget):
         assert layer is not None and model is not None  # else the button is off
         population = population_of(layer)
 
-        def job(progress: Progress) -> Listed:
+        def job(progress: Progress) -> BrainTable:
             brains = brain_table(model, population, progress=progress)
             factors = factors_of(brains[~population.flagged])
             associations = associate(factors, population.covariates)
-            return Listed(brains, associations, model, population)
+            return BrainTable(brains, associations, model, population)
 
-        def finished(listed: Listed) -> None:
+        def finished(listed: BrainTable) -> None:
             if self.source.layer is layer and self.source.model is model:
                 self._show(listed)
 
@@ -149,7 +151,7 @@ class BrainList(QWidget):
     def clear(self) -> None:
         """Show no list, rather than that of other sections or another model."""
         self.listed = None
-        self._items.clear()
+        self._table.show_table(None)
         self.covariates.clear()
         self._list.setEnabled(self.source.ready)
         self._set_shown(False)
@@ -158,24 +160,21 @@ class BrainList(QWidget):
         """Draw nothing any more."""
         self.covariates.release()
 
-    def _show(self, listed: Listed) -> None:
+    def _show(self, listed: BrainTable) -> None:
         self.clear()
         self.listed, table = listed, listed.brains
-        for position, row in enumerate(table.reset_index().to_dict("records")):
-            self._items.appendRow(_items(position, row))
-        self._items.setHorizontalHeaderLabels(list(COLUMNS))
-        for column, tip in enumerate(COLUMNS.values()):
-            self._items.horizontalHeaderItem(column).setToolTip(tip)
+        self._table.show_table(_as_shown(table))
         known = "deviation" in table
         self._view.setColumnHidden(1, not known)
         self._view.sortByColumn(1 if known else 2, Qt.SortOrder.DescendingOrder)
         header = self._view.horizontalHeader()
+        header.setResizeContentsPrecision(100)  # rows that are measured
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        unusual = f", {int(table['unusual'].sum())} unusual" if known else ""
+        outliers = f", {_count(int(table['unusual'].sum()), 'outlier')}" if known else ""
         unusable = int((table["problem"] != "").sum())
         more = f", {unusable} cannot be used" if unusable else ""
-        self._about.setText(f"{len(table)} brains{unusual}{more}")
+        self._about.setText(f"{_count(len(table), 'brain')}{outliers}{more}")
         self._pages.setTabVisible(1, len(listed.associations) > 0)
         if len(listed.associations):
             self.covariates.show_figure(lambda: association_heatmap(listed.associations))
@@ -189,7 +188,7 @@ class BrainList(QWidget):
 
     def _choose(self, current: QModelIndex, _: QModelIndex) -> None:
         if current.isValid():
-            self.chosen.emit(self._items.item(current.row(), 0).data(BRAIN))
+            self.chosen.emit(self._table.position(current.row()))
 
     def _ask_export(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder for the list of brains")
@@ -197,25 +196,21 @@ class BrainList(QWidget):
             self.export(Path(name))
 
 
-def _write(folder: Path, listed: Listed) -> None:
+def _write(folder: Path, listed: BrainTable) -> None:
     about = provenance({}, listed.population, {listed.model.label: listed.model})
     with results_folder(folder, about) as beside:
         export_brain_table(beside, listed.brains, listed.associations, about)
 
 
-def _items(position: int, row: dict[Any, Any]) -> list[QStandardItem]:
-    """One row: what is shown, what it is sorted by, and which brain it is."""
-    values = [row.get(name, np.nan) for name in ("deviation", "squared_error", "kl_divergence")]
-    texts = [f"{value:.{digits}f}" for value, digits in zip(values, (1, 5, 1), strict=True)]
-    if row["problem"]:  # on top where the largest come first
-        values, texts = [np.inf] * 3, ["–"] * 3
-    items = [QStandardItem(text) for text in (row["id"], *texts)]
-    for item, value in zip(items, (row["id"], *values), strict=True):
-        item.setData(value, VALUE)
-        item.setToolTip(row["problem"])
-        if row["problem"] or row.get("unusual"):
-            item.setForeground(QColor(UNUSUAL))
-    for item in items[1:]:
-        item.setTextAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-    items[0].setData(position, BRAIN)
-    return items
+def _as_shown(brains: pd.DataFrame) -> pd.DataFrame:
+    """Add colours; what cannot be used is on top where the largest come first."""
+    table = brains.reset_index()
+    bad = table["problem"] != ""
+    outlier = table.get("unusual", False)
+    numbers = table.columns.intersection([column.name for column in COLUMNS[1:]])
+    table[numbers] = table[numbers].mask(bad, np.inf)
+    return table.assign(colour=np.where(bad | outlier, OUTLIER, ""))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -11,6 +11,7 @@ from qtpy.QtCore import QSize, Qt, QTimer, Signal
 from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.reporting.paper_figures import MATPLOTLIB
 from napari_brainvae.widgets.workers import Latest
 
@@ -136,7 +137,7 @@ def _render(
     with MATPLOTLIB:
         try:
             figure = draw()
-        except ValueError as error:
+        except InputError as error:
             return draw, str(error), np.zeros((1, 1, 4), np.uint8)
         figure.set_dpi(dpi)
         figure.set_size_inches(width, height)

@@ -36,11 +36,12 @@ from napari_brainvae.reporting.paper_figures import (
     impact_heatmap,
 )
 from napari_brainvae.reporting.provenance import provenance
+from napari_brainvae.widgets.layers.region_layers import RequestedRegion
 from napari_brainvae.widgets.layers.section_layers import population_of
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.option_controls import Controls
-from napari_brainvae.widgets.panels.region_list import RegionList, Wanted, as_region
+from napari_brainvae.widgets.panels.region_list import RegionList
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import notify
 
@@ -136,7 +137,7 @@ class MeasurePanel(QWidget):
 
         Raises
         ------
-        ValueError
+        InputError
             If they contradict each other.
         """
         try:
@@ -151,7 +152,7 @@ class MeasurePanel(QWidget):
         elif self.source.layer is not None:
             try:
                 flagged = population_of(self.source.layer).flagged
-            except ValueError as error:
+            except InputError as error:
                 self.tell(str(error))
                 return
             out = 0 if self.controls.widgets["include_flagged"].value else int(flagged.sum())
@@ -167,15 +168,14 @@ class MeasurePanel(QWidget):
         self.forget()
         try:
             options = self.options()
-        except ValueError as error:
+        except InputError as error:
             self.tell(str(error))
             return
         model = self.source.model
         if model is None or self.source.layer is None:
             return
         population = population_of(self.source.layer)
-        wanted = self.regions.checked()
-        job = partial(_measure, model, population, wanted, options)
+        job = partial(_measure, model, population, self.regions.checked(), options)
         self.job.run("Measuring", job, self._finished)
 
     def forget(self) -> None:
@@ -260,7 +260,7 @@ class MeasurePanel(QWidget):
         try:
             direction = self.measured.impact.options.direction if self.measured else "symmetric"
             return self.options().model_copy(update={"direction": direction})
-        except ValueError:
+        except InputError:
             return None
 
     def _ask_export(self) -> None:
@@ -272,19 +272,17 @@ class MeasurePanel(QWidget):
 def _measure(
     model: Model,
     population: Population,
-    wanted: list[Wanted],
+    requested: list[RequestedRegion],
     options: ImpactOptions,
     progress: Progress,
 ) -> MeasuredImpact | str:
     """Measure, bootstrap included; what the user can put right is said, not raised."""
     try:
-        masks = {each.name: each.mask() for each in wanted}
+        masks = {each.name: each.mask for each in requested}
         size = population.description.pixel_size_um
-        regions = {
-            each.name: each.drawn or as_region(each.name, masks[each.name], size) for each in wanted
-        }
+        regions = {each.name: each.to_file(size) for each in requested}
         impact = impact_matrix(model, population, masks, options, progress=progress)
-    except ValueError as error:
+    except InputError as error:
         return str(error)
     return MeasuredImpact(impact, impact.scores(), regions, model, population)
 

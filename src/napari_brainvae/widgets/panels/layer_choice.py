@@ -10,7 +10,12 @@ from magicgui.widgets import ComboBox
 from napari.layers import Image, Layer
 from qtpy.QtCore import QObject, Signal
 
-from napari_brainvae.widgets.layers.section_layers import ATLAS_FOLDER, CHECKPOINT, MADE_HERE
+from napari_brainvae.widgets.layers.section_layers import (
+    ATLAS_FOLDER,
+    CHECKPOINT,
+    MADE_HERE,
+    place_events,
+)
 
 
 class LayerChoice(QObject):
@@ -20,9 +25,11 @@ class LayerChoice(QObject):
     -------
     changed
         Another layer is chosen, or none is left.
+    altered
+        The chosen layer's data were replaced, or lie elsewhere.
     """
 
-    changed = Signal()
+    changed, altered = Signal(), Signal()
 
     def __init__(
         self,
@@ -37,7 +44,7 @@ class LayerChoice(QObject):
         # Long names of layers must not widen the dock.
         self.native.setMinimumContentsLength(8)
         self._box.changed.connect(lambda _: self.changed.emit())
-        self._followed: list[Layer] = []
+        self._followed: dict[Layer, list[Any]] = {}
         viewer.layers.events.inserted.connect(self._inserted)
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
@@ -57,9 +64,8 @@ class LayerChoice(QObject):
         """Leave no callback behind."""
         self._viewer.layers.events.inserted.disconnect(self._inserted)
         self._viewer.layers.events.removed.disconnect(self._removed)
-        for layer in self._followed:
-            layer.events.name.disconnect(self._reset)
-        self._followed.clear()
+        for layer in [*self._followed]:
+            self._leave(layer)
 
     def _choices(self, _: Any = None) -> list[Layer]:
         return [layer for layer in self._viewer.layers if self._accepts(layer)]
@@ -70,13 +76,23 @@ class LayerChoice(QObject):
 
     def _removed(self, event: Any) -> None:
         if event.value in self._followed:
-            self._followed.remove(event.value)
-            event.value.events.name.disconnect(self._reset)
+            self._leave(event.value)
         self._reset()
 
     def _follow(self, layer: Layer) -> None:
         layer.events.name.connect(self._reset)
-        self._followed.append(layer)
+        self._followed[layer] = place_events(layer) if self._accepts(layer) else []
+        for event in self._followed[layer]:
+            event.connect(self._moved)
+
+    def _leave(self, layer: Layer) -> None:
+        layer.events.name.disconnect(self._reset)
+        for event in self._followed.pop(layer):
+            event.disconnect(self._moved)
+
+    def _moved(self, event: Any) -> None:
+        if event.source is self.layer:
+            self.altered.emit()
 
     def _reset(self, event: Any = None) -> None:
         before = self.layer

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import napari.viewer
-import numpy as np
-import numpy.typing as npt
 from napari.layers import Layer, Shapes
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
@@ -21,36 +17,18 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_brainvae.arrays import Mask
-from napari_brainvae.atlas.regions import Region, mask_to_polygons
+from napari_brainvae.atlas.regions import Region
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, is_atlas
+from napari_brainvae.widgets.layers.region_layers import RequestedRegion, shapes_in_pixels
 from napari_brainvae.widgets.layers.section_layers import (
+    place_events,
     population_of,
     section_geometry,
-    shapes_in_pixels,
 )
 
 KEY = Qt.ItemDataRole.UserRole
 FILES = "Regions (*.json)"
-
-
-@dataclass(frozen=True, eq=False)
-class Wanted:
-    """A region as it was when it was asked for: its mask can be made in another thread.
-
-    ``mask()`` raises ValueError if there is no such region in the section. Two with the same
-    ``key`` have the same mask.
-    """
-
-    name: str
-    mask: partial[Mask]
-    drawn: Region | None = None
-
-    @property
-    def key(self) -> tuple[Any, ...]:
-        """What the mask is made of."""
-        return self.mask.func, *self.mask.args
 
 
 class RegionList(QWidget):
@@ -90,6 +68,7 @@ class RegionList(QWidget):
             button.clicked.connect(action)
             layout.addWidget(button, 1, column)
         self._followed: list[Layer] = []
+        self._requested: dict[Any, RequestedRegion] = {}
         self._list.currentItemChanged.connect(lambda *_: self.changed.emit())
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
@@ -113,22 +92,22 @@ class RegionList(QWidget):
         state = Qt.CheckState.Checked if on else Qt.CheckState.Unchecked
         self._find(name).setCheckState(state)
 
-    def current(self) -> Wanted | None:
-        """The selected region."""
+    def current(self) -> RequestedRegion | None:
+        """The selected region; the same object as long as it is the same region."""
         item = self._list.currentItem()
-        return None if item is None else self._wanted(item)
+        return None if item is None else self._request(item)
 
-    def checked(self) -> list[Wanted]:
+    def checked(self) -> list[RequestedRegion]:
         """Regions to be measured."""
         on = Qt.CheckState.Checked
-        return [self._wanted(item) for item in self._items() if item.checkState() == on]
+        return [self._request(item) for item in self._items() if item.checkState() == on]
 
     def new(self, event: Any = None) -> Shapes:
         """Add a Shapes layer to draw in; it lies on the sections and shows on every brain.
 
         Raises
         ------
-        ValueError
+        InputError
             If there are no sections.
         """
         layer = self._add_shapes([], "region")
@@ -140,35 +119,33 @@ class RegionList(QWidget):
 
         Raises
         ------
-        ValueError
+        InputError
             If none is selected, or it is empty.
         """
-        wanted = self.current()
-        if wanted is None:
+        region = self.current()
+        if region is None:
             raise InputError("select a region first")
-        mask = wanted.mask()  # an empty region is refused before the file is touched
-        region = wanted.drawn or as_region(wanted.name, mask, self._pixel_size())
-        region.save(path)
+        region.to_file(self._pixel_size()).save(path)
 
     def load(self, path: Path) -> Shapes:
         """Open a region as a Shapes layer.
 
         Raises
         ------
-        OSError, ValueError
+        OSError, InputError
             If the file is no region, or there are no sections to lay it on.
         """
         region = Region.load(path)
         layer = self._add_shapes([], region.name)
-        layer.add_polygons(placed(region, self._full_shape(), self._pixel_size()))
+        layer.add_polygons(region.placed(self._full_shape(), self._pixel_size()))
         return layer
 
     def remove(self, event: Any = None) -> None:
         """Take the selected structure off the list."""
         item = self._list.currentItem()
         if item is not None and isinstance(item.data(KEY), tuple):
-            plane, region = item.data(KEY)
-            plane.remove(region)
+            selection, region = item.data(KEY)
+            selection.remove(region)
 
     def release(self) -> None:
         """Leave no callback behind."""
@@ -209,10 +186,7 @@ class RegionList(QWidget):
     @staticmethod
     def _events(layer: Layer) -> list[Any]:
         """Events that move or change the shapes of a layer."""
-        if not isinstance(layer, Shapes):
-            return []
-        events = layer.events
-        return [events.data, events.scale, events.translate, events.rotate, events.affine]
+        return place_events(layer) if isinstance(layer, Shapes) else []
 
     def _edited(self, event: Any) -> None:
         item = self._list.currentItem()
@@ -236,6 +210,8 @@ class RegionList(QWidget):
             new = isinstance(key, Shapes) and _name_of(item) not in states
             if new or (chosen is None and _name_of(item) == before):
                 chosen = item
+        listed = {_name_of(item) for item in self._items()}
+        self._requested = {name: r for name, r in self._requested.items() if name in listed}
         self._list.setCurrentItem(chosen or self._list.item(self._list.count() - 1))
         self._list.blockSignals(False)
         self.changed.emit()
@@ -249,19 +225,23 @@ class RegionList(QWidget):
         ]
         return structures + [layer for layer in self._followed if isinstance(layer, Shapes)]
 
-    def _wanted(self, item: QListWidgetItem) -> Wanted:
+    def _request(self, item: QListWidgetItem) -> RequestedRegion:
+        """Give the region of before if it still is the one that the item stands for."""
+        new, known = self._region(item), self._requested.get(_name_of(item))
+        if known is not None and known.key == new.key:
+            return known
+        self._requested[_name_of(item)] = new
+        return new
+
+    def _region(self, item: QListWidgetItem) -> RequestedRegion:
         key, name = item.data(KEY), item.text()
         if self.sections is None or self.shape is None:
-            return Wanted(name, partial(_refuse, "choose sections first"))
+            return RequestedRegion.none(name, "choose sections first")
         if isinstance(key, tuple):
-            plane, region = key
-            return Wanted(name, plane.mask(region, self.shape))
+            selection, region = key
+            return RequestedRegion.chosen(region, selection.cropped(self.shape))
         outlines = shapes_in_pixels(key, self.sections, self.shape)
-        if not outlines:
-            hint = f"'{name}' is empty: draw a polygon, an ellipse or a rectangle in that layer"
-            return Wanted(name, partial(_refuse, hint))
-        region = Region.from_polygons(name, outlines, self.shape, self._pixel_size())
-        return Wanted(name, partial(Region.to_mask, region), region)
+        return RequestedRegion.drawn(name, outlines, self.shape, self._pixel_size())
 
     def _pixel_size(self) -> float | None:
         if self.sections is None:
@@ -300,22 +280,6 @@ class RegionList(QWidget):
             self.load(Path(name))
 
 
-def as_region(name: str, mask: Mask, pixel_size_um: float | None) -> Region:
-    """A region file's content for a mask ``(H, W)``."""
-    height, width = mask.shape
-    return Region.from_polygons(name, mask_to_polygons(mask), (height, width), pixel_size_um)
-
-
-def placed(
-    region: Region, shape: tuple[int, int], pixel_size_um: float | None
-) -> list[npt.NDArray[np.float64]]:
-    """Outlines of a region in pixels of a section ``(H, W)`` that has the same centre."""
-    here, there = region.pixel_size_um, pixel_size_um
-    ratio = here / there if here and there else 1.0
-    old, new = (np.array(size) / 2 - 0.5 for size in (region.shape, shape))
-    return [(np.array(outline) - old) * ratio + new for outline in region.polygons]
-
-
 def _label(key: Any) -> str:
     return str(key[1].name if isinstance(key, tuple) else key.name)
 
@@ -324,7 +288,3 @@ def _name_of(item: QListWidgetItem) -> Any:
     """What identifies a row: the layer itself, or the structure."""
     key = item.data(KEY)
     return key[1] if isinstance(key, tuple) else id(key)
-
-
-def _refuse(message: str) -> Mask:
-    raise InputError(message)

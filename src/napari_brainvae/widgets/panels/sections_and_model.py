@@ -12,6 +12,7 @@ from napari.layers import Image, Layer
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
 
+from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.models.base import Model
 from napari_brainvae.widgets.layers.section_layers import CHECKPOINT
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice, has_sections
@@ -24,7 +25,8 @@ class SectionsAndModel(QWidget):
     Signals
     -------
     changed
-        Another layer or another model was chosen, or the model was loaded.
+        Another layer or another model was chosen, the model was loaded, or the sections were
+        replaced or moved.
     """
 
     changed = Signal()
@@ -53,6 +55,7 @@ class SectionsAndModel(QWidget):
         form.addRow(self._about)
         self._load = Latest(_load, self._loaded, self._failed, parent=self)
         self._layers.changed.connect(self.changed)
+        self._layers.altered.connect(self.changed)
         self._file.changed.connect(self._open)
         viewer.layers.events.inserted.connect(self._inserted)
         for layer in viewer.layers:
@@ -76,6 +79,8 @@ class SectionsAndModel(QWidget):
 
     @checkpoint.setter
     def checkpoint(self, path: str | Path) -> None:
+        if self._file.value == Path(path):
+            self._open(Path(path))  # it may have been written again
         self._file.value = Path(path)
 
     @property
@@ -106,7 +111,7 @@ class SectionsAndModel(QWidget):
         if path is None:
             return
         self._about.setText(f"Loading {path.name} …")
-        self._load.request(path, path.stat().st_mtime_ns if path.is_file() else 0)
+        self._load.request(path, file_stamp([path]))
         self.changed.emit()
 
     def _loaded(self, model: Model) -> None:
@@ -119,8 +124,8 @@ class SectionsAndModel(QWidget):
 
 
 @lru_cache(maxsize=2)
-def _load(path: Path, modified: int) -> Model:
-    """Load a checkpoint once for all widgets; a newer file of the same name is loaded again."""
+def _load(path: Path, stamp: Stamp) -> Model:
+    """Load a checkpoint once for all widgets; one that was written again is loaded again."""
     from napari_brainvae.models.checkpoint import load_checkpoint
 
     return load_checkpoint(path)

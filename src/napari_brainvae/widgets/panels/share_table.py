@@ -2,41 +2,38 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem
+from qtpy.QtWidgets import QHeaderView, QTableView
 
-from napari_brainvae.factors.projective_field import HUES
-from napari_brainvae.widgets.field_steps import shares
+from napari_brainvae.factors.field_refinement import shares
+from napari_brainvae.factors.projective_field import HUES, PARTS
 from napari_brainvae.widgets.panels.structure_tree import swatch
+from napari_brainvae.widgets.panels.table_model import Column, TableModel
+
+TITLES = ("c>0", "c<0", "large")
+PERCENT = "{:.1f} %"
 
 
-class ShareTable(QTableWidget):
+class ShareTable(QTableView):
     """Percent of each part of one factor's field, and of the tissue's area, by region."""
 
     def __init__(self) -> None:
-        super().__init__(0, 4)
-        titles = ("c>0", "c<0", "large")
-        for column, (title, (r, g, b)) in enumerate(zip(titles, HUES.values(), strict=True)):
-            icon = swatch((255 * r, 255 * g, 255 * b))
-            self.setHorizontalHeaderItem(column, QTableWidgetItem(icon, title))
-        self.setHorizontalHeaderItem(3, QTableWidgetItem("area"))
+        super().__init__()
+        parts = [
+            Column(part, title, PERCENT, icon=swatch((255 * r, 255 * g, 255 * b)))
+            for part, title, (r, g, b) in zip(PARTS, TITLES, HUES.values(), strict=True)
+        ]
+        self.shares = TableModel([*parts, Column("area", "area", PERCENT)], parent=self)
+        self.setModel(self.shares)
+        self.horizontalHeader().setSortIndicator(-1, Qt.SortOrder.DescendingOrder)
+        self.setSortingEnabled(True)
         self.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Stretch)
         self.verticalHeader().setDefaultSectionSize(20)
-        self.setEditTriggers(QTableWidget.EditTrigger.NoEditTriggers)
         self.setMinimumHeight(120)
 
     def fill(self, table: pd.DataFrame | None) -> None:
-        """Show what `field_by_region` says of one factor; nothing without."""
-        wide = None if table is None else shares(table)
-        self.setRowCount(0 if wide is None else len(wide))
-        if wide is None:
-            return
-        self.setVerticalHeaderLabels([str(region) for region in wide.index])
-        right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        for row, values in enumerate(wide.to_numpy()):
-            for column, value in enumerate(values):
-                item = QTableWidgetItem("–" if np.isnan(value) else f"{value:.1f} %")
-                item.setTextAlignment(right)
-                self.setItem(row, column, item)
+        """Show what `field_by_region` says of one factor, in the order chosen; nothing without."""
+        self.shares.show_table(None if table is None else shares(table))
+        header = self.horizontalHeader()
+        self.shares.sort(header.sortIndicatorSection(), header.sortIndicatorOrder())

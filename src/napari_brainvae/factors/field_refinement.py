@@ -1,8 +1,12 @@
-"""What the widget "Projective field" asks the core for, in steps that can be given up."""
+"""Projective fields ever more exact, in steps that can be given up: from options to tables.
+
+`napari_brainvae.factors.projective_field` has the method; here is who wants it: a factor, a start,
+a plane of an atlas to count its field by.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, cast
@@ -12,13 +16,13 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import Field
 
-from napari_brainvae.arrays import Images, Labels, Mask
-from napari_brainvae.atlas.atlas import Atlas, outlines
+from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
 from napari_brainvae.data.population import Population
+from napari_brainvae.factors.field_colours import Pixels, overlay, panel
 from napari_brainvae.factors.field_options import MEAN, FieldOptions
 from napari_brainvae.factors.projective_field import (
     PARTS,
-    compose_rgb,
     field_by_region,
     population_mean,
     projective_field,
@@ -27,12 +31,9 @@ from napari_brainvae.factors.projective_field import (
 from napari_brainvae.factors.projective_field import Field as Estimate
 from napari_brainvae.io.progress import Progress, Stopped
 from napari_brainvae.models.base import Model
-from napari_brainvae.widgets.layers.atlas_layers import AtlasPlane
 
 TOLERANCE = 1e-3
-DIMMED = 0.65
-"""How much a field's layer darkens the section beneath it."""
-Pixels = npt.NDArray[np.uint8]
+"""Largest change of a map, as a share of its maximum, that cannot be seen."""
 
 
 class FieldControls(FieldOptions):
@@ -43,64 +44,28 @@ class FieldControls(FieldOptions):
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Anatomy:
-    """Where structures lie in the model's sections, as the atlas layer said when asked."""
-
-    atlas: Atlas
-    plane: int
-    pixel_size_um: float
-    shape: tuple[int, int]
-    makers: Mapping[str, Callable[[], Mask]]
-    every: bool
-
-    @classmethod
-    def of(cls, plane: AtlasPlane, shape: tuple[int, int], *, every: bool) -> Anatomy:
-        """Note the plane on show, and its chosen regions or every structure in it."""
-        makers = {region.name: plane.mask(region, shape) for region in plane.regions}
-        return cls(plane.atlas, plane.plane, plane.pixel_size_um, shape, makers, every)
-
-    @cached_property
-    def labels(self) -> Labels:
-        """``(H, W)`` structure ids."""
-        return self.atlas.section(self.plane, self.shape, self.pixel_size_um)
-
-    @cached_property
-    def borders(self) -> Mask:
-        """``(H, W)``, borders between structures."""
-        return outlines(self.labels)
-
-    @cached_property
-    def regions(self) -> dict[str, Mask]:
-        """Masks by name; structures that are not in the section are left out."""
-        if self.every:
-            here = set(self.labels.ravel().tolist())
-            return {s.acronym: self.labels == s.id for s in self.atlas if s.id in here}
-        masks = {}
-        for name, make in self.makers.items():
-            try:
-                masks[name] = make()
-            except ValueError:
-                continue
-        return masks
-
-    def table(self, maps: Images, factors: list[int]) -> pd.DataFrame | None:
-        """Share of fields ``(F, 3, H, W)`` in each region."""
-        if not self.regions:
-            return None
-        return field_by_region(maps, self.regions, factors, tissue=self.labels > 0)
-
-
 @dataclass(eq=False)
 class FieldJob:
-    """One factor's field, ever more exact; given up as soon as ``wanted()`` says so."""
+    """One factor's field, ever more exact; given up as soon as ``wanted()`` says so.
+
+    Attributes
+    ----------
+    population, index
+        Which brain the factor is moved from, if the options say so.
+    factor
+        Index, from 0.
+    section, regions
+        The plane of an atlas, and those of its structures that the field is counted by; without
+        regions every structure that the annotation shows. Those not in the section are left out.
+    """
 
     model: Model
     population: Population | None
     index: int
     factor: int
     options: FieldControls
-    anatomy: Anatomy | None
+    section: AtlasSection | None = None
+    regions: Sequence[AtlasRegion] | None = None
     wanted: Callable[[], bool] = lambda: True
     _steps: Iterator[Estimate] | None = field(default=None, repr=False)
 
@@ -110,7 +75,8 @@ class FieldJob:
         if self.options.start == MEAN or self.population is None:
             return population_mean(self.model)
         section = self.population.prepared(self.model.header.preprocessing, [self.index])
-        return self.model.encode(section)[0][0]
+        mean, _ = self.model.encode(section)
+        return np.asarray(mean[0])
 
     @property
     def start(self) -> str:
@@ -136,8 +102,22 @@ class FieldJob:
             return None
         if estimate is None:
             return None
-        table = self.anatomy.table(estimate.maps[None], [self.factor]) if self.anatomy else None
+        table = self.table(estimate.maps[None], [self.factor])
         return FieldStep(self, estimate, overlay(estimate.maps), table)
+
+    def table(self, maps: Images, factors: list[int]) -> pd.DataFrame | None:
+        """Share of fields ``(F, 3, H, W)`` in each region; None where there is none."""
+        if self.section is None or not self._masks:
+            return None
+        return field_by_region(maps, self._masks, factors, tissue=self.section.tissue)
+
+    @cached_property
+    def _masks(self) -> dict[str, Mask]:
+        if self.section is None:
+            return {}
+        if self.regions is None:
+            return self.section.structures
+        return self.section.regions_here(self.regions)
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,30 +173,9 @@ def all_fields(job: FieldJob, progress: Progress) -> AllFields:
     watched = cast(Model, _Watched(job.model, lambda: progress(*last) is not False))
     maps = projective_field(watched, z0=job.z0, limit=limit, tolerance=TOLERANCE, progress=note)
     factors = list(range(job.model.latent_dim))
-    borders = job.anatomy.borders if job.anatomy else None
-    table = job.anatomy.table(maps, factors) if job.anatomy else None
-    return AllFields(
-        job, maps, [overlay(each) for each in maps], [panel(each, borders) for each in maps], table
-    )
-
-
-def overlay(maps: Images) -> Pixels:
-    """Colours of three maps ``(3, H, W)`` to lie over a section, which they dim, ``(H, W, 4)``.
-
-    Where all three overlap the colour is white, which would not be seen on bright tissue.
-    """
-    rgb = compose_rgb(maps)
-    opacity = np.maximum(rgb.max(axis=-1, keepdims=True), DIMMED)
-    return np.asarray(np.concatenate([rgb / opacity, opacity], axis=-1) * 255, dtype=np.uint8)
-
-
-def panel(maps: Images, borders: Mask | None) -> Pixels:
-    """Colours of three maps on black, with borders, ``(H, W, 4)``."""
-    rgb = compose_rgb(maps)
-    if borders is not None:
-        rgb[borders] = 0.55 * rgb[borders] + 0.25
-    opaque = np.ones((*rgb.shape[:2], 1), rgb.dtype)
-    return np.asarray(np.concatenate([rgb, opaque], axis=-1) * 255, dtype=np.uint8)
+    borders = job.section.borders if job.section else None
+    overlays, panels = [overlay(each) for each in maps], [panel(each, borders) for each in maps]
+    return AllFields(job, maps, overlays, panels, job.table(maps, factors))
 
 
 def shares(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,0 +1,25 @@
+"""Whether files are still what they were when they were read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+Stamp = tuple[tuple[str, int, int], ...]
+"""Path, time of change in ns and size in bytes of each file."""
+
+
+def file_stamp(files: Iterable[str | Path]) -> Stamp:
+    """Give what changes when one of the files is written again; a file that is gone has no size.
+
+    As a key of a cache, it lets what was read before be used only while the files are the same.
+    """
+    return tuple(_one(Path(file)) for file in files)
+
+
+def _one(file: Path) -> tuple[str, int, int]:
+    try:
+        status = file.stat()
+    except OSError:
+        return str(file), 0, -1
+    return str(file), status.st_mtime_ns, status.st_size

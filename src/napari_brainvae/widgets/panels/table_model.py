@@ -1,0 +1,151 @@
+"""A pandas table as Qt's views show and sort it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
+from qtpy.QtGui import QColor, QIcon
+
+NOTHING = "–"
+"""What stands where a number is not finite."""
+RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column on show.
+
+    Attributes
+    ----------
+    name
+        Of the table's column.
+    title, tooltip, icon
+        Of the header.
+    form
+        How a value is written, as `str.format` takes it.
+    """
+
+    name: str
+    title: str
+    form: str = "{}"
+    tooltip: str = ""
+    icon: QIcon | None = None
+
+
+class TableModel(QAbstractTableModel):
+    """Some columns of a pandas table; a click on a header sorts by values, not by their text.
+
+    Parameters
+    ----------
+    columns
+        What is shown, in this order; a column that a table lacks is empty.
+    tooltip, colour
+        Names of the table's columns, if it has them, with a tooltip for each row and with the
+        colour of its text; "" is none.
+
+    The labels of the table's index are the row headers.
+    """
+
+    def __init__(
+        self,
+        columns: Sequence[Column],
+        tooltip: str = "tooltip",
+        colour: str = "colour",
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self.columns = list(columns)
+        self._tooltip, self._colour = tooltip, colour
+        self._table, self._order = pd.DataFrame(), np.arange(0)
+        self._values: list[list[Any]] = []
+        self._tooltips: list[Any] = []
+        self._colours: list[Any] = []
+
+    def show_table(self, table: pd.DataFrame | None) -> None:
+        """Show another table, in its own order; no rows without."""
+        self.beginResetModel()
+        self._table = pd.DataFrame() if table is None else table
+        self._order = np.arange(len(self._table))
+        # Looked up for every cell at every paint: pandas would take a hundred times as long.
+        self._values = [self._list(column.name) for column in self.columns]
+        self._tooltips, self._colours = self._list(self._tooltip), self._list(self._colour)
+        self.endResetModel()
+
+    def position(self, row: int) -> int:
+        """Where the row on show is in the table."""
+        return int(self._order[row])
+
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
+        """Rows of the table."""
+        return 0 if parent is not None and parent.isValid() else len(self._order)
+
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
+        """Columns on show."""
+        return 0 if parent is not None and parent.isValid() else len(self.columns)
+
+    def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
+        """Text, tooltip, colour and alignment of a cell."""
+        row = self.position(index.row())
+        if role == Qt.ItemDataRole.DisplayRole:
+            column = self.columns[index.column()]
+            return _text(self._values[index.column()][row], column.form)
+        if role == Qt.ItemDataRole.ToolTipRole:
+            return self._tooltips[row] or None
+        if role == Qt.ItemDataRole.ForegroundRole:
+            return QColor(self._colours[row]) if self._colours[row] else None
+        if role == Qt.ItemDataRole.TextAlignmentRole:
+            is_text = isinstance(self._values[index.column()][row], str)
+            return None if is_text else int(RIGHT)
+        return None
+
+    def headerData(
+        self,
+        section: int,
+        orientation: Qt.Orientation,
+        role: int = Qt.ItemDataRole.DisplayRole,
+    ) -> Any:
+        """Titles of the columns, labels of the rows."""
+        if orientation == Qt.Orientation.Vertical:
+            shown = role == Qt.ItemDataRole.DisplayRole
+            return str(self._table.index[self.position(section)]) if shown else None
+        column = self.columns[section]
+        return {
+            Qt.ItemDataRole.DisplayRole: column.title,
+            Qt.ItemDataRole.ToolTipRole: column.tooltip or None,
+            Qt.ItemDataRole.DecorationRole: column.icon,
+        }.get(Qt.ItemDataRole(role))
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort by a column's values; NaN comes last either way, equals stay as they were."""
+        if not 0 <= column < len(self.columns) or not len(self._order):
+            return
+        self.layoutAboutToBeChanged.emit()
+        before = self.persistentIndexList()
+        rows = [self.position(index.row()) for index in before]
+        values = pd.Series(self._values[column])[self._order].reset_index(drop=True)
+        ascending = order == Qt.SortOrder.AscendingOrder
+        moved = values.sort_values(ascending=ascending, kind="stable", na_position="last").index
+        self._order = self._order[moved.to_numpy()]
+        where = np.argsort(self._order)
+        after = [
+            self.index(int(where[row]), index.column())
+            for row, index in zip(rows, before, strict=True)
+        ]
+        self.changePersistentIndexList(before, after)
+        self.layoutChanged.emit()
+
+    def _list(self, name: str) -> list[Any]:
+        if name in self._table:
+            return self._table[name].tolist()
+        return [None] * len(self._table)
+
+
+def _text(value: Any, form: str) -> str:
+    if value is None or (isinstance(value, float) and not np.isfinite(value)):
+        return NOTHING
+    return form.format(value)

@@ -1,0 +1,36 @@
+"""A choice among layers that says when the chosen one is not what it was."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+
+from napari_brainvae.widgets.panels.layer_choice import LayerChoice, has_sections
+from tests.listeners import callbacks
+
+ALTERED = {
+    "data": np.ones((3, 8, 10)),
+    "scale": (1, 2, 2),
+    "translate": (0, 5, 5),
+    "rotate": 30,
+    "shear": (0.1, 0, 0),
+    "affine": np.diag([1, 2, 2, 1]),
+    "units": ("pixel", "um", "um"),
+}
+
+
+@pytest.mark.parametrize("how", ALTERED)
+def test_it_says_when_the_chosen_layer_is_altered(qtbot, how):
+    viewer = ViewerModel()
+    other, chosen = (viewer.add_image(np.zeros((3, 8, 10)), name=name) for name in ("a", "b"))
+    before = callbacks(viewer)
+    choice, told = LayerChoice(viewer, has_sections, "sections"), []
+    choice.altered.connect(lambda: told.append(choice.layer))
+    assert choice.layer is chosen
+    setattr(other, how, ALTERED[how])
+    assert told == []
+    setattr(chosen, how, ALTERED[how])
+    assert told == [chosen]
+    choice.release()
+    assert callbacks(viewer) == before
