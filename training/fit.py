@@ -56,12 +56,14 @@ def _check_same_run(before: dict[str, Any], now: dict[str, Any], folder: Path) -
     """Refuse to go on with other data or other options than the run was begun with."""
     if before["data"] != now["data"]:
         raise InputError(f"the run in {folder} was begun with other data than this population")
+    # Runs begun before there were rotations were begun without one.
+    began = {"rotation": "none"} | before["options"]
     # The path may change and a run may be looked at more often; what decides the result may not.
     free = {"population", "log_every", "checkpoint_every", "resident_gb", "readers", "capture"}
     changed = [
-        f"--{name.replace('_', '-')} {value} (was {before['options'].get(name)})"
+        f"--{name.replace('_', '-')} {value} (was {began.get(name)})"
         for name, value in now["options"].items()
-        if name not in free and before["options"].get(name) != value
+        if name not in free and began.get(name) != value
     ]
     if changed:
         raise InputError(f"the run in {folder} was begun with other options: {', '.join(changed)}")

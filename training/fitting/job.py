@@ -23,6 +23,7 @@ from napari_brainvae.models.base import Header, Reference, kl_divergence, square
 from napari_brainvae.models.checkpoint import save_checkpoint
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.pca import trimmed_components
+from napari_brainvae.models.rotation import rotate_factors, simple_axes
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.loop import FULL_SIZE, Logged, Plan, learning_rate, training_steps
 from training.fitting.run_folder import RunFolder
@@ -103,12 +104,13 @@ def run_training(
         return
     directory.write_record(record | {"status": "running"})
     # A run that was killed between its last state and its record has no step left to do.
-    findings = measure(model, samples) if first == plan.steps else {}
+    findings = measure(rotated(model, options, samples), samples) if first == plan.steps else {}
     for step in log.follow(steps):
         if step % options.checkpoint_every == 0 or step == plan.steps:
-            findings = measure(model, samples)
-            model.header.training |= {"step": step} | findings
-            save_checkpoint(model, directory.model)
+            result = rotated(model, options, samples)
+            findings = measure(result, samples)
+            result.header.training |= {"step": step} | findings
+            save_checkpoint(result, directory.model)
             network.train()
             log.write(step, findings)
             # Last: a kill before it repeats these steps, a kill after it has lost nothing.
@@ -223,13 +225,27 @@ def start(
     if fast:
         images = sections.read(evenly(range(len(sections)), START_SAMPLE))
         mean, components, eigenvalues = trimmed_components(images, options.latent_dim)
+        scales = np.sqrt(eigenvalues).astype(np.float32)
+        axes = None
+        if options.rotation == "varimax":
+            axes = torch.from_numpy(simple_axes(components * scales[:, None, None])).float()
         network.set_mean_image(torch.from_numpy(mean))
         network.start_from_pca(
             torch.from_numpy(components),
-            torch.from_numpy(np.sqrt(eigenvalues).astype(np.float32)),
+            torch.from_numpy(scales),
             noise_variance=max(plan.beta, 1e-3) / 2 / plan.pixel_weight,
+            rotation=axes,
         )
     return BetaVAE(header, network)
+
+
+def rotated(model: BetaVAE, options: FitOptions, samples: Samples) -> BetaVAE:
+    """Give the model that is saved; it is fitted further in the axes it has.
+
+    Recipe fast starts from rotated components: what is left is a few degrees, and the order.
+    """
+    model.network.eval()
+    return rotate_factors(model, samples.training) if options.rotation == "varimax" else model
 
 
 def corruption(

@@ -9,7 +9,7 @@ in which each factor changes few pixels much and the others hardly.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model, Rotation
 
+AnyModel = TypeVar("AnyModel", bound=Model)
 Matrix = npt.NDArray[np.float64]
 
 SECTIONS = 32
@@ -146,8 +147,11 @@ def factor_fields(model: Model, codes: npt.ArrayLike) -> Images:
         If there are no codes, or not of L factors.
     """
     starts = np.asarray(codes, dtype=np.float32)
-    if len(starts) == 0:
-        raise InputError("fields of factors need at least one code to start from")
+    if starts.ndim != 2 or starts.shape[1] != model.latent_dim or len(starts) == 0:
+        raise InputError(
+            f"fields are taken around at least one code of {model.latent_dim} latent factors, as "
+            f"(N, L); these have shape {starts.shape}"
+        )
     half = 0.5 * np.eye(model.latent_dim, dtype=np.float32)
     total = np.zeros((model.latent_dim, *model.shape))
     for start in starts:
@@ -157,8 +161,8 @@ def factor_fields(model: Model, codes: npt.ArrayLike) -> Images:
 
 
 def rotate_factors(
-    model: Model, images: npt.ArrayLike, rotation: Literal["varimax", "none"] = "varimax"
-) -> Model:
+    model: AnyModel, images: npt.ArrayLike, rotation: Literal["varimax", "none"] = "varimax"
+) -> AnyModel:
     """Give a model's factors the axes in which each acts in one place; see `simple_axes`.
 
     Nothing else about the model changes: reconstructions are the same up to rounding, and so is
