@@ -122,7 +122,7 @@ class PlainModel(Model):
         state = {k: v for k, v in network.state_dict().items() if not k.startswith("mean")}
         self.network.load_state_dict(state)
 
-    def tensors(self) -> dict[str, NDArray[Any]]:
+    def _tensors(self) -> dict[str, NDArray[Any]]:
         """Nothing: it is never saved."""
         return {}
 

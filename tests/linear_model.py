@@ -27,7 +27,7 @@ class LinearModel(Model):
         )
         super().__init__(header)
 
-    def tensors(self):
+    def _tensors(self):
         return {"encoder": self.encoder}
 
     def _encode(self, images):

@@ -21,10 +21,15 @@ def ship(options: DemoModelOptions) -> None:
     import numpy as np
 
     from napari_brainvae.io.atomic_files import replacing
+    from napari_brainvae.models.base import ROTATION
     from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint, write_tensors
 
     model = load_checkpoint(options.demo / "run" / "model.safetensors")
-    half = {name: tensor.astype(np.float16) for name, tensor in model.tensors().items()}
+    half = {
+        # A rotation would no longer be orthogonal.
+        name: tensor if name == ROTATION else tensor.astype(np.float16)
+        for name, tensor in model.tensors().items()
+    }
     with replacing(DEMO_MODEL) as beside:
         write_tensors(beside, half, model.header)
     print(f"{DEMO_MODEL}: {DEMO_MODEL.stat().st_size / 1e6:.1f} MB")

@@ -14,6 +14,7 @@ from napari_brainvae.io.progress import Progress, Stopped, report
 from napari_brainvae.models.base import Reference, kl_divergence, squared_error
 from napari_brainvae.models.checkpoint import save_checkpoint
 from napari_brainvae.models.network import Network
+from napari_brainvae.models.rotation import rotate_factors
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.job import Job, Samples
 from training.fitting.run_folder import RunFolder
@@ -127,13 +128,14 @@ def save(
     step: int,
 ) -> dict[str, Any]:
     """Write checkpoint, history and what resume needs, if all is finite; what `measure` found."""
-    findings = measure(model, job.samples)
+    result = rotated(model, job)
+    findings = measure(result, job.samples)
     numbers = [findings["training_error"], *findings["kl_per_factor"]]
     weights = model.network.state_dict().values()
     if not (np.isfinite(numbers).all() and all(w.isfinite().all() for w in weights)):
         raise diverged(step, "network", job, folder)
-    model.header.training |= {"step": step} | findings
-    save_checkpoint(model, folder.model)
+    result.header.training |= {"step": step} | findings
+    save_checkpoint(result, folder.model)
     model.network.train()
     if folder.rows and folder.rows[-1]["step"] == step:
         folder.rows[-1]["held_out_error"] = findings.get("held_out_error")
@@ -147,6 +149,17 @@ def save(
         }
     )
     return findings
+
+
+def rotated(model: BetaVAE, job: Job) -> BetaVAE:
+    """Give the model that is saved; it is fitted further in the axes it has.
+
+    Recipe fast starts from rotated components: what is left is a few degrees, and the order.
+    """
+    model.network.eval()
+    if job.options.rotation != "varimax":
+        return model
+    return rotate_factors(model, job.samples.training)
 
 
 def row(done: Logged, job: Job, images_per_second: float) -> dict[str, Any]:

@@ -33,6 +33,11 @@ class FitOptions(BaseModel):
         description="'paper' to the letter; 'fast': few steps, in which it learns what PCA leaves.",
     )
     latent_dim: int = Field(8, ge=1, le=512, description="Number of latent factors L.")
+    rotation: Literal["varimax", "none"] | None = Field(
+        None,
+        description="Axes of the latent space: 'varimax' of the factors' fields, so that each acts "
+        "in one place, or as the fit gave them; varimax in recipe fast, none in paper.",
+    )
     beta: float = Field(3.0, ge=0, allow_inf_nan=False, description="Weight of the KL divergence.")
     loss: Literal["gaussian", "bernoulli"] = Field(
         "gaussian", description="Squared error or cross entropy, summed over pixels."
@@ -95,4 +100,6 @@ class FitOptions(BaseModel):
         batch_size = self.batch_size or BATCH_SIZE[self.recipe]
         epochs = FAST_EPOCHS * max(1, sections // batch_size)
         steps = self.steps or (PAPER_STEPS if self.recipe == "paper" else epochs)
-        return self.model_copy(update={"batch_size": batch_size, "steps": steps})
+        rotation = self.rotation or ("none" if self.recipe == "paper" else "varimax")
+        update = {"batch_size": batch_size, "steps": steps, "rotation": rotation}
+        return self.model_copy(update=update)

@@ -94,10 +94,12 @@ class RunFolder:
             raise InputError(
                 f"the run in {self.folder} was begun with other data than this population"
             )
+        # Runs begun before there were rotations were begun without one.
+        began = {"rotation": "none"} | before["options"]
         changed = [
-            f"--{name.replace('_', '-')} {value} (was {before['options'].get(name)})"
+            f"--{name.replace('_', '-')} {value} (was {began.get(name)})"
             for name, value in now["options"].items()
-            if name not in FREE and before["options"].get(name) != value
+            if name not in FREE and began.get(name) != value
         ]
         if changed:
             raise InputError(

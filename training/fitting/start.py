@@ -9,6 +9,7 @@ from napari_brainvae.models.base import Header
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.objective import FULL_SIZE
 from napari_brainvae.models.pca import trimmed_components
+from napari_brainvae.models.rotation import simple_axes
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.job import Job
 from training.fitting.sections import evenly
@@ -45,10 +46,15 @@ def _start_from_pca(network: Network, job: Job) -> None:
     images = job.sections.read(evenly(range(len(job.sections)), START_SAMPLE))
     mean, components, eigenvalues = trimmed_components(images, network.latent_dim)
     network.set_mean_image(torch.from_numpy(mean))
+    scales = np.sqrt(eigenvalues).astype(np.float32)
+    axes = None
+    if job.options.rotation == "varimax":
+        axes = torch.from_numpy(simple_axes(components * scales[:, None, None])).float()
     # Without a KL divergence posteriors have no optimal variance: beta 0 starts as a small one.
     smallest = 1e-3 / 2 / (FULL_SIZE / mean.size)
     network.start_from_pca(
         torch.from_numpy(components),
-        torch.from_numpy(np.sqrt(eigenvalues).astype(np.float32)),
+        torch.from_numpy(scales),
         noise_variance=max(job.plan.objective.noise_variance, smallest),
+        rotation=axes,
     )

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from copy import copy
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.preprocessing import Preprocessing
@@ -18,6 +25,10 @@ RegionEncoder = Callable[[Images, Sequence[npt.NDArray[np.bool_]]], tuple[Latent
 
 Family = Literal["beta-VAE", "VAE", "PCA"]
 """Kinds of model that the paper ranks (section 3.2)."""
+
+
+ROTATION = "rotation"
+"""Name of the tensor that takes codes from the axes of the fit to those of the model."""
 
 _TINY = 1e-12
 
@@ -42,19 +53,16 @@ class Reference(BaseModel):
         cls, error: npt.ArrayLike, mean: npt.ArrayLike, log_variance: npt.ArrayLike
     ) -> Reference:
         """Summarise per-section errors ``(N,)`` and posteriors ``(N, L)``."""
-        mean, log_variance = np.asarray(mean, np.float64), np.asarray(log_variance, np.float64)
-        kl = kl_divergence(mean, log_variance)
         error_median, error_spread = _median_and_spread(np.asarray(error))
-        kl_median, kl_spread = _median_and_spread(kl.sum(axis=1))
         return cls(
             error_median=error_median,
             error_spread=error_spread,
-            kl_median=kl_median,
-            kl_spread=kl_spread,
-            code_mean=np.mean(mean, axis=0).tolist(),
-            code_std=np.std(mean, axis=0).tolist(),
-            kl_per_factor=kl.mean(axis=0).tolist(),
+            **_of_codes(mean, log_variance),
         )
+
+    def recoded(self, mean: npt.ArrayLike, log_variance: npt.ArrayLike) -> Reference:
+        """Summarise posteriors ``(N, L)`` anew; the errors stay, as they do under a rotation."""
+        return self.model_copy(update=_of_codes(mean, log_variance))
 
     def deviation(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """Spreads above the median of error or KL divergence, whichever is more, ``(N,)``."""
@@ -70,9 +78,36 @@ class Reference(BaseModel):
         return np.asarray(self.deviation(error, kl) > 4)
 
 
+def _of_codes(mean: npt.ArrayLike, log_variance: npt.ArrayLike) -> dict[str, Any]:
+    """All of a `Reference` that follows from the posteriors ``(N, L)``."""
+    mean, log_variance = np.asarray(mean, np.float64), np.asarray(log_variance, np.float64)
+    kl = kl_divergence(mean, log_variance)
+    kl_median, kl_spread = _median_and_spread(kl.sum(axis=1))
+    return {
+        "kl_median": kl_median,
+        "kl_spread": kl_spread,
+        "code_mean": np.mean(mean, axis=0).tolist(),
+        "code_std": np.std(mean, axis=0).tolist(),
+        "kl_per_factor": kl.mean(axis=0).tolist(),
+    }
+
+
 def _median_and_spread(values: npt.NDArray[Any]) -> tuple[float, float]:
     median = np.median(values)
     return float(median), float(1.4826 * np.median(np.abs(values - median)))
+
+
+class Rotation(BaseModel):
+    """By what rule the axes of the latent space were chosen after the fit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    method: Literal["varimax"]
+    sections: int = Field(ge=1, description="Brains around whose codes the fields were taken.")
+    order: Literal["variance explained, largest first"] = "variance explained, largest first"
+    sign: Literal["positive codes brighten more than they darken"] = (
+        "positive codes brighten more than they darken"
+    )
 
 
 class Header(BaseModel):
@@ -90,10 +125,19 @@ class Header(BaseModel):
     pixel_size_um: float | None = None
     plane: int | None = None
     reference: Reference | None = None
+    rotation: Rotation | None = None
     training: dict[str, Any] = Field(
         default_factory=dict,
         description="Options, seeds, versions, data fingerprint, held-out ids.",
     )
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Say nothing of a rotation where there is none, as files from before rotation do."""
+        values: dict[str, Any] = plain(self)
+        if values.get("rotation") is None:
+            values.pop("rotation", None)
+        return values
 
 
 def check_comparable(headers: Mapping[str, Header]) -> None:
@@ -120,10 +164,20 @@ def check_comparable(headers: Mapping[str, Header]) -> None:
 
 
 class Model(ABC):
-    """A low-dimensional model of sections: NumPy in, NumPy out."""
+    """A low-dimensional model of sections: NumPy in, NumPy out.
+
+    Attributes
+    ----------
+    header
+        What the checkpoint says beside its tensors.
+    rotation
+        ``(L, L)`` float64, orthogonal, or None: codes are those in the axes of the fit times this.
+        What lies beneath (a network, components) stays in the axes of the fit.
+    """
 
     def __init__(self, header: Header) -> None:
         self.header = header
+        self.rotation: npt.NDArray[np.float64] | None = None
 
     has_posterior = True
     """Whether the log-variances say anything."""
@@ -171,7 +225,7 @@ class Model(ABC):
         ValueError
             If the sections do not have the model's size.
         """
-        return self._encode(self._fitting(images))
+        return self._turned(*self._encode(self._fitting(images)))
 
     def near(self, section: npt.ArrayLike) -> RegionEncoder:
         """Prepare to encode versions of one section that differ from it in regions.
@@ -196,7 +250,8 @@ class Model(ABC):
         ValueError
             If the section does not have the model's size.
         """
-        return self._near(self._fitting(np.asarray(section)[None])[0])
+        encode = self._near(self._fitting(np.asarray(section)[None])[0])
+        return lambda versions, regions: self._turned(*encode(versions, regions))
 
     def decode(self, latents: npt.ArrayLike) -> Images:
         """Sections that the model decodes from latent factors.
@@ -222,11 +277,58 @@ class Model(ABC):
                 f"the model has {self.latent_dim} latent factors, as (N, L); "
                 f"these latents have shape {array.shape}"
             )
+        if self.rotation is not None:
+            array = (array @ self.rotation.T).astype(np.float32)
         return self._decode(array)
 
     def reconstruct(self, images: npt.ArrayLike) -> Images:
         """Encode sections ``(N, H, W)`` and decode their posterior means."""
         return self.decode(self.encode(images)[0])
+
+    def with_rotation(
+        self, rotation: npt.NDArray[np.float64] | None, record: Rotation | None
+    ) -> Self:
+        """Give the model other axes of the latent space; weights are shared.
+
+        Parameters
+        ----------
+        rotation
+            ``(L, L)`` orthogonal, from the axes of the fit to the new ones; None for those of the
+            fit.
+        record
+            How it was chosen, for the header.
+
+        Raises
+        ------
+        InputError
+            If the matrix is not orthogonal, or not of L factors.
+        """
+        if rotation is not None:
+            rotation = np.asarray(rotation, dtype=np.float64)
+            if rotation.shape != (self.latent_dim, self.latent_dim) or not np.allclose(
+                rotation @ rotation.T, np.eye(self.latent_dim), atol=1e-6
+            ):
+                raise InputError(
+                    f"a rotation of {self.latent_dim} factors is an orthogonal matrix of that size"
+                )
+        model = copy(self)
+        model.rotation = rotation
+        model.header = self.header.model_copy(update={"rotation": record}, deep=True)
+        return model
+
+    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+        """Every array that the checkpoint must hold, by name."""
+        if self.rotation is None:
+            return self._tensors()
+        return self._tensors() | {ROTATION: np.ascontiguousarray(self.rotation)}
+
+    def _turned(self, mean: Latents, log_variance: Latents) -> tuple[Latents, Latents]:
+        """Take a posterior from the axes of the fit to the model's; exact for its marginals."""
+        if self.rotation is None:
+            return mean, log_variance
+        variance = np.exp(log_variance, dtype=np.float64) @ np.square(self.rotation)
+        turned = (mean @ self.rotation, np.log(variance))
+        return turned[0].astype(np.float32), turned[1].astype(np.float32)
 
     def _fitting(self, images: npt.ArrayLike) -> Images:
         array = np.asarray(images, dtype=np.float32)
@@ -238,8 +340,7 @@ class Model(ABC):
         return array
 
     @abstractmethod
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """Every array that the checkpoint must hold, by name."""
+    def _tensors(self) -> dict[str, npt.NDArray[Any]]: ...
 
     @abstractmethod
     def _encode(self, images: Images) -> tuple[Latents, Latents]: ...

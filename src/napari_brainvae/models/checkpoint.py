@@ -17,7 +17,7 @@ from safetensors.numpy import save
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Header, Model
+from napari_brainvae.models.base import ROTATION, Header, Model
 
 HEADER_KEY = "napari_brainvae"
 DEMO_MODEL = Path(__file__).parents[1] / "demo_model.safetensors"
@@ -64,8 +64,11 @@ def load_checkpoint(path: str | Path) -> Model:
     if path.suffix in PUBLISHED_SUFFIXES:
         return import_published(path)
     header, tensors = _read(path)
+    rotation = tensors.pop(ROTATION, None)
     try:
-        return _build(header, tensors)
+        if (rotation is None) != (header.rotation is None):
+            raise KeyError(ROTATION)
+        return _build(header, tensors).with_rotation(rotation, header.rotation)
     except (RuntimeError, KeyError) as error:
         raise InputError(f"{path.name}: the tensors are not those its header promises") from error
 

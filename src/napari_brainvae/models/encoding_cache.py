@@ -60,7 +60,7 @@ class EncodingCache(Model):
     def _decode(self, latents: Latents) -> Images:
         return self._model.decode(latents)
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+    def _tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Those of the model."""
         return self._model.tensors()
 

@@ -116,7 +116,13 @@ class Network(nn.Module):
         self.mean_logit.copy_(torch.logit(mean.view_as(self.mean_logit), eps=1e-3))
 
     @torch.no_grad()
-    def start_from_pca(self, components: Tensor, scales: Tensor, noise_variance: float) -> None:
+    def start_from_pca(
+        self,
+        components: Tensor,
+        scales: Tensor,
+        noise_variance: float,
+        rotation: Tensor | None = None,
+    ) -> None:
         """Make the shortcut the principal components, and the network silent beside it.
 
         The model then is probabilistic PCA seen through the first-order logit: its posterior
@@ -132,6 +138,10 @@ class Network(nn.Module):
         noise_variance
             Variance per pixel under which the objective is the negative ELBO: ``beta / 2``
             over the weight of the squared error.
+        rotation
+            ``(L, L)`` orthogonal: codes are the whitened scores times this. The posterior variance
+            then is that of the best posterior without correlations, ``1 / diag(R^T D R)`` with
+            ``D`` the precisions of the scores.
         """
         if self.shortcut_in is None or self.shortcut_out is None:
             raise InputError("this network has no shortcut to start from PCA")
@@ -144,6 +154,11 @@ class Network(nn.Module):
         assert isinstance(draw, nn.ConvTranspose2d) and draw.bias is not None
         head.weight.mul_(0.01)
         head.bias[self.latent_dim :] = torch.log(noise_variance / (scales**2 + noise_variance))
+        if rotation is not None:
+            self.shortcut_in.copy_(rotation.T @ self.shortcut_in)
+            self.shortcut_out.copy_(self.shortcut_out @ rotation)
+            precision = (scales**2 + noise_variance) / noise_variance
+            head.bias[self.latent_dim :] = -torch.log(precision @ rotation.square())
         draw.weight.mul_(0.01)
         draw.bias.zero_()
 

@@ -149,7 +149,7 @@ class PCA(Model):
         )
         return cls(header, mean, components, eigenvalues)
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+    def _tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Mean section, components and eigenvalues."""
         return {
             "mean": self.mean,

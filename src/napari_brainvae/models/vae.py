@@ -70,7 +70,7 @@ class BetaVAE(Model):
         # So many that their maps stay in the cache, and in memory that is used again each time.
         return max(1, _PIXELS_AT_ONCE // (self.shape[0] * self.shape[1]))
 
-    def tensors(self) -> dict[str, npt.NDArray[Any]]:
+    def _tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Every weight and buffer of the network, by its name in the state dict."""
         state = self.network.state_dict()
         return {k: v.detach().cpu().contiguous().numpy() for k, v in state.items()}
