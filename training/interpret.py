@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # torch and all that follows wait until there is something to
     from napari_brainvae.arrays import Images, Labels, Mask
     from napari_brainvae.atlas.atlas import Atlas
     from napari_brainvae.data.population import Population
+    from napari_brainvae.factors.cards import FactorCard
     from napari_brainvae.factors.impact import Impact
     from napari_brainvae.models.base import Model
 
@@ -34,9 +35,11 @@ class InterpretOptions(ImpactOptions):
 
     Writes to the output folder: brains.csv (latent factors of each brain, and how unusual it is),
     covariates.csv (which factors go with what is known of the brains), impact.csv, scores.csv,
-    field_by_region.csv, field_by_structure.csv, projective_field.ome.tif, the panels of the
-    paper's Fig. 3 and of the covariates as PNG and SVG, and record.json. The first model is
-    interpreted in full; all of them are compared by their disentanglement.
+    field_by_region.csv, field_by_structure.csv, factors.csv (each factor in numbers and in a
+    sentence), a card of each factor, the panels of the paper's Fig. 3 and of the covariates as PNG
+    and SVG, projective_field.ome.tif and shape_and_brightness.ome.tif, record.json, and
+    report.html, which leads with the cards. The first model is interpreted in full; all of them are
+    compared by their disentanglement.
     """
 
     population: CliPositionalArg[Path] = Field(
@@ -125,6 +128,7 @@ def interpret(options: InterpretOptions) -> None:
     """
     from napari_brainvae.data.population import Population
     from napari_brainvae.denoising.brain_table import brain_table, factors_of
+    from napari_brainvae.factors.cards import factor_cards
     from napari_brainvae.factors.impact import impact_matrix, usable_sections
     from napari_brainvae.factors.projective_field import projective_field
     from napari_brainvae.models.checkpoint import load_checkpoint
@@ -158,10 +162,21 @@ def interpret(options: InterpretOptions) -> None:
         maps = projective_field(model, tolerance=options.tolerance, progress=progress)
     with _bar("brains") as progress:
         brains = brain_table(model, population, progress=progress)
-    associations = associate(factors_of(brains).iloc[sections], covariates)
+    codes = factors_of(brains).iloc[sections]
+    associations = associate(codes, covariates)
+    with _bar("factors", "factor") as progress:
+        cards = factor_cards(
+            model,
+            labels=place.labels,
+            tree=place.atlas,
+            pixel_size_um=place.pixel_size_um,
+            codes=codes,
+            associations=associations,
+            progress=progress,
+        )
 
     about = describe_all(options, population, models, place, sections)
-    Findings(impacts, maps, brains, associations, place, regions, about).write(out)
+    Findings(impacts, maps, brains, associations, cards, place, regions, about).write(out)
     print(f"results: {out}")
 
 
@@ -285,6 +300,8 @@ class Findings:
         What `brain_table` says by the first model.
     associations
         What `associate` says of its factors; may have no rows.
+    cards
+        One for each of its factors.
     place, regions
         Where the sections lie in the atlas; masks ``(H, W)`` by name.
     about
@@ -295,33 +312,46 @@ class Findings:
     maps: Images
     brains: pd.DataFrame
     associations: pd.DataFrame
+    cards: Sequence[FactorCard]
     place: Place
     regions: Mapping[str, Mask]
     about: Mapping[str, Any]
 
     def write(self, out: Path) -> None:
-        """Write tables, maps, figures and the record to a folder."""
-        from napari_brainvae.reporting.export import write_maps
+        """Write tables, maps, figures, the record and the report to a folder."""
+        from napari_brainvae.reporting.export import write_card_maps, write_maps
+        from napari_brainvae.reporting.factor_cards import draw_cards
+        from napari_brainvae.reporting.html import write_report
         from napari_brainvae.reporting.paper_figures import save_figure
 
-        for name, table in self.tables().items():
+        tables, size = self.tables(), self.place.pixel_size_um
+        for name, table in tables.items():
             with replacing(out / name) as beside:
                 table.to_csv(beside, index=False)
-        maps, size = out / "projective_field.ome.tif", self.place.pixel_size_um
+        maps = out / "projective_field.ome.tif"
         write_maps(maps, self.maps, range(len(self.maps)), size, self.about)
-        for name, figure in self.figures().items():
+        write_card_maps(out / "shape_and_brightness.ome.tif", self.cards, size, self.about)
+        cards = draw_cards(self.cards, self.place.labels, self.place.atlas)
+        figures = self.figures()
+        for name, figure in (cards | figures).items():
             save_figure(figure, out / name, self.about)
         write_text(out / "record.json", json.dumps(self.about, indent=2) + "\n")
+        parts = _report_parts(self.cards, cards, tables["factors.csv"], figures)
+        write_report(out / "report.html", "What the factors are", parts)
 
     def tables(self) -> dict[str, pd.DataFrame]:
         """Impacts and scores of every model; the first one's brains and fields by region."""
         import pandas as pd
 
+        from napari_brainvae.factors.description import factor_table
         from napari_brainvae.factors.projective_field import field_by_region
 
         labels = self.place.labels
         tissue = None if labels is None else labels > 0
-        tables = {"brains.csv": self.brains.reset_index()}
+        tables = {
+            "brains.csv": self.brains.reset_index(),
+            "factors.csv": factor_table([card.description for card in self.cards]),
+        }
         if len(self.associations):
             tables["covariates.csv"] = self.associations
         if self.regions:
@@ -354,11 +384,30 @@ class Findings:
         return drawn | {"projective_fields": projective_fields(self.maps, outlines=borders)}
 
 
+def _report_parts(
+    cards: Sequence[FactorCard],
+    drawn: Mapping[str, Figure],
+    table: pd.DataFrame,
+    figures: Mapping[str, Figure],
+) -> list[tuple[str, str, Any]]:
+    """Lead with the cards; what they are made of follows."""
+    told = [card.description for card in cards]
+    parts: list[tuple[str, str, Any]] = [
+        (f"{each.factor}: {each.name}", "", figure)
+        for each, figure in zip(told, drawn.values(), strict=True)
+    ]
+    shown = ["factor", "name", "direction", "displacement_um", "brightness_percent"]
+    shown += ["displacement_share", "brightness_share", "replicated", "kl"]
+    text = "Per standard deviation of the factor; all columns are in factors.csv."
+    parts.append(("All factors", text, table[shown].set_index("factor").round(2)))
+    return parts + [(name.replace("_", " "), "", figure) for name, figure in figures.items()]
+
+
 @contextmanager
-def _bar(text: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(text: str, unit: str = "section") -> Iterator[Callable[[int, int], None]]:
     from tqdm import tqdm
 
-    with tqdm(desc=text, unit="section", mininterval=0.5) as bar:
+    with tqdm(desc=text, unit=unit, mininterval=0.5) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total

@@ -1,4 +1,4 @@
-"""Each factor in a sentence: where it acts, in which direction, how much, and what speaks for it."""
+"""Each factor in a sentence: where it acts, in which direction, how much, how surely."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_brainvae.arrays import Images, Labels, Mask
+from napari_brainvae.arrays import Images, Labels
 from napari_brainvae.atlas.ontology import StructureTree
 from napari_brainvae.factors.naming import Place, name_place
 from napari_brainvae.factors.shape_and_brightness import ShapeAndBrightness
@@ -23,10 +23,13 @@ GROWTH = 0.4
 """Enrichment of the change of area from which on a structure is said to be larger or smaller."""
 
 ALSO = 0.2
-"""Share of the change from which on the lesser of displacement and brightness is told as well."""
+"""Share of the change from which on it is told as well: the lesser of displacement and brightness,
+and what becomes darker while more becomes brighter."""
 
 SURE = 0.05
 """False discovery rate below which a covariate is said to go with a factor."""
+
+_SIGNS: dict[Direction, int] = {"brighter": 1, "darker": -1}
 
 ENDS = 3
 """Brains shown at either end of a factor."""
@@ -60,6 +63,9 @@ class FactorDescription:
         Of the change, in squares.
     displacement_px
         As ``displacement_um``.
+    opposite, opposite_percent
+        Where it darkens while more brightens, or the other way, and by how much at most; empty
+        where that is less than `ALSO` of its change, or no structure holds it.
     replicated
         Whether it came again in other brains; None if nobody looked.
     similarity
@@ -87,6 +93,8 @@ class FactorDescription:
     displacement_px: float
     side: str
     similarity: float
+    opposite: str = ""
+    opposite_percent: float = 0.0
     lowest: tuple[str, ...] = ()
     highest: tuple[str, ...] = ()
     covariates: tuple[str, ...] = ()
@@ -105,14 +113,16 @@ class FactorDescription:
     def _what(self) -> str:
         if self.direction == "nothing":
             return "changes nothing"
-        tone = "brighter" if self.brightness_percent > 0 else "darker"
-        bright = f"{_rounded(abs(self.brightness_percent))} % {tone}"
+        bright = _brighter(self.brightness_percent)
         known = np.isfinite(self.displacement_um)
         far, unit = (self.displacement_um, "um") if known else (self.displacement_px, "px")
         moved = f"displaced by up to {_rounded(far)} {unit}"
         if self.direction in ("brighter", "darker"):
+            other = (
+                f", {self.opposite}, {_brighter(self.opposite_percent)}" if self.opposite else ""
+            )
             also = f", and {moved}" if self.displacement_share > ALSO else ""
-            return f"{self.name}, {bright} per SD{also}"
+            return f"{self.name}, {bright}{other} per SD{also}"
         also = f", and up to {bright}" if self.brightness_share > ALSO else ""
         size = "" if self.direction == "displaced" else f"{self.direction}, "
         return f"{self.name}, {size}{moved} per SD{also}"
@@ -165,6 +175,7 @@ def describe_factors(
     described = []
     for i, (change, parts) in enumerate(zip(changes, decompositions, strict=True)):
         direction, place = _direction(change, parts, labels, tree)
+        opposite = _opposite(change, parts, labels, tree) if direction in _SIGNS else ""
         code = None if codes is None else codes.iloc[:, i].dropna().sort_values(kind="stable")
         um = parts.displacement_peak_um
         described.append(
@@ -182,6 +193,8 @@ def describe_factors(
                 displacement_px=parts.displacement_peak,
                 side=place.side,
                 similarity=_similarity(replication, i),
+                opposite=opposite,
+                opposite_percent=100 * parts.opposite_peak if opposite else 0.0,
                 lowest=() if code is None else tuple(map(str, code.index[:ENDS])),
                 highest=() if code is None else tuple(map(str, code.index[::-1][:ENDS])),
                 covariates=_going_with(associations, f"F{i + 1}"),
@@ -214,19 +227,36 @@ def _direction(
     change: Images, parts: ShapeAndBrightness, labels: Labels | None, tree: StructureTree | None
 ) -> tuple[Direction, Place]:
     """What most of a factor's change is, and where."""
-    place = name_place(np.square(change), labels, tree)
     if parts.displacement_share == parts.brightness_share == 0:
-        return "nothing", place
+        return "nothing", name_place(np.square(change), labels, tree)
     if parts.brightness_share >= parts.displacement_share:
-        return ("brighter" if parts.brightness_peak > 0 else "darker"), place
+        direction: Direction = "brighter" if parts.brightness_peak > 0 else "darker"
+        return direction, name_place(_one_way(change, _SIGNS[direction]), labels, tree)
+    # What is displaced shows at the borders of what moves, which says little of where that is.
     growth = sum(np.gradient(parts.displacement[axis], axis=axis) for axis in (0, 1))
-    # What grows pushes its neighbours, and shows at its borders: there the change is, not in it.
     sizes: dict[Direction, Place] = {
         "larger": name_place(np.square(np.maximum(growth, 0)), labels, tree),
         "smaller": name_place(np.square(np.maximum(-growth, 0)), labels, tree),
     }
     best = max(sizes, key=lambda each: sizes[each].enrichment)
-    return (best, sizes[best]) if sizes[best].enrichment > GROWTH else ("displaced", place)
+    if sizes[best].enrichment > GROWTH:
+        return best, sizes[best]
+    return "displaced", name_place(np.square(parts.displacement).sum(axis=0), labels, tree)
+
+
+def _opposite(
+    change: Images, parts: ShapeAndBrightness, labels: Labels | None, tree: StructureTree | None
+) -> str:
+    """Where a factor of brightness does the opposite of what it mostly does."""
+    other = _one_way(change, -np.sign(parts.brightness_peak))
+    if other.sum() < ALSO * np.square(change).sum():
+        return ""
+    place = name_place(other, labels, tree)
+    return place.name if place.structures or labels is None else ""
+
+
+def _one_way(change: Images, sign: float) -> Images:
+    return np.asarray(np.square(np.maximum(sign * change, 0)))
 
 
 def _similarity(replication: Replication | None, factor: int) -> float:
@@ -241,6 +271,10 @@ def _going_with(associations: pd.DataFrame | None, factor: str) -> tuple[str, ..
     mine = associations[(associations["factor"] == factor) & (associations["q"] < SURE)]
     order = mine["effect"].abs().sort_values(ascending=False, kind="stable").index
     return tuple(mine.loc[order, "covariate"])
+
+
+def _brighter(percent: float) -> str:
+    return f"{_rounded(abs(percent))} % {'brighter' if percent > 0 else 'darker'}"
 
 
 def _rounded(value: float) -> str:

@@ -149,6 +149,6 @@ def _middle(weights: npt.NDArray[Any], size: int) -> tuple[float, float]:
 
 
 def _plain(name: str) -> str:
-    """Write a name as within a sentence: its first letter small, if it is not an abbreviation."""
+    """Write a name as within a sentence: small, if it is not an abbreviation or a person's."""
     first, *_ = name.split(" ")
     return name[0].lower() + name[1:] if first[1:].islower() else name

@@ -1,4 +1,4 @@
-"""Does a factor make tissue brighter, or does it move it? And by how much?
+"""Whether a factor makes tissue brighter or moves it, and by how much.
 
 To first order the change of a section I that is displaced by u and brightened by the share b is
 
@@ -71,8 +71,10 @@ class ShapeAndBrightness:
     displacement_peak
         How far tissue moves at most, px per SD: `PEAK` of what displacement draws is moved less.
     brightness_peak
-        How much brighter, or darker if negative, tissue becomes at most: likewise, of what becomes
-        brighter if most does, else of what becomes darker.
+        How much brighter, or darker if negative, tissue becomes at most, relative per SD: likewise,
+        of what becomes brighter if most does, else of what becomes darker.
+    opposite_peak
+        The same of what becomes the other way; 0 if nothing does.
     pixel_size_um
         Side of a pixel, um, if it is known.
     """
@@ -84,6 +86,7 @@ class ShapeAndBrightness:
     residual_share: float
     displacement_peak: float
     brightness_peak: float
+    opposite_peak: float
     pixel_size_um: float | None = None
 
     @property
@@ -209,7 +212,7 @@ def _on_grid(image: Floats, coarse: int) -> Floats:
 
 
 def _equations(image: Floats) -> Matrix:
-    """Rows of ``d = -grad(I) . u + I b``, one a pixel; unknowns are u in rows, in columns, and b."""
+    """Rows of ``d = -grad(I) . u + I b``, one a pixel; u in rows, u in columns and b follow."""
     slopes = [_slope(image, axis) for axis in (0, 1)]
     parts = [-slopes[0], -slopes[1], image]
     return scipy.sparse.hstack([scipy.sparse.diags(part.ravel()) for part in parts], format="csr")
@@ -264,7 +267,10 @@ def _summary(
     shares = squares / squares.sum() if drawn.any() else np.zeros(3)
     far = _quantile(np.hypot(*solution[:2]), drawn[0])
     sign = np.sign((drawn[1] * np.abs(drawn[1])).sum())
-    bright = sign * _quantile(np.abs(solution[2]), np.where(drawn[1] * sign > 0, drawn[1], 0))
+    peaks = [
+        each * _quantile(np.abs(solution[2]), np.maximum(each * drawn[1], 0))
+        for each in (sign, -sign)
+    ]
     fine = [_refined(part, coarse, shape) for part in solution]
     return ShapeAndBrightness(
         displacement=coarse * np.stack(fine[:2]),
@@ -273,13 +279,16 @@ def _summary(
         brightness_share=float(shares[1]),
         residual_share=float(shares[2]),
         displacement_peak=coarse * far,
-        brightness_peak=float(bright),
+        brightness_peak=float(peaks[0]),
+        opposite_peak=float(peaks[1]),
         pixel_size_um=pixel_size_um,
     )
 
 
 def _quantile(values: Floats, drawn: Floats) -> float:
-    """Value that `PEAK` of what is drawn, in squares, lies below."""
+    """Value that `PEAK` of what is drawn, in squares, lies below; 0 of nothing drawn."""
+    if not drawn.any():
+        return 0.0
     order = np.argsort(values, axis=None)
     below = np.cumsum(np.square(drawn).ravel()[order])
     place = np.searchsorted(below, PEAK * below[-1])

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tifffile
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.denoising.reconstruction import ome_metadata
+from napari_brainvae.factors.cards import FactorCard
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.projective_field import PARTS
 from napari_brainvae.io.atomic_files import replacing
@@ -27,8 +29,11 @@ def write_maps(
     factors: Sequence[int],
     pixel_size_um: float | None,
     about: Mapping[str, Any],
+    *,
+    title: str = "Projective fields",
+    channels: Sequence[str] = PARTS,
 ) -> None:
-    """Write projective fields ``(F, 3, H, W)`` as an OME-TIFF in micrometres: time is the factor.
+    """Write maps of factors ``(F, C, H, W)`` as an OME-TIFF in micrometres: time is the factor.
 
     Parameters
     ----------
@@ -36,12 +41,42 @@ def write_maps(
         Indices of the F factors, from 0.
     about
         What the maps were made from and how; goes into the file as JSON.
+    title
+        What they are.
+    channels
+        Names of the C maps of a factor.
     """
     names = ", ".join(f"F{factor + 1}" for factor in factors)
-    text = f"Projective fields; T is the factor: {names}. {json.dumps(about, sort_keys=True)}"
-    metadata = ome_metadata(pixel_size_um, text, axes="TCYX") | {"Channel": {"Name": PARTS}}
+    text = f"{title}; T is the factor: {names}. {json.dumps(about, sort_keys=True)}"
+    metadata = ome_metadata(pixel_size_um, text, axes="TCYX") | {"Channel": {"Name": channels}}
     with replacing(path) as beside:
         tifffile.imwrite(beside, maps, ome=True, metadata=metadata)
+
+
+def write_card_maps(
+    path: str | Path,
+    cards: Sequence[FactorCard],
+    pixel_size_um: float | None,
+    about: Mapping[str, Any],
+) -> None:
+    """Write signed change, brightness and displacement of every factor as `write_maps` does."""
+    maps = np.stack(
+        [[card.change, card.parts.brightness, *card.parts.displacement] for card in cards]
+    )
+    write_maps(
+        path,
+        maps,
+        range(len(cards)),
+        pixel_size_um,
+        about,
+        title="Change per SD",
+        channels=(
+            "signed change",
+            "relative brightness",
+            "displacement in rows, px",
+            "displacement in columns, px",
+        ),
+    )
 
 
 def impact_figures(impacts: Mapping[str, Impact]) -> dict[str, Callable[[], Figure]]:
