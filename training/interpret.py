@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch and all that follows wait until there is something to
     import pandas as pd
 
     from napari_brainvae.data.population import Population
+    from napari_brainvae.factors.cards import FactorCard
     from napari_brainvae.factors.impact import Impact
     from napari_brainvae.models.base import Model
     from napari_brainvae.reporting.export import Fields
@@ -59,6 +60,7 @@ def interpret(options: InterpretOptions) -> None:
     impacts = _impacts(options, models, population, regions, sections)
     fields = _fields(options, model, population, regions, place)
     brains = _brains(options, model, population, covariates, sections)
+    cards = _cards(options, model, place, brains, sections)
     about = provenance(
         options,
         population,
@@ -78,6 +80,8 @@ def interpret(options: InterpretOptions) -> None:
             export.export_fields(folder, fields, about)
         if brains is not None:
             export.export_brain_table(folder, *brains, about)
+        if cards is not None:
+            export.export_cards(folder, cards, about, place.section)
     log.info("results: %s", options.out)
 
 
@@ -182,6 +186,36 @@ def _brains(
     with progress_bar("brains") as progress:
         brains = brain_table(model, population, progress=progress)
     return brains, associate(factors_of(brains).iloc[list(sections)], covariates)
+
+
+def _cards(
+    options: InterpretOptions,
+    model: Model,
+    place: Place,
+    brains: tuple[pd.DataFrame, pd.DataFrame] | None,
+    sections: Sequence[int],
+) -> list[FactorCard] | None:
+    """Say of each factor what it does, unless that was not asked for."""
+    from napari_brainvae.denoising.brain_table import factors_of
+    from napari_brainvae.factors.cards import factor_cards
+
+    if "cards" not in options.parts:
+        return None
+    section = place.section
+    codes = associations = None
+    if brains is not None:
+        table, associations = brains
+        codes = factors_of(table).iloc[list(sections)]
+    with progress_bar("factors") as progress:
+        return factor_cards(
+            model,
+            labels=None if section is None else section.labels,
+            tree=None if section is None else section.atlas,
+            pixel_size_um=place.pixel_size_um,
+            codes=codes,
+            associations=associations,
+            progress=progress,
+        )
 
 
 if __name__ == "__main__":

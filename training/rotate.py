@@ -12,7 +12,6 @@ from pydantic_settings import CliPositionalArg
 from napari_brainvae.io.errors import InputError
 from training.cli import main
 
-
 log = logging.getLogger(__name__)
 
 

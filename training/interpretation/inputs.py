@@ -89,7 +89,7 @@ def choose_regions(options: InterpretOptions, place: Place) -> Regions:
         If one that was asked for is not there, or a name stands for two.
     """
     regions = Regions({}, {})
-    if options.parts == ["brains"]:
+    if not {"regions", "impact", "fields"} & set(options.parts):
         return regions
     if place.section is not None:
         regions.masks.update(place.section.regions(options.regions, options.side))

@@ -12,7 +12,7 @@ from napari_brainvae.factors.field_options import FieldOptions
 from napari_brainvae.factors.perturbation import ImpactOptions
 from napari_brainvae.io.errors import InputError
 
-Part = Literal["regions", "impact", "fields", "brains"]
+Part = Literal["regions", "impact", "fields", "brains", "cards"]
 
 
 class InterpretOptions(ImpactOptions, FieldOptions):
@@ -20,10 +20,11 @@ class InterpretOptions(ImpactOptions, FieldOptions):
 
     Writes to the output folder: brains.csv (latent factors of each brain, and how unusual it is),
     covariates.csv (which factors go with what is known of the brains), impact.csv, scores.csv,
-    impact_matrix.csv, field_by_region.csv, field_by_structure.csv, projective_field.ome.tif,
-    the regions as files that open again, the panels of the paper's Fig. 3 and of the covariates as
-    PNG and SVG, and record.json. The first model is interpreted in full; all of them are compared
-    by their disentanglement.
+    impact_matrix.csv, factors.csv (each factor in numbers and in a sentence), a card of each factor
+    and report.html, which shows them, field_by_region.csv, field_by_structure.csv,
+    projective_field.ome.tif, shape_and_brightness.ome.tif, the regions as files that open again,
+    the panels of the paper's Fig. 3 and of the covariates as PNG and SVG, and record.json. The
+    first model is interpreted in full; all of them are compared by their disentanglement.
     """
 
     population: CliPositionalArg[Path] = Field(
@@ -72,7 +73,8 @@ class InterpretOptions(ImpactOptions, FieldOptions):
         list(get_args(Part)),
         min_length=1,
         description="What to write: regions (as files), impact (of regions on factors), fields "
-        "(where factors act), brains (their factors, and what goes with them).",
+        "(where factors act), brains (their factors, and what goes with them), cards (each factor "
+        "in a picture and a sentence).",
     )
     overwrite: bool = Field(
         False, description="Write into a folder that holds files, and over those of the same name."

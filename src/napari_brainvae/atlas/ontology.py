@@ -100,6 +100,11 @@ class StructureTree:
         top = self.structure(key).id
         return [structure.id for structure in self if top in structure.path]
 
+    def children(self, key: str | int) -> list[int]:
+        """Ids of the structures directly below one, in graph order."""
+        top = self.structure(key).id
+        return [structure.id for structure in self if structure.parent == top]
+
     def within(self, labels: Labels, key: str | int) -> Mask:
         """Where ``labels`` show a structure or any part of it; same shape, bool."""
         return np.isin(labels, self.descendants(key))

@@ -93,7 +93,7 @@ def projective_field(
     Stopped
         If ``progress`` asked to stop.
     """
-    chosen = _chosen(model, factors)
+    chosen = chosen_factors(model, factors)
     maps = np.empty((len(chosen), len(PARTS), *model.shape), dtype=np.float32)
     decoded = most = 0
     for i, factor in enumerate(chosen):
@@ -133,7 +133,7 @@ def refine(
     if not (0 < limit < math.inf and 0 < step <= limit / 4):
         raise InputError(f"limit and a step of at most limit / 4 are needed, not {limit}, {step}")
     start = _start(model, z0)
-    (factor,) = _chosen(model, factor)
+    (factor,) = chosen_factors(model, factor)
     quarter = limit / 2
     centre = model.decode(start[None])[0]
 
@@ -213,7 +213,7 @@ def traverse(
     numpy.ndarray
         ``(n, H, W)`` float32 in [0, 1].
     """
-    (factor,) = _chosen(model, factor)
+    (factor,) = chosen_factors(model, factor)
     moves = np.atleast_1d(np.asarray(c, dtype=np.float32))
     latents = np.repeat(_start(model, z0)[None], len(moves), axis=0)
     latents[:, factor] += moves
@@ -321,7 +321,14 @@ def _start(model: Model, z0: npt.ArrayLike | None) -> Latents:
     return start
 
 
-def _chosen(model: Model, factors: int | Sequence[int] | None) -> list[int]:
+def chosen_factors(model: Model, factors: int | Sequence[int] | None) -> list[int]:
+    """Indices of the factors that were asked for; of all of them for None.
+
+    Raises
+    ------
+    InputError
+        If the model has no such factor.
+    """
     if factors is None:
         return list(range(model.latent_dim))
     chosen = [int(factor) for factor in np.atleast_1d(np.asarray(factors))]

@@ -14,12 +14,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 import tifffile
 
 from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.denoising.reconstruction import ome_metadata
+from napari_brainvae.factors.cards import FactorCard
+from napari_brainvae.factors.description import factor_table
 from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.projective_field import PARTS
@@ -196,6 +200,48 @@ def export_fields(folder: Path, fields: Fields, about: Provenance) -> None:
     _write_figure(draw, folder / "projective_fields", about)
 
 
+def export_cards(
+    folder: Path,
+    cards: Sequence[FactorCard],
+    about: Provenance,
+    section: AtlasSection | None = None,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Write factors.csv, a card of each factor, their maps, and report.html, which shows them.
+
+    Parameters
+    ----------
+    cards
+        From `factors.cards.factor_cards`, by the first model that ``about`` describes.
+    section
+        The atlas under the sections, for outlines.
+    """
+    from napari_brainvae.reporting.factor_cards import draw_cards
+    from napari_brainvae.reporting.html import write_report
+
+    labels, tree = (None, None) if section is None else (section.labels, section.atlas)
+    table = factor_table([card.description for card in cards])
+    write_table(table, folder / "factors.csv", about)
+    write_card_maps(
+        folder / "shape_and_brightness.ome.tif", cards, cards[0].parts.pixel_size_um, about
+    )
+    report(progress, 0, 2 * len(cards))
+    with figures.MATPLOTLIB:
+        drawn = draw_cards(cards, labels, tree)
+        for done, (name, figure) in enumerate(drawn.items(), start=len(cards)):
+            report(progress, done, 2 * len(cards))
+            figures.save_figure(figure, folder / name, about)
+        shown = table[list(table.columns[:9])].set_index("factor").round(2)
+        text = "Per standard deviation of the factor; all columns are in factors.csv."
+        parts: list[tuple[str, str, Any]] = [
+            (f"{card.description.factor}: {card.description.name}", "", figure)
+            for card, figure in zip(cards, drawn.values(), strict=True)
+        ]
+        parts.append(("All factors", text, shown))
+        write_report(folder / "report.html", "What the factors are", parts)
+
+
 def write_table(
     table: pd.DataFrame, path: Path, about: Provenance, options: Mapping[str, Any] | None = None
 ) -> None:
@@ -221,8 +267,11 @@ def write_maps(
     factors: Sequence[int],
     pixel_size_um: float | None,
     about: Provenance,
+    *,
+    title: str = "Projective fields",
+    channels: Sequence[str] = PARTS,
 ) -> None:
-    """Write projective fields ``(F, 3, H, W)`` as an OME-TIFF in micrometres: time is the factor.
+    """Write maps of factors ``(F, C, H, W)`` as an OME-TIFF in micrometres: time is the factor.
 
     Parameters
     ----------
@@ -230,12 +279,42 @@ def write_maps(
         Indices of the F factors, from 0.
     about
         What the maps were made from and how; goes into the file as JSON.
+    title
+        What they are.
+    channels
+        Names of the C maps of a factor.
     """
     names = ", ".join(f"F{factor + 1}" for factor in factors)
-    text = f"Projective fields; T is the factor: {names}. {json.dumps(about, sort_keys=True)}"
-    metadata = ome_metadata(pixel_size_um, text, axes="TCYX") | {"Channel": {"Name": PARTS}}
+    text = f"{title}; T is the factor: {names}. {json.dumps(about, sort_keys=True)}"
+    metadata = ome_metadata(pixel_size_um, text, axes="TCYX") | {"Channel": {"Name": channels}}
     with replacing(path) as beside:
         tifffile.imwrite(beside, maps, ome=True, metadata=metadata)
+
+
+def write_card_maps(
+    path: str | Path,
+    cards: Sequence[FactorCard],
+    pixel_size_um: float | None,
+    about: Provenance,
+) -> None:
+    """Write signed change, brightness and displacement of every factor as `write_maps` does."""
+    maps = np.stack(
+        [[card.change, card.parts.brightness, *card.parts.displacement] for card in cards]
+    )
+    write_maps(
+        path,
+        maps,
+        range(len(cards)),
+        pixel_size_um,
+        about,
+        title="Change per SD",
+        channels=(
+            "signed change",
+            "relative brightness",
+            "displacement in rows, px",
+            "displacement in columns, px",
+        ),
+    )
 
 
 def impact_figures(impacts: Mapping[str, Impact]) -> dict[str, Callable[[], Figure]]:
