@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# What the commands need, without the tools of tests and style.
+PACKAGE := $(VENV)/.package
 # The libraries that Qt and OpenGL want, and a screen for machines without one (Debian's names).
 SCREEN := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libdbus-1-3 \
   libfontconfig1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 \
@@ -11,22 +13,27 @@ SCREEN := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libd
 # Those that need no data and no screen, and are over in minutes.
 QUICK_BENCHMARKS := training_step interaction projective_field impact_matrix cw_ssim
 
-.PHONY: help demo test lint bench bench-gpu screen screenshots demo-model clean
+.PHONY: help demo test coverage lint bench bench-gpu screen screenshots demo-model clean
 
 help:
 	@echo "make demo         a population, a fit, a report: the whole tour, in demo/"
 	@echo "make test         install what is missing and run the tests"
-	@echo "make lint         ruff, mypy and the manifest"
+	@echo "make coverage     the tests, and which lines they reach"
+	@echo "make lint         ruff, mypy, the arrows between folders, and the manifest"
 	@echo "make bench        the quick benchmarks, which print ratios"
 	@echo "make bench-gpu    the training step on an NVIDIA GPU: correct, how fast, a whole run"
 	@echo "make screenshots  the pictures of the README, from real windows"
 	@echo "make demo-model   fit the small model that ships with the plugin"
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(PACKAGE): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed: make PYTHON=python3.11 ..."; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(INSTALLED): $(PACKAGE)
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e ".[qt,allen,test,lint]"
 	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt --no-deps allensdk
 	@touch $@
@@ -40,23 +47,27 @@ screen:
 	else echo "Please run this line once, for a screen to test windows on:"; \
 	  echo "  sudo apt-get install -y --no-install-recommends $(SCREEN)"; exit 1; fi
 
-demo: $(INSTALLED)
+demo: $(PACKAGE)
 	$(BIN)/python -m training.demo demo
 
 test: $(INSTALLED) screen
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
+coverage: $(INSTALLED) screen
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/npe2 validate src/napari_brainvae/napari.yaml
 
 bench: $(INSTALLED)
 	for b in $(QUICK_BENCHMARKS); do echo; echo "== $$b"; $(BIN)/python -m benchmarks.$$b || exit 1; done
 
 bench-gpu: $(INSTALLED)
-	$(BIN)/python -m pytest -q tests/test_sections.py tests/test_metrics.py
+	$(BIN)/python -m pytest -q tests/training/test_sections.py tests/metrics
 	$(BIN)/python -m benchmarks.training_step --device cuda --batch 64 --sections 1723 \
 	  --steps 100 --warm-up 20 --whole-run
 
@@ -64,7 +75,7 @@ screenshots: $(INSTALLED) screen
 	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/screenshots.py
 
 demo-model: demo
-	$(BIN)/python -m training.demo_model demo
+	$(BIN)/python tools/ship_demo_model.py demo
 
 clean:
 	rm -rf $(VENV) demo .pytest_cache .mypy_cache .ruff_cache

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -110,8 +111,20 @@ def parse(schema: type[Options], program: str, arguments: Sequence[str] | None =
 
     settings = CliApp.run(Cli, cli_args=None if arguments is None else list(arguments))
     # Only what was given is passed on, so that `model_fields_set` still tells it from a default.
-    given = {name: getattr(settings, name) for name in settings.model_fields_set}
+    given = {name: _at_home(getattr(settings, name)) for name in settings.model_fields_set}
     return schema.model_validate(given)
+
+
+def _at_home(value: Any) -> Any:
+    """Expand the ``~`` of paths, which the shell leaves alone in ``--out=~/run`` and in quotes."""
+    if isinstance(value, Path):
+        return value.expanduser()
+    if isinstance(value, list):
+        return [_at_home(each) for each in value]
+    if isinstance(value, BaseModel):
+        named = value.model_fields_set
+        return value.model_copy(update={name: _at_home(getattr(value, name)) for name in named})
+    return value
 
 
 @contextmanager

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.errors import InputError
 from training.cli import main
+
+log = logging.getLogger(__name__)
 
 
 class DemoOptions(BaseModel):
     """Make a population, fit a beta-VAE, compare it with PCA, write a report and a checkpoint.
 
-    What an earlier, interrupted demo has finished in the same folder is not done again.
+    What an earlier, interrupted demo with the same options has finished in the same folder is not
+    done again, and a report that is there stays as it is.
     """
 
     out: CliPositionalArg[Path] = Field(Path("demo"), description="Folder for everything.")
-    count: int = Field(240, ge=10, description="Brains to make.")
+    count: int = Field(240, ge=20, description="Brains to make.")
     height: int = Field(160, ge=64, description="Rows of a section, px.")
     width: int = Field(224, ge=64, description="Columns of a section, px.")
     steps: int | None = Field(None, ge=1, description="Training steps; recipe fast's by default.")
@@ -25,34 +31,65 @@ class DemoOptions(BaseModel):
 
 
 def demo(options: DemoOptions) -> None:
-    """Run `training.demo` with these options."""
+    """Run `training.demo` with these options.
+
+    Raises
+    ------
+    InputError, OSError
+        If the folder holds something else than a demo with these options.
+    """
     from training.fit import fit
     from training.fitting.options import FitOptions
     from training.phantom import PhantomCommand, phantom
 
+    _begin(options)
     population, run = options.out / "phantom.zarr", options.out / "run"
     size = {"height": options.height, "width": options.width}
     if not population.exists():
-        print("1 of 4: a population of phantom brains with planted differences")
+        log.info("1 of 4: a population of phantom brains with planted differences")
         phantom(PhantomCommand(out=population, count=options.count, seed=options.seed, **size))
     if not _complete(run):
-        print("2 of 4: a beta-VAE, fitted on 80 % of them")
+        log.info("2 of 4: a beta-VAE, fitted on 80 % of them")
         resume = (run / "record.json").exists()
         plan = {"steps": options.steps, "seed": options.seed, "resume": resume, "log_every": 1}
         fit(FitOptions(population=population, out=run, **plan))
-    print("3 of 4: held-out brains, beside the mean section and PCA")
-    report = _report(population, run, options.out)
-    print(f"4 of 4: {report}")
-    print(
-        "\nIn napari: File > Open the folder "
-        f"{population} (with 'Brain VAE') and {run / 'model.safetensors'},\n"
-        "then Plugins > Brain VAE > Reconstruct and denoise."
+    report = options.out / "report.html"
+    if report.exists():
+        log.info("%s is there already, and stays: delete it to have it written again", report)
+    else:
+        log.info("3 of 4: held-out brains, beside the mean section and PCA")
+        _report(population, run, options.out)
+        log.info("4 of 4: %s", report)
+    log.info(
+        "\nIn napari: File > Open the folder %s (with 'Brain VAE') and %s,\n"
+        "then Plugins > Brain VAE > Reconstruct and denoise.",
+        population,
+        run / "model.safetensors",
     )
 
 
-def _complete(run: Path) -> bool:
-    import json
+def _begin(options: DemoOptions) -> None:
+    """Note what the demo is, or see that it is the one that was begun in this folder."""
+    from napari_brainvae.io.atomic_files import write_text
 
+    path, plan = options.out / "demo.json", options.model_dump(mode="json", exclude={"out"})
+    if not path.exists():
+        if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
+            raise FileExistsError(f"{options.out} is not empty and holds no demo: give another")
+        write_text(path, json.dumps(plan, indent=2) + "\n")
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
+    if before != plan:
+        raise InputError(
+            f"the demo in {options.out} was begun with other options ({path.name} holds them): "
+            "give them again or another folder"
+        )
+
+
+def _complete(run: Path) -> bool:
     record = run / "record.json"
     return record.exists() and json.loads(record.read_text())["status"] == "complete"
 
@@ -72,7 +109,7 @@ def _report(path: Path, run: Path, out: Path) -> Path:
     model = load_checkpoint(checkpoint)
     settings = EvaluateOptions(population=path, model=[checkpoint], out=out)
     comparison = compare(settings, {"beta-VAE": model})
-    print(summary(comparison))
+    log.info(summary(comparison))
     history = pd.read_csv(run / "history.csv")
     write_report(
         out / "report.html",

@@ -1,13 +1,16 @@
-"""``python -m training.demo_model``: make the small model that ships with the plugin."""
+"""``python tools/ship_demo_model.py``: make the small model that ships with the plugin."""
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from training.cli import main
+
+log = logging.getLogger(__name__)
 
 
 class DemoModelOptions(BaseModel):
@@ -32,8 +35,8 @@ def ship(options: DemoModelOptions) -> None:
     }
     with replacing(DEMO_MODEL) as beside:
         write_tensors(beside, half, model.header)
-    print(f"{DEMO_MODEL}: {DEMO_MODEL.stat().st_size / 1e6:.1f} MB")
+    log.info("%s: %.1f MB", DEMO_MODEL, DEMO_MODEL.stat().st_size / 1e6)
 
 
 if __name__ == "__main__":
-    main(DemoModelOptions, ship, program="python -m training.demo_model")
+    main(DemoModelOptions, ship, program="python tools/ship_demo_model.py")
