@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shutil
@@ -19,7 +20,9 @@ from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.atlas.regions import DEFAULT_REGIONS, Region
 from napari_brainvae.data.population import Population
-from napari_brainvae.denoising.brain_table import brain_table
+from napari_brainvae.denoising.brain_table import brain_table, factors_of
+from napari_brainvae.factors.cards import factor_cards
+from napari_brainvae.factors.description import factor_table
 from napari_brainvae.factors.impact import ImpactOptions, impact_matrix
 from napari_brainvae.factors.projective_field import projective_field
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
@@ -73,15 +76,44 @@ def unsigned(path, *models):
 def test_the_folder_holds_everything_and_nothing_else(results):
     names = {path.name for path in results.iterdir()}
     tables = {"impact.csv", "scores.csv", "field_by_region.csv", "field_by_structure.csv"}
-    tables |= {"impact_matrix.csv", "brains.csv", "covariates.csv"}
+    tables |= {"impact_matrix.csv", "brains.csv", "covariates.csv", "factors.csv"}
     pictures = {"impact", "factor_covariance", "disentanglement", "projective_fields", "covariates"}
     pictures |= {name.rsplit(".", 1)[0] for name in names if name.startswith("codes_")}
     assert len(pictures) == 5 + 6
+    pictures |= {"factor_F1", "factor_F2", "factor_F3", "factor_F4"}
     drawn = {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
-    assert names == tables | drawn | {"projective_field.ome.tif", "record.json", "regions"}
+    maps = {"projective_field.ome.tif", "shape_and_brightness.ome.tif"}
+    assert names == tables | drawn | maps | {"record.json", "report.html", "regions"}
     assert {path.name for path in (results / "regions").iterdir()} == {
         f"{name}.json" for name in DEFAULT_REGIONS
     }
+
+
+def test_factors_are_told_and_the_report_leads_with_their_cards(
+    results, phantom_file, run_folder, atlas_folder
+):
+    model, population = (
+        load_checkpoint(run_folder / "model.safetensors"),
+        Population.open(phantom_file),
+    )
+    known, atlas = population.description, Atlas.open(atlas_folder)
+    codes = factors_of(brain_table(model, population))[~population.flagged]
+    cards = factor_cards(
+        model,
+        labels=atlas.section(known.plane, model.shape, known.pixel_size_um),
+        tree=atlas,
+        pixel_size_um=known.pixel_size_um,
+        codes=codes,
+        associations=associate(codes, population.covariates),
+    )
+    expected = factor_table([card.description for card in cards])
+    table = pd.read_csv(results / "factors.csv", keep_default_na=False)
+    assert table["sentence"].tolist() == expected["sentence"].tolist()
+    assert table["lowest"].tolist() == expected["lowest"].tolist()
+    assert_allclose(table["displacement_share"], expected["displacement_share"], rtol=1e-6)
+    headings = re.findall("<h2>(.*?)</h2>", (results / "report.html").read_text("utf-8"))
+    first = [f"{card.description.factor}: {card.description.name}" for card in cards]
+    assert [html.unescape(heading) for heading in headings[:5]] == [*first, "All factors"]
 
 
 def test_brains_and_covariates_are_what_the_functions_say(results, phantom_file, run_folder):
@@ -211,9 +243,10 @@ def test_without_regions_all_that_needs_none_is_there(phantom_file, pca_file, tm
     assert "no regions, so no impacts: give --atlas" in capsys.readouterr().out
     kinds = {path.suffix for path in out.iterdir()}
     assert {path.stem for path in out.iterdir()} == {
-        "brains", "covariates", "projective_field.ome", "projective_fields", "record",
+        "brains", "covariates", "projective_field.ome", "projective_fields", "record", "factors",
+        "factor_F1", "factor_F2", "factor_F3", "factor_F4", "shape_and_brightness.ome", "report",
     }  # fmt: skip
-    assert kinds == {".csv", ".json", ".png", ".svg", ".tif"}
+    assert kinds == {".csv", ".json", ".png", ".svg", ".tif", ".html"}
 
 
 BAD = {

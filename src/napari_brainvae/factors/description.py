@@ -118,11 +118,11 @@ class FactorDescription:
         far, unit = (self.displacement_um, "um") if known else (self.displacement_px, "px")
         moved = f"displaced by up to {_rounded(far)} {unit}"
         if self.direction in ("brighter", "darker"):
-            other = (
-                f", {self.opposite}, {_brighter(self.opposite_percent)}" if self.opposite else ""
-            )
+            other = ""
+            if self.opposite:
+                other = f" ({self.opposite}, {_brighter(self.opposite_percent)})"
             also = f", and {moved}" if self.displacement_share > ALSO else ""
-            return f"{self.name}, {bright}{other} per SD{also}"
+            return f"{self.name}, {bright} per SD{other}{also}"
         also = f", and up to {bright}" if self.brightness_share > ALSO else ""
         size = "" if self.direction == "displaced" else f"{self.direction}, "
         return f"{self.name}, {size}{moved} per SD{also}"
@@ -252,7 +252,7 @@ def _opposite(
     if other.sum() < ALSO * np.square(change).sum():
         return ""
     place = name_place(other, labels, tree)
-    return place.name if place.structures or labels is None else ""
+    return place.name if place.structures else ""
 
 
 def _one_way(change: Images, sign: float) -> Images:

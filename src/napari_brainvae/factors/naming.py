@@ -143,9 +143,9 @@ def _in_per_cent(weights: npt.NDArray[Any]) -> str:
 
 
 def _middle(weights: npt.NDArray[Any], size: int) -> tuple[float, float]:
-    below = np.cumsum(weights) / max(weights.sum(), 1e-300)
-    first, last = np.searchsorted(below, [0.1, 0.9])
-    return 100 * first / size, 100 * min(last + 1, size) / size
+    below = np.concatenate([[0.0], np.cumsum(weights) / max(weights.sum(), 1e-300)])
+    first, last = np.interp([0.1, 0.9], below, np.arange(len(below)))
+    return 100 * float(first) / size, 100 * float(last) / size
 
 
 def _plain(name: str) -> str:

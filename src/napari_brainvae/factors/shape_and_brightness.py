@@ -45,7 +45,9 @@ SMOOTHNESS = 0.1
 PEAK = 0.99
 """A size is 'up to' what this share of the change, in squares, lies below."""
 
-_BLUR = 1.0  # l: edges must be as wide as tissue moves, or the first order does not hold
+# Edges must be as wide as tissue moves, or the first order does not hold: by a length l. And wider
+# than a pixel, or what moves by part of one has no slope that differences of pixels can see.
+_LEAST_BLUR = 0.7
 _NOTHING = 1e-6  # change of brightness per SD that is rounding error of a decoder
 
 Matrix = Any  # of scipy.sparse, which has no types
@@ -176,7 +178,7 @@ def decompose(
     unit = math.sqrt(image.size) / UNITS
     # Measured in the root of the mean square, brightness has no unit, and the weights need none.
     scale = math.sqrt(np.square(image).mean())
-    blur = _BLUR * unit
+    blur = max(unit, _LEAST_BLUR)
     image = scipy.ndimage.gaussian_filter(image / scale, blur)
     change = scipy.ndimage.gaussian_filter(change / scale, (0, blur, blur))
     equations = _equations(image)
