@@ -6,7 +6,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -148,12 +148,19 @@ def messages() -> Iterator[None]:
 
 @contextmanager
 def progress_bar(text: str, unit: str = "section") -> Iterator[Callable[[int, int], None]]:
-    """Give a progress callback that moves a bar in the terminal."""
-    from tqdm import tqdm
+    """Give a progress callback that moves a bar in the terminal, which appears at its first call.
 
-    with tqdm(desc=text, unit=unit, mininterval=0.5) as bar:
+    Bad input that is found before it ends with one line alone.
+    """
+    with ExitStack() as stack:
+        bar: Any = None
 
         def progress(done: int, total: int) -> None:
+            nonlocal bar
+            if bar is None:
+                from tqdm import tqdm
+
+                bar = stack.enter_context(tqdm(desc=text, unit=unit, mininterval=0.5))
             bar.total = total
             bar.update(done - bar.n)
 

@@ -8,7 +8,7 @@ import pytest
 
 from napari_brainvae.factors.perturbation import ImpactOptions
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
-from napari_brainvae.reporting.provenance import label_of, provenance
+from napari_brainvae.reporting.provenance import provenance
 
 
 @pytest.fixture
@@ -46,4 +46,4 @@ def test_results_say_their_models_and_which_brains_were_measured(model, populati
 @pytest.mark.parametrize(("beta", "name"), [(3, "beta-VAE"), (1, "VAE"), (None, "beta-VAE")])
 def test_models_are_called_what_the_paper_calls_them(model, beta, name):
     model.header.training["options"]["beta"] = beta
-    assert label_of(model) == name
+    assert model.label == name

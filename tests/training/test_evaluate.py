@@ -363,7 +363,7 @@ def test_no_name_of_a_model_takes_the_place_of_another(
 
 
 def test_renamed_models_do_not_collide_either():
-    models = {"PCA-8": stub(), "PCA-8 (given)": stub(), "other": stub()}
+    models = {name: stub("VAE") for name in ("PCA-8", "PCA-8 (given)", "other")}
     names = list(apart_from_baselines(models))
     assert names == ["PCA-8 (given) (given)", "PCA-8 (given)", "other"]
 

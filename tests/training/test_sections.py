@@ -95,7 +95,7 @@ def test_a_step_in_chunks_has_the_gradients_of_a_whole_one(monkeypatch, per_chun
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path):
-    run(str(ROOT / "tests" / "gradients.py"), "2", str(tmp_path / "two.npz"))
+    run("-m", "tests.gradients", "2", str(tmp_path / "two.npz"))
     assert_same(dict(np.load(tmp_path / "two.npz")), gradients(Fabric(accelerator="cpu")))
 
 
