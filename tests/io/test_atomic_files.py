@@ -200,3 +200,25 @@ def test_a_folder_that_was_not_filled_is_as_it_was(tmp_path):
         assert folder.exists() == before
         folder.mkdir(exist_ok=True)
     assert list(folder.iterdir()) == []
+
+
+def test_no_overwrite_crosses_from_file_to_folder(tmp_path):
+    folder, file = tmp_path / "d.safetensors", tmp_path / "p.zarr"
+    folder_with(folder, "her work")
+    file.write_text("her work")
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        write_text(folder, "new")
+    with pytest.raises(NotADirectoryError, match="is a file"), replacing(file) as beside:
+        folder_with(beside, "new")
+    assert content(folder) == ["her work"]
+    assert file.read_text() == "her work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["d.safetensors", "p.zarr"]
+
+
+def test_a_folder_that_holds_no_population_is_not_replaced_by_one(tmp_path):
+    path = tmp_path / "p.zarr"
+    folder_with(path, "her work")
+    images = np.random.default_rng(0).integers(1, 9, (3, 8, 8))
+    with pytest.raises(FileExistsError, match="holds no population"):
+        Population(images).save(path, overwrite=True)
+    assert content(path) == ["her work"]

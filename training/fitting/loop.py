@@ -128,6 +128,10 @@ def save(
     step: int,
 ) -> dict[str, Any]:
     """Write checkpoint, history and what resume needs, if all is finite; what `measure` found."""
+    model.network.eval()
+    # Weights may be finite and still too large to decode anything: seen before axes are sought.
+    if not np.isfinite(model.reconstruct(job.samples.training[:1])).all():
+        raise diverged(step, "network", job, folder)
     result = rotated(model, job)
     findings = measure(result, job.samples)
     numbers = [findings["training_error"], *findings["kl_per_factor"]]
@@ -156,7 +160,6 @@ def rotated(model: BetaVAE, job: Job) -> BetaVAE:
 
     Recipe fast starts from rotated components: what is left is a few degrees, and the order.
     """
-    model.network.eval()
     if job.options.rotation != "varimax":
         return model
     return rotate_factors(model, job.samples.training)

@@ -156,6 +156,8 @@ def creating(
         raise InputError(f"a population file ends in .zarr: {path.name}")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; give another name")
+    if path.is_dir() and not {"zarr.json", ".zgroup", ".zarray"} & {f.name for f in path.iterdir()}:
+        raise FileExistsError(f"{path} is a folder that holds no population: give another name")
     with replacing(path) as beside:
         group = zarr.open_group(beside, mode="w-")
         group.attrs.update(description.model_dump(mode="json"))

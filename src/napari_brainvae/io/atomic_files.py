@@ -40,7 +40,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 def _put(beside: Path, path: Path) -> None:
-    """Give what lies ``beside`` its final name."""
+    """Give what lies ``beside`` its final name, file for file and folder for folder."""
+    if path.is_dir() and not beside.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give another name")
+    if beside.is_dir() and path.exists() and not path.is_dir():
+        raise NotADirectoryError(f"{path} is a file: give another name")
     if not path.is_dir() or path.is_symlink():
         os.replace(beside, path)
         _sync_folder(path.parent)
