@@ -23,7 +23,7 @@ def connect(options: AtlasOptions | SectionsOptions) -> tuple[Connection, AllenS
 
     Raises
     ------
-    ValueError
+    InputError
         If allensdk or one of its companions is not installed.
     """
     try:

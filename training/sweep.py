@@ -70,7 +70,7 @@ def numbers(text: str, *, smallest: float) -> list[float]:
 
     Raises
     ------
-    ValueError
+    InputError
         If it is not that, empty, or below ``smallest``.
     """
     try:
@@ -108,7 +108,7 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError, OSError
+    InputError, OSError
         For bad input, before anything is written; at the end, if cells failed.
     """
     from distributed import as_completed
@@ -301,7 +301,7 @@ def assemble(folder: Path, names: list[str]) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
+    InputError
         If a file cannot be read.
     """
     import pandas as pd

@@ -118,7 +118,7 @@ class AllenService:
 
         Raises
         ------
-        ValueError
+        InputError
             If there is no such structure, or the list is not as documented.
         OSError
             If the list cannot be fetched.

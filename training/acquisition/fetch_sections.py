@@ -54,7 +54,7 @@ def fetch_sections(
 
     Raises
     ------
-    ValueError
+    InputError
         For a selection that makes no sense, or that differs from the one begun before.
     OSError
         If files cannot be written, or the service does not answer any more.

@@ -67,7 +67,7 @@ class Manifest:
 
         Raises
         ------
-        ValueError
+        InputError
             If it was begun with another request, or the file was damaged by hand.
         """
         before = json.loads(self._request_path.read_text(encoding="utf-8"))
@@ -120,7 +120,7 @@ def select(options: SectionsOptions, service: AllenService) -> pd.DataFrame:
 
     Raises
     ------
-    ValueError
+    InputError
         If nothing is left, or a name does not occur.
     """
     table = service.experiments(options.injection_structure)

@@ -98,7 +98,7 @@ def planes_of(text: str) -> list[int]:
 
     Raises
     ------
-    ValueError
+    InputError
         If it is none of these.
     """
     planes: set[int] = set()

@@ -52,6 +52,16 @@ class Atlas(StructureTree):
         Edge of a voxel in micrometres.
     directory : Path
         Where the atlas was opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_phantom_atlas(draw_section(64, 80), folder)
+    ...     mask = Atlas.open(folder).mask("SSp", plane=2, side="left")
+    >>> mask.shape
+    (64, 80)
     """
 
     def __init__(

@@ -175,7 +175,7 @@ def mask_to_polygons(mask: npt.NDArray[Any], tolerance: float = 0.5) -> list[Pol
 
     Raises
     ------
-    ValueError
+    InputError
         If the mask is empty.
     """
     mask = np.asarray(mask, dtype=bool)

@@ -42,6 +42,14 @@ class Population:
         Table of N rows, indexed by id.
     description
         Pixel size, atlas plane, preprocessing already done.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> images = np.random.default_rng(0).integers(1, 200, (3, 64, 80))
+    >>> mice = Population(images, ["a", "b", "c"])
+    >>> mice.shape, len(mice.sections([0, 2]))
+    ((64, 80), 2)
     """
 
     images: Any

@@ -74,7 +74,7 @@ def robust_inference(
 
     Raises
     ------
-    ValueError
+    InputError
         If the sections do not have the model's size.
     Stopped
         If ``progress`` asked to stop.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -161,44 +161,26 @@ def describe_factors(
     InputError
         If these are not of as many factors as the model has.
     """
-    counts = {
-        "changes": len(changes),
-        "decompositions": len(decompositions),
-        "replication": model.latent_dim if replication is None else len(replication.replicated),
-        "codes": model.latent_dim if codes is None else codes.shape[1],
-    }
-    for what, count in counts.items():
-        if count != model.latent_dim:
-            raise InputError(f"{what} of {count} factors for a model of {model.latent_dim}")
-    reference = model.header.reference
-    kl = [np.nan] * model.latent_dim if reference is None else reference.kl_per_factor
+    _check_counts(
+        model.latent_dim,
+        changes=len(changes),
+        decompositions=len(decompositions),
+        replication=None if replication is None else len(replication.replicated),
+        codes=None if codes is None else codes.shape[1],
+    )
     described = []
     for i, (change, parts) in enumerate(zip(changes, decompositions, strict=True)):
-        direction, place = _direction(change, parts, labels, tree)
-        opposite = _opposite(change, parts, labels, tree) if direction in _SIGNS else ""
         code = None if codes is None else codes.iloc[:, i].dropna().sort_values(kind="stable")
-        um = parts.displacement_peak_um
         described.append(
             FactorDescription(
                 factor=f"F{i + 1}",
-                name=place.name,
-                direction=direction,
-                displacement_um=np.nan if um is None else um,
-                brightness_percent=100 * parts.brightness_peak,
-                displacement_share=parts.displacement_share,
-                brightness_share=parts.brightness_share,
+                **_what_and_where(change, parts, labels, tree),
                 replicated=None if replication is None else bool(replication.replicated[i]),
-                kl=float(kl[i]),
-                residual_share=parts.residual_share,
-                displacement_px=parts.displacement_peak,
-                side=place.side,
+                kl=_kl(model, i),
                 similarity=_similarity(replication, i),
-                opposite=opposite,
-                opposite_percent=100 * parts.opposite_peak if opposite else 0.0,
                 lowest=() if code is None else tuple(map(str, code.index[:ENDS])),
                 highest=() if code is None else tuple(map(str, code.index[::-1][:ENDS])),
                 covariates=_going_with(associations, f"F{i + 1}"),
-                structures=place.structures,
             )
         )
     return described
@@ -257,6 +239,40 @@ def _opposite(
 
 def _one_way(change: Images, sign: float) -> Images:
     return np.asarray(np.square(np.maximum(sign * change, 0)))
+
+
+def _what_and_where(
+    change: Images, parts: ShapeAndBrightness, labels: Labels | None, tree: StructureTree | None
+) -> dict[str, Any]:
+    """Those attributes of a `FactorDescription` that its change alone decides."""
+    direction, place = _direction(change, parts, labels, tree)
+    opposite = _opposite(change, parts, labels, tree) if direction in _SIGNS else ""
+    um = parts.displacement_peak_um
+    return {
+        "name": place.name,
+        "direction": direction,
+        "side": place.side,
+        "structures": place.structures,
+        "displacement_um": np.nan if um is None else um,
+        "displacement_px": parts.displacement_peak,
+        "brightness_percent": 100 * parts.brightness_peak,
+        "displacement_share": parts.displacement_share,
+        "brightness_share": parts.brightness_share,
+        "residual_share": parts.residual_share,
+        "opposite": opposite,
+        "opposite_percent": 100 * parts.opposite_peak if opposite else 0.0,
+    }
+
+
+def _kl(model: Model, factor: int) -> float:
+    reference = model.header.reference
+    return float("nan") if reference is None else float(reference.kl_per_factor[factor])
+
+
+def _check_counts(latent_dim: int, **counts: int | None) -> None:
+    for what, count in counts.items():
+        if count is not None and count != latent_dim:
+            raise InputError(f"{what} of {count} factors for a model of {latent_dim}")
 
 
 def _similarity(replication: Replication | None, factor: int) -> float:

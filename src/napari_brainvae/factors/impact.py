@@ -100,7 +100,7 @@ class Impact:
 
         Raises
         ------
-        ValueError
+        InputError
             For fewer than 2 regions or factors.
         """
         return disentanglement_score(self.matrix())
@@ -154,8 +154,7 @@ def impact_matrix(
     model
         Anything that encodes.
     images
-        ``(N, H, W)`` preprocessed sections in [0, 1], or a population, which is prepared for the
-        model a batch at a time.
+        ``(N, H, W)`` preprocessed sections in [0, 1], or a population, prepared in batches.
     regions
         ``(H, W)`` masks by name.
     options
@@ -167,37 +166,51 @@ def impact_matrix(
 
     Raises
     ------
-    ValueError
-        If there are no regions; if one is empty, of another shape, or outside the tissue; if fewer
-        than two sections are left, to which no Gaussian can be fitted.
+    InputError
+        For no regions, an unusable one (see `region_weights`), or fewer than two sections.
     Stopped
         If ``progress`` asked to stop.
+
+    Examples
+    --------
+    >>> from napari_brainvae.models.pca import PCA
+    >>> sections = np.random.default_rng(0).random((12, 64, 80), dtype=np.float32)
+    >>> region = np.arange(80) < np.full((64, 1), 40)
+    >>> impact_matrix(PCA.fit(sections, 2), sections, {"left half": region}).matrix().shape
+    (1, 2)
     """
     options = options or ImpactOptions()
     if not regions:
         raise InputError("name at least one region")
-    if sections is None and isinstance(images, Population):
-        sections = usable_sections(images, include_flagged=options.include_flagged)
-    total = len(images) if isinstance(images, Population) else len(np.asarray(images))
-    chosen = np.arange(total) if sections is None else np.asarray(sections, dtype=np.intp)
-    if len(chosen) < 2:
-        raise InputError(f"a Gaussian cannot be fitted to {len(chosen)} section(s): 2 are needed")
+    chosen = _sections_to_measure(images, sections, options)
     weights = {
         name: region_weights(mask, model.shape, options.soft_edge, f"region {name!r}")
         for name, mask in regions.items()
     }
     changes = [(r, weight) for r in weights.values() for weight in (options.low, options.high)]
     codes = np.empty((2, len(changes), len(chosen), model.latent_dim), dtype=np.float32)
-    encodes = len(changes) * len(chosen)
     for start, batch in _batches(model, images, chosen):
         if start == 0:
             check_content(batch, weights)
         for i, section in enumerate(batch, start):
-            report(progress, i * len(changes), encodes)
+            report(progress, i * len(changes), codes[0, ..., 0].size)
             codes[:, :, i] = _perturbed_codes(model, section, changes, options.mode)
-    report(progress, encodes, encodes)
+    report(progress, codes[0, ..., 0].size, codes[0, ..., 0].size)
     mean, log_variance = codes.reshape(2, len(regions), 2, len(chosen), model.latent_dim)
     return Impact(list(regions), options, mean, np.exp(log_variance), chosen)
+
+
+def _sections_to_measure(
+    images: npt.ArrayLike | Population, sections: Sequence[int] | None, options: ImpactOptions
+) -> npt.NDArray[np.intp]:
+    """Positions of the sections that were named, or of all that count; at least two."""
+    if sections is None and isinstance(images, Population):
+        sections = usable_sections(images, include_flagged=options.include_flagged)
+    total = len(images) if isinstance(images, Population) else len(np.asarray(images))
+    chosen = np.arange(total) if sections is None else np.asarray(sections, dtype=np.intp)
+    if len(chosen) < 2:
+        raise InputError(f"a Gaussian cannot be fitted to {len(chosen)} section(s): 2 are needed")
+    return chosen
 
 
 def _perturbed_codes(
@@ -219,7 +232,7 @@ def usable_sections(population: Population, *, include_flagged: bool = False) ->
 
     Raises
     ------
-    ValueError
+    InputError
         If none is left.
     """
     keep = np.flatnonzero(~population.flagged | include_flagged).tolist()

@@ -63,13 +63,11 @@ def projective_field(
 ) -> Images:
     """Where in the section latent factors act.
 
-    What is estimated is the paper's dense map: the variance of each pixel over those points of the
-    grid ``-limit, -limit + step, ..., limit`` that lie in the part. `refine` says how.
+    What is estimated, by `refine`, is the paper's dense map: each pixel's variance over those of
+    the points ``-limit, -limit + step, ..., limit`` that lie in the part.
 
     Parameters
     ----------
-    model
-        Anything that decodes.
     factors
         Index of a factor from 0, several of them, or None for all.
     z0
@@ -79,7 +77,7 @@ def projective_field(
     tolerance
         Refine until two successive maps differ by less than this share of each part's maximum.
     progress
-        Called with decoded sections and how many there will be, as far as is known by then.
+        Called with decoded sections and how many there will be, as far as is known.
 
     Returns
     -------
@@ -88,10 +86,16 @@ def projective_field(
 
     Raises
     ------
-    ValueError
+    InputError
         For a factor that does not exist, or options that make no sense.
     Stopped
         If ``progress`` asked to stop.
+
+    Examples
+    --------
+    >>> from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
+    >>> projective_field(load_checkpoint(DEMO_MODEL), 0).shape
+    (1, 3, 160, 224)
     """
     chosen = chosen_factors(model, factors)
     maps = np.empty((len(chosen), len(PARTS), *model.shape), dtype=np.float32)
@@ -127,7 +131,7 @@ def refine(
 
     Raises
     ------
-    ValueError
+    InputError
         As `projective_field`.
     """
     if not (0 < limit < math.inf and 0 < step <= limit / 4):
@@ -285,7 +289,7 @@ def field_by_region(
 
     Raises
     ------
-    ValueError
+    InputError
         If shapes do not fit or a region has no pixel.
     """
     array = np.asarray(maps, dtype=np.float64)

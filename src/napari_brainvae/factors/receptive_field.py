@@ -88,7 +88,7 @@ def region_weights(
 
     Raises
     ------
-    ValueError
+    InputError
         If it is empty, of another shape than the sections, or not within [0, 1].
     """
     weights = np.asarray(mask, dtype=np.float32)
@@ -172,7 +172,7 @@ def check_content(sections: Images, weights: Mapping[str, Images]) -> None:
 
     Raises
     ------
-    ValueError
+    InputError
         If a region does not touch the tissue, or if all sections are black in it.
     """
     tissue = brain_mask(sections.mean(axis=0))

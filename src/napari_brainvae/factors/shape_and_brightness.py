@@ -121,6 +121,15 @@ def shape_and_brightness(model: Model, factor: int) -> ShapeAndBrightness:
     ------
     InputError
         If the model has no such factor, or decodes a mean brain without any tissue.
+
+    Examples
+    --------
+    >>> from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
+    >>> found = shape_and_brightness(load_checkpoint(DEMO_MODEL), 0)
+    >>> found.displacement.shape
+    (2, 160, 224)
+    >>> 0 <= found.brightness_share <= 1
+    True
     """
     return all_shape_and_brightness(model, [factor])[0]
 

@@ -8,4 +8,13 @@ class InputError(ValueError):
 
     Commands end with that sentence and exit code 2, and the widgets show it. Any other exception is
     a bug and is shown as one.
+
+    Examples
+    --------
+    >>> from napari_brainvae.models.checkpoint import load_checkpoint
+    >>> try:
+    ...     load_checkpoint(__file__)
+    ... except InputError as error:
+    ...     print("a person can put this right")
+    a person can put this right
     """

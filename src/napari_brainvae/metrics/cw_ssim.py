@@ -74,6 +74,11 @@ def cw_ssim(
     ------
     InputError
         For shapes that differ, too small images, NaN or infinite values, unusable weights.
+
+    Examples
+    --------
+    >>> round(cw_ssim(np.eye(128), 0.5 * np.eye(128) + 0.2), 6)
+    0.8
     """
     _check(a, b, level, orientations, transform, K)
     dtype = torch.float64 if "float64" in f"{a.dtype} {b.dtype}" else torch.float32

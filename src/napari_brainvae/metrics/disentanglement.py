@@ -23,7 +23,7 @@ def gaussian_kl(mean_a: ArrayLike, std_a: ArrayLike, mean_b: ArrayLike, std_b: A
 
     Raises
     ------
-    ValueError
+    InputError
         If a standard deviation is not positive, or a value not finite.
     """
     ma, sa, mb, sb = (np.asarray(x, np.float64) for x in (mean_a, std_a, mean_b, std_b))
@@ -79,9 +79,15 @@ def disentanglement_score(impact: ArrayLike) -> Disentanglement:
 
     Raises
     ------
-    ValueError
+    InputError
         For fewer than 2 regions or factors, values negative or not finite, or a matrix in which all
         regions have the same impact.
+
+    Examples
+    --------
+    >>> score = disentanglement_score([[2.0, 0.1], [0.1, 1.0], [0.2, 0.3]])
+    >>> score.trace_over_absolute > 0
+    True
     """
     matrix = checked_values(impact, 2, "impact")
     if min(matrix.shape) < 2:
@@ -159,7 +165,7 @@ def mig(codes: ArrayLike, factors: ArrayLike, *, bins: int = 20) -> float:
 
     Raises
     ------
-    ValueError
+    InputError
         For unequal N, a factor that does not vary, or values that are not finite.
     """
     z, v = _codes_and_factors(codes, factors)
@@ -231,7 +237,7 @@ def dci(codes: ArrayLike, factors: ArrayLike, *, ridge: float = 1e-3, seed: int 
 
     Raises
     ------
-    ValueError
+    InputError
         For unequal N, N < 4, a factor that does not vary, or values that are not finite.
     """
     z, v = _codes_and_factors(codes, factors)

@@ -61,7 +61,7 @@ def elbo(
 
     Raises
     ------
-    ValueError
+    InputError
         For shapes that do not fit, values not finite, beta not positive.
     """
     error = np.array([np.square(x - y).sum() for x, y in image_pairs(images, reconstructions)])

@@ -222,7 +222,7 @@ class Model(ABC):
 
         Raises
         ------
-        ValueError
+        InputError
             If the sections do not have the model's size.
         """
         return self._turned(*self._encode(self._fitting(images)))
@@ -247,7 +247,7 @@ class Model(ABC):
 
         Raises
         ------
-        ValueError
+        InputError
             If the section does not have the model's size.
         """
         encode = self._near(self._fitting(np.asarray(section)[None])[0])
@@ -268,7 +268,7 @@ class Model(ABC):
 
         Raises
         ------
-        ValueError
+        InputError
             If there are not L factors.
         """
         array = np.asarray(latents, dtype=np.float32)

@@ -27,7 +27,15 @@ PUBLISHED_SHAPE = (320, 448)
 
 
 def save_checkpoint(model: Model, path: str | Path) -> None:
-    """Write a model to one ``.safetensors`` file, its header as JSON inside, in one step."""
+    """Write a model to one ``.safetensors`` file, its header as JSON inside, in one step.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> model = load_checkpoint(DEMO_MODEL)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_checkpoint(model, Path(folder) / "copy.safetensors")
+    """
     with replacing(path) as beside:
         write_tensors(beside, model.tensors(), model.header)
 
@@ -55,8 +63,13 @@ def load_checkpoint(path: str | Path) -> Model:
     ------
     FileNotFoundError
         If there is no such file.
-    ValueError
+    InputError
         If it is no checkpoint, truncated, or of a kind this version does not know.
+
+    Examples
+    --------
+    >>> load_checkpoint(DEMO_MODEL).latent_dim
+    8
     """
     path = Path(path)
     if not path.is_file():
@@ -78,7 +91,7 @@ def read_header(path: str | Path) -> Header:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is no checkpoint of this project.
     """
     path = Path(path)
@@ -134,7 +147,7 @@ def import_published(path: str | Path) -> Model:
 
     Raises
     ------
-    ValueError
+    InputError
         If the file is not laid out as the authors' is.
     """
     import torch

@@ -40,7 +40,7 @@ def principal_components(
 
     Raises
     ------
-    ValueError
+    InputError
         If the images do not carry that many components.
     """
     n = len(images)
@@ -116,6 +116,14 @@ class PCA(Model):
         ``(L, H, W)`` orthonormal.
     eigenvalues
         ``(L,)`` variances of the scores.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sections = np.random.default_rng(0).random((12, 64, 80), dtype=np.float32)
+    >>> model = PCA.fit(sections, 3)
+    >>> model.decode(model.encode(sections)[0]).shape
+    (12, 64, 80)
     """
 
     label = "PCA"

@@ -189,6 +189,16 @@ def rotate_factors(
     ------
     InputError
         If there are no sections, or none of the model's size.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sections = np.random.default_rng(0).random((12, 64, 80), dtype=np.float32)
+    >>> from napari_brainvae.models.pca import PCA
+    >>> model = PCA.fit(sections, 3)
+    >>> rotated = rotate_factors(model, sections)
+    >>> bool(np.abs(rotated.reconstruct(sections) - model.reconstruct(sections)).max() < 1e-5)
+    True
     """
     sections = np.asarray(images, dtype=np.float32)
     chosen = sections[_evenly(len(sections))]

@@ -24,6 +24,17 @@ class BetaVAE(Model):
     ----------
     network
         The torch module, in evaluation mode.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from napari_brainvae.data.preprocessing import Preprocessing
+    >>> from napari_brainvae.models.base import Header
+    >>> done = Preprocessing(height=64, width=80)
+    >>> header = Header(kind="vae", height=64, width=80, latent_dim=3, preprocessing=done)
+    >>> mean, log_variance = BetaVAE(header).encode(np.zeros((2, 64, 80), np.float32))
+    >>> mean.shape
+    (2, 3)
     """
 
     def __init__(self, header: Header, network: Network | None = None) -> None:
