@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -103,8 +104,9 @@ class Manifest:
 
     def _read_table(self) -> pd.DataFrame:
         try:
+            text = self.path.read_text(encoding="utf-8")
             table = pd.read_csv(
-                self.path,
+                io.StringIO(text),
                 dtype={"id": str, "status": str, **dict.fromkeys(TEXTS, str)},
                 keep_default_na=False,
                 na_values=[""],
@@ -112,6 +114,8 @@ class Manifest:
         except (ValueError, OverflowError) as error:  # pandas' own are ValueErrors
             reason = " ".join(str(error).split())
             raise InputError(f"{self.path} cannot be read ({reason}); {RESTORE}") from error
+        if not text.endswith("\n"):
+            raise InputError(f"{self.path} is cut short: its last line has no end; {RESTORE}")
         table = table.assign(**{name: "" for name in ADDED if name not in table})
         missing = [name for name in ("id", *STATE) if name not in table]
         if missing:
@@ -123,8 +127,8 @@ class Manifest:
             if len(wrong):
                 raise InputError(f"{self.path}: {wrong[0]} has no number of {name}; {RESTORE}")
             table[name] = numbers.astype(int)
-        text = table.select_dtypes(exclude="number").columns.union([*TEXTS, "status"])
-        table = table.astype(dict.fromkeys(text, object)).fillna(dict.fromkeys(text, ""))
+        words = table.select_dtypes(exclude="number").columns.union([*TEXTS, "status"])
+        table = table.astype(dict.fromkeys(words, object)).fillna(dict.fromkeys(words, ""))
         for experiment, status in table["status"].items():
             if status not in (WAITING, DONE, FAILED):
                 raise InputError(

@@ -112,7 +112,9 @@ DAMAGED = [
         "no complete zip arrived|ends after",
     ),
     (
-        with_entry(RAW, 24, struct.pack("<I", 384), packed(zipfile.ZIP_DEFLATED, {RAW: b"\0" * 99})),
+        with_entry(
+            RAW, 24, struct.pack("<I", 384), packed(zipfile.ZIP_DEFLATED, {RAW: b"\0" * 99})
+        ),
         f"{RAW} ends after 99 of 384 bytes|no complete zip arrived",
     ),
     (with_entry(RAW, 42, b"\xff\xff\xff\x7f"), "no complete zip arrived"),
