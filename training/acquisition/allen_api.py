@@ -196,7 +196,8 @@ def _by_id(records: pd.DataFrame) -> pd.DataFrame:
     for what, rows in (("without a whole number as id", wrong), ("of an id listed before", again)):
         if rows.any():
             first = records["id"][rows].iloc[0]
-            log.warning("%d experiments %s are left out, such as %r", rows.sum(), what, first)
+            count = int(rows.sum())
+            log.warning(f"{count} experiments {what} are left out, such as {first!r}")
     good = ~(wrong | again)
     table = records[good].drop(columns="id")
     return table.set_index(pd.Index(ids[good].astype("int64"), name="id"))

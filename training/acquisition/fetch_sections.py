@@ -148,8 +148,8 @@ def _open_or_begin(manifest: Manifest, work: Work, service: AllenService) -> Non
     noted = manifest.table["section_sha256"].to_dict()
     lost = [i for i in manifest.ids(DONE) if not work.is_kept(i, noted[i])]
     if lost:
-        names = ", ".join(map(str, lost))
-        log.warning("the sections of %s are gone or changed on disk: fetched again", names)
+        some = ", ".join(map(str, lost))
+        log.warning("the sections of %s are gone or changed on disk: fetched again", some)
     manifest.wait_again(lost + (manifest.ids(FAILED) if options.retry_failed else []))
     for kind in ("volumes", "sections"):
         (work.folder / kind).mkdir(exist_ok=True)
