@@ -197,7 +197,7 @@ def _by_id(records: pd.DataFrame) -> pd.DataFrame:
         if rows.any():
             first = records["id"][rows].iloc[0]
             count = int(rows.sum())
-            log.warning(f"{count} experiments {what} are left out, such as {first!r}")
+            log.warning(f"{count} experiments {what} are left out, such as {first}")
     good = ~(wrong | again)
     table = records[good].drop(columns="id")
     return table.set_index(pd.Index(ids[good].astype("int64"), name="id"))

@@ -33,7 +33,7 @@ def replaced(**header: str) -> Fault:
         (replaced(ElementDataFile="\0\x1b[2J.raw"), "points to"),
         (Fault("replace", on="link", body=b"[" * 10**5), "the answer cannot be read"),
         (Fault("replace", on="link", body=b"9" * 10**4), "the answer cannot be read"),
-        (Fault("replace", on="link", body=b'{"msg": [{"download_link": 5}]}'), "no volumes"),
+        (Fault("replace", on="link", body=b'{"msg": [{"download_link": 5}]}'), "InvalidURL"),
     ],
 )
 def test_one_malformed_brain_is_recorded_and_the_others_go_on(fetch, server, fault, message):
@@ -95,7 +95,7 @@ def test_a_pause_is_as_long_as_asked_for_within_reason(asked, least, most, said,
         ([11, 12.0], [11, 12], ""),
         ([11, 12.5], [11], "without a whole number as id are left out, such as 12.5"),
         ([11, None], [11], "without a whole number as id"),
-        ([11, "x"], [11], "without a whole number as id are left out, such as 'x'"),
+        ([11, "x"], [11], "without a whole number as id are left out, such as x"),
         ([11, True], [11], "without a whole number as id"),
         ([11, -3], [11], "without a whole number as id"),
     ],
