@@ -128,13 +128,14 @@ def test_the_papers_crop_is_symmetric_about_the_midline():
     assert first + (end - 1) == CCF.ml - 1
 
 
-def test_an_empty_plane_is_left_out_aloud(fetch, server, capsys):
+def test_an_empty_plane_is_left_out_aloud(fetch, server, caplog):
     empty = coordinate_volume(brain=12)
     empty[PLANE] = 0
     server.faults[12] = Fault("replace", body=volume_zip(empty))
+    caplog.set_level("INFO")
     population = Population.open(fetch())
     assert population.ids == ["11", "13", "14"]
-    assert "left out: 12" in capsys.readouterr().out
+    assert "left out: 12" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -401,10 +402,11 @@ def test_the_other_brains_are_untouched_and_nothing_half_written_counts(lasting)
     assert sorted(p.stem for p in (work / "sections").iterdir()) == sorted(population.ids)
 
 
-def test_what_failed_is_tried_again_when_asked_and_only_then(fetch, server, capsys):
+def test_what_failed_is_tried_again_when_asked_and_only_then(fetch, server, caplog):
     server.faults[12] = Fault("404")
+    caplog.set_level("INFO")
     out = fetch()
-    summary = capsys.readouterr().out
+    summary = caplog.text
     assert "1 failed; --retry-failed tries them again:" in summary
     assert "1 x the server answered 404 Not Found (such as 12)" in summary
     server.faults.clear()
@@ -465,7 +467,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_brain_waiting(server, tmp_path
     out = tmp_path / "mice.zarr"
     code = (
         "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000));"
-        "from allen_server import fetch_small;"
+        "from tests.allen_server import fetch_small;"
         "fetch_small(sys.argv[1:])"
     )
     arguments = [str(out), "--plane", str(PLANE), "--server", server.url]
@@ -560,7 +562,7 @@ def test_manifest_keeps_its_types(tmp_path):
 
 
 def _environment() -> dict[str, str]:
-    paths = [str(ROOT), str(ROOT / "src"), str(ROOT / "tests")]
+    paths = [str(ROOT), str(ROOT / "src")]
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(paths),
         "OMP_NUM_THREADS": "1",
@@ -573,7 +575,7 @@ def test_killed_at_twenty_random_moments(tmp_path):
     """The population equals the uninterrupted one, and nothing that was done is fetched again."""
     children = multiprocessing.get_context("forkserver")
     # allensdk is imported once, in the process that the children are forked from.
-    children.set_forkserver_preload(["allen_server", "training.acquisition.fetch_sections"])
+    children.set_forkserver_preload(["tests.allen_server", "training.acquisition.fetch_sections"])
     moments = random.Random(5)
     out, whole = tmp_path / "killed.zarr", tmp_path / "whole.zarr"
     with serving(AllenServer([record(i) for i in range(100, 130)], pause=0.02)) as server:

@@ -7,6 +7,7 @@ they broke off.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +21,10 @@ from requests import RequestException
 
 from napari_brainvae.io.errors import InputError
 from training.acquisition.http import Connection, Damaged, reason
-from training.acquisition.volumes import Unusable
+from training.acquisition.manifest import whole_numbers
+from training.acquisition.volumes import CCF, Unusable
+
+log = logging.getLogger(__name__)
 
 # allensdk 2.16.2 uses two names that numpy 2 dropped.
 for _name, _value in (
@@ -38,7 +42,7 @@ with warnings.catch_warnings():
     from allensdk.core.mouse_connectivity_cache import MouseConnectivityCache
     from allensdk.core.structure_tree import StructureTree
 
-RESOLUTION_UM = 25
+RESOLUTION_UM = int(CCF.spacing_um)
 ADULT_MOUSE_GRAPH = 1
 
 
@@ -142,7 +146,7 @@ class AllenService:
         if not records:
             where = f" injected in {', '.join(injection_structures)}" if chosen else ""
             raise InputError(f"the service lists no experiment{where}")
-        return pd.DataFrame(records).set_index("id")
+        return _by_id(pd.DataFrame(records))
 
     def _structure_ids(self, cache: _Connectivity, acronyms: Sequence[str]) -> list[int] | None:
         if not acronyms:
@@ -181,3 +185,19 @@ class AllenService:
         with TemporaryDirectory() as folder:
             cache = _Connectivity(Path(folder), self._api, self._ontologies)
             cache.get_structure_tree(file_name=str(path))
+
+
+def _by_id(records: pd.DataFrame) -> pd.DataFrame:
+    """Index the experiments by their id; records without one of their own are left out aloud."""
+    ids = whole_numbers(records["id"])
+    wrong, again = ids.isna(), ids.duplicated() & ids.notna()
+    if wrong.all():
+        raise InputError("the list of experiments is not as documented: no id is a whole number")
+    for what, rows in (("without a whole number as id", wrong), ("of an id listed before", again)):
+        if rows.any():
+            first = records["id"][rows].iloc[0]
+            count = int(rows.sum())
+            log.warning(f"{count} experiments {what} are left out, such as {first}")
+    good = ~(wrong | again)
+    table = records[good].drop(columns="id")
+    return table.set_index(pd.Index(ids[good].astype("int64"), name="id"))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
-import zlib
+import logging
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -17,7 +18,12 @@ from napari_brainvae.io.atomic_files import replacing, write_text
 from napari_brainvae.io.errors import InputError
 from training.acquisition.allen_api import AllenService
 from training.acquisition.http import Connection, Damaged, reason
-from training.acquisition.volumes import CCF, Grid
+from training.acquisition.volumes import CCF, CORRUPTED, Grid
+
+log = logging.getLogger(__name__)
+
+NO_VOLUME = (nrrd.NRRDError, KeyError, TypeError, gzip.BadGzipFile, *CORRUPTED)
+"""What the readers of the atlas raise for a file that is none, or is damaged."""
 
 CHECKSUMS = "checksums.json"
 
@@ -43,14 +49,28 @@ def fetch_atlas(
         "average_template_25.nrrd": (service.download_template, check_volume),
     }
     noted_path = folder / CHECKSUMS
-    noted = json.loads(noted_path.read_text(encoding="utf-8")) if noted_path.exists() else {}
+    noted = _read_noted(noted_path)
     for name, (download, check) in files.items():
         path = folder / name
         if not _is_good(path, noted.get(name), check):
             _fetch(path, download, check, connection)
         noted[name] = _sha256(path)
         write_text(noted_path, json.dumps(noted, indent=2))
-        print(f"{path}: {path.stat().st_size / 1e6:.1f} MB, verified")
+        log.info("%s: %.1f MB, verified", path, path.stat().st_size / 1e6)
+
+
+def _read_noted(path: Path) -> dict[str, str]:
+    """Checksums noted before; without them the files are checked by themselves."""
+    try:
+        noted = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError):
+        noted = None
+    if not isinstance(noted, dict):
+        log.warning("%s holds no checksums: made anew", path)
+        return {}
+    return {str(name): str(value) for name, value in noted.items()}
 
 
 def _fetch(
@@ -63,7 +83,7 @@ def _fetch(
         try:
             download(beside)
             check(beside)
-        except (nrrd.NRRDError, ValueError, KeyError, EOFError, zlib.error) as error:
+        except NO_VOLUME as error:
             beside.unlink(missing_ok=True)
             raise Damaged(f"what arrived is not {path.name}: {error}") from error
 
@@ -82,7 +102,7 @@ def _is_good(path: Path, sha256: str | None, check: Callable[[Path], object]) ->
         return _sha256(path) == sha256
     try:
         check(path)
-    except (nrrd.NRRDError, ValueError, KeyError, EOFError, zlib.error):
+    except NO_VOLUME:
         return False
     return True
 

@@ -3,48 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import requests
 from filelock import FileLock, Timeout
 from tqdm import tqdm
 
-from napari_brainvae.data.covariates import write_covariates
-from napari_brainvae.data.population import Description, Population
-from napari_brainvae.data.population_files import creating
-from napari_brainvae.data.section_quality import LIMITS, measure_quality
-from napari_brainvae.io.atomic_files import replacing
+from napari_brainvae.io.atomic_files import recover, remove_leftovers, replacing
 from napari_brainvae.io.errors import InputError
-from training.acquisition.allen_api import RESOLUTION_UM, AllenService
+from training.acquisition.allen_api import AllenService
 from training.acquisition.http import Connection, Damaged, may_pass, reason
 from training.acquisition.manifest import DONE, FAILED, WAITING, Manifest, Outcome, select
+from training.acquisition.populations import contents, write_population
 from training.acquisition.volumes import CCF, Grid, Unusable, read_planes
 
 if TYPE_CHECKING:
     from training.acquisition.options import SectionsOptions
 
+log = logging.getLogger(__name__)
+
 UNREACHABLE_IN_A_ROW = 10
 """So many brains that fail for the network's sake mean that the service is down: stop asking."""
-
-SOURCE = (
-    "Allen Mouse Brain Connectivity Atlas, Allen Institute for Brain Science, "
-    "connectivity.brain-map.org: red channel (autofluorescence) on the CCFv3 grid, cropped to "
-    "ML {0}..{1}. Oh et al., Nature 508, 207 (2014). Attribution, non-commercial: "
-    "alleninstitute.org/terms-of-use"
-)
 
 
 def fetch_sections(
@@ -66,14 +59,15 @@ def fetch_sections(
         manifest = Manifest(work.folder / "manifest.csv")
         _open_or_begin(manifest, work, service)
         _fetch(manifest, work, connection, service)
-        done = [i for i in manifest.ids(DONE) if work.sections(i).exists()]
+        done = manifest.ids(DONE)
         if not done:
             raise InputError(f"no brain could be fetched; {_failures(manifest)}")
         for position, (plane, path) in enumerate(work.populations.items()):
-            _write_population(path, plane, position, done, manifest, work)
-            print(f"{path}: {_contents(path)}")
-        failures = _failures(manifest)
-        print(f"{len(done)} of {len(manifest.table)} brains done. {failures}".rstrip())
+            fetched = partial(work.section, position=position)
+            write_population(path, plane, done, fetched, manifest, work.grid)
+            log.info("%s: %s", path, contents(path))
+        summary = f"{len(done)} of {len(manifest.table)} brains done. {_failures(manifest)}"
+        log.info("%s", summary.rstrip())
 
 
 @dataclass
@@ -91,6 +85,31 @@ class Work:
     def sections(self, experiment: int) -> Path:
         """Planes of a brain that is done, ``(P, H, W)`` uint16."""
         return self.folder / "sections" / f"{experiment}.npy"
+
+    def section(self, experiment: int, position: int) -> npt.NDArray[np.uint16]:
+        """One plane ``(H, W)`` of a brain that is done."""
+        stored = np.load(self.sections(experiment), mmap_mode="r", allow_pickle=False)
+        return np.asarray(stored[position])
+
+    def is_kept(self, experiment: int, sha256: str) -> bool:
+        """Whether the planes of a brain lie there as they were written.
+
+        Parameters
+        ----------
+        sha256
+            As noted when they were; empty in a manifest of before, where their size must do.
+        """
+        path = self.sections(experiment)
+        if not path.is_file():
+            return False
+        if sha256:
+            return _sha256(path) == sha256
+        try:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (ValueError, EOFError):
+            return False
+        shape = (len(self.options.planes), *self.grid.shape)
+        return bool(stored.shape == shape and stored.dtype == np.uint16)
 
     @property
     def populations(self) -> dict[int, Path]:
@@ -117,33 +136,44 @@ def _open_or_begin(manifest: Manifest, work: Work, service: AllenService) -> Non
     options = work.options
     names = {"plane", "experiments", "strain", "line", "gender", "injection_structure"}
     request = options.model_dump(mode="json", include=names)
+    for path in work.populations.values():
+        recover(path)
     if not manifest.exists():
         for path in work.populations.values():
             if path.exists():
                 raise FileExistsError(f"{path} exists already; give another name")
         manifest.begin(request, select(options, service))
     manifest.read(request)
-    lost = [i for i in manifest.ids(DONE) if not work.sections(i).exists()]
+    _check_whole(manifest, work)
+    noted = manifest.table["section_sha256"].to_dict()
+    lost = [i for i in manifest.ids(DONE) if not work.is_kept(i, noted[i])]
+    if lost:
+        some = ", ".join(map(str, lost))
+        log.warning("the sections of %s are gone or changed on disk: fetched again", some)
     manifest.wait_again(lost + (manifest.ids(FAILED) if options.retry_failed else []))
     for kind in ("volumes", "sections"):
         (work.folder / kind).mkdir(exist_ok=True)
     _remove_leftovers(manifest, work)
 
 
+def _check_whole(manifest: Manifest, work: Work) -> None:
+    """Refuse a manifest that has lost rows of brains that were fetched."""
+    known = {str(i) for i in manifest.table.index}
+    stems = sorted(path.stem for path in (work.folder / "sections").glob("[0-9]*.npy"))
+    manifest.refuse_without([stem for stem in stems if stem.isdigit() and stem not in known])
+
+
 def _remove_leftovers(manifest: Manifest, work: Work) -> None:
     """Remove what a killed run left half-written, except the transfers that go on first."""
-    partial = [path for path in work.folder.rglob(".*.partial.*") if path.is_file()]
+    for folder in (work.folder, work.folder / "sections"):
+        remove_leftovers(folder)
     for population in work.populations.values():
-        partial += population.parent.glob(f".{population.stem}.*.partial.zarr")
-        partial += population.parent.glob(f".{population.name}.*.old")
+        for half in population.parent.glob(f".{population.stem}.*.partial.zarr"):
+            shutil.rmtree(half)
     if not work.options.keep_volumes:
-        next_ones = {work.volumes(i) for i in manifest.ids(WAITING)[: work.options.connections]}
-        partial += set((work.folder / "volumes").iterdir()) - next_ones
-    for path in partial:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
+        # The zip of a brain that is done was kept on purpose; other files are not ours.
+        for experiment in manifest.ids(WAITING)[work.options.connections :]:
+            work.volumes(experiment).unlink(missing_ok=True)
 
 
 def _fetch(manifest: Manifest, work: Work, connection: Connection, service: AllenService) -> None:
@@ -198,14 +228,18 @@ def _fetch_brain(
         volumes.unlink(missing_ok=True)
         reachable = not (may_pass(error) and isinstance(error, requests.RequestException))
         return Outcome(FAILED, tries, error=reason(error)), reachable
-    with open(volumes, "rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    outcome = Outcome(DONE, tries, volumes.stat().st_size, sha256)
+    outcome = Outcome(DONE, tries, volumes.stat().st_size, _sha256(volumes))
     with replacing(work.sections(experiment)) as beside:
         np.save(beside, planes)
+        outcome.section_sha256 = _sha256(beside)
     if not work.options.keep_volumes:
         volumes.unlink()
     return outcome, True
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Progress:
@@ -241,49 +275,6 @@ class _Progress:
         """Count a brain."""
         with self._lock:
             self._bar.update(1)
-
-
-def _write_population(
-    path: Path, plane: int, position: int, done: Sequence[int], manifest: Manifest, work: Work
-) -> None:
-    """Write one plane of the brains that are done, with covariates and quality columns."""
-
-    def section(experiment: int) -> npt.NDArray[np.uint16]:
-        stored = np.load(work.sections(experiment), mmap_mode="r", allow_pickle=False)
-        return np.asarray(stored[position])
-
-    # A section without content is no section; far from the middle some brains end.
-    kept = [i for i in done if np.ptp(section(i)) > 0]
-    if len(kept) < len(done):
-        empty = [str(i) for i in done if i not in set(kept)]
-        print(f"plane {plane} holds nothing of {len(empty)} brains, left out: {', '.join(empty)}")
-    if not kept:
-        raise InputError(f"plane {plane} holds nothing of any brain")
-    source = SOURCE.format(work.grid.columns[0], work.grid.columns[1] - 1)
-    description = Description(
-        pixel_size_um=RESOLUTION_UM, plane=plane, preprocessing=None, source=source
-    )
-    ids = [str(i) for i in kept]
-    if path.exists() and Population.open(path).ids == ids:
-        return
-    quality = []
-    with creating(path, ids, work.grid.shape, np.uint16, description, overwrite=True) as group:
-        for k, experiment in enumerate(kept):
-            group["images"][k] = image = section(experiment)
-            quality.append(measure_quality(image[None]))
-        covariates = manifest.covariates(kept)
-        table = pd.concat(quality, ignore_index=True).set_index(covariates.index)
-        write_covariates(group, covariates.join(table))
-
-
-def _contents(path: Path) -> str:
-    """One line about a population."""
-    population = Population.open(path)
-    table = population.covariates
-    parts = ", ".join(
-        f"{int((table[name] > limit).sum())} {name}" for name, limit in LIMITS.items()
-    )
-    return f"{len(population)} sections, {int(population.flagged.sum())} flagged: {parts}"
 
 
 def _failures(manifest: Manifest) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -25,10 +26,14 @@ from urllib3.exceptions import InvalidHeader, ReadTimeoutError
 
 from napari_brainvae.io.progress import Stopped
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10
 LONGEST_WAIT_SECONDS = 600
+"""No pause is longer, whoever asks for it."""
+
 CHUNK_BYTES = 1 << 20
 
 
@@ -96,7 +101,12 @@ class Connection:
         """
         with self._get(url) as response:
             response.raise_for_status()
-            answer = response.json()
+            try:
+                answer = response.json()
+            except requests.exceptions.JSONDecodeError:
+                raise
+            except (ValueError, RecursionError) as error:  # a number, or a nesting, without end
+                raise Damaged(f"the answer cannot be read: {error}") from error
         if not isinstance(answer, dict) or not isinstance(answer.get("msg"), list):
             raise Damaged(f"unexpected answer: {str(answer)[:100]}")
         return answer
@@ -121,7 +131,8 @@ class Connection:
             if response.status_code == requests.codes.range_not_satisfiable:
                 if about == f"bytes */{have}":
                     return  # it was complete already
-                path.unlink()
+                path.unlink(missing_ok=True)
+                about = about or "that there are no such bytes"
                 raise Damaged(f"{path.name} had {have} bytes, the server says {about}")
             response.raise_for_status()
             resumed = about.startswith(f"bytes {have}-")
@@ -146,13 +157,20 @@ class Connection:
         return retrying(action)
 
     def _wait(self, state: RetryCallState) -> float:
-        """Seconds to wait: longer with every try, and never less than the server asked for."""
+        """Seconds to wait: longer with every try, and what the server asked for within reason."""
         error = state.outcome.exception() if state.outcome else None
         headers = getattr(getattr(error, "response", None), "headers", {})
         try:
             asked = Retry().parse_retry_after(headers.get("Retry-After", "0"))
-        except InvalidHeader:
+        except (InvalidHeader, ValueError, OverflowError):  # the latter for numbers without end
             asked = 0.0
+        if asked > LONGEST_WAIT_SECONDS:
+            log.warning(
+                "the server asks for a pause of %.0f s; trying again after %d s",
+                asked,
+                LONGEST_WAIT_SECONDS,
+            )
+            asked = float(LONGEST_WAIT_SECONDS)
         longer = wait_exponential(self.backoff, max=LONGEST_WAIT_SECONDS)
         return max(asked, longer(state) + wait_random(0, self.backoff)(state))
 
@@ -189,4 +207,5 @@ def reason(error: Exception) -> str:
         return "the answer is no JSON"
     if isinstance(error, requests.RequestException):
         return f"the connection failed ({type(error).__name__})"
-    return " ".join(str(error).split())[:300]
+    printable = (c if c.isprintable() else "?" for c in " ".join(str(error).split()))
+    return "".join(printable)[:300]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -29,9 +30,16 @@ class Outcome:
     bytes: int = 0
     sha256: str = ""
     error: str = ""
+    section_sha256: str = ""
 
 
 STATE = list(Outcome.__dataclass_fields__)
+ADDED = ["section_sha256"]
+"""Columns that older manifests lack."""
+
+
+TEXTS = [name for name, kind in Outcome.__annotations__.items() if kind == "str"]
+RESTORE = "put it back from a copy, or begin under another name"
 
 
 @dataclass
@@ -59,7 +67,9 @@ class Manifest:
         """Note the brains, one row of covariates each indexed by experiment id, as waiting."""
         state = pd.DataFrame([vars(Outcome(WAITING, 0))] * len(experiments), experiments.index)
         self.table = state.join(experiments.drop(columns=STATE, errors="ignore"))
-        write_text(self._request_path, json.dumps(request, indent=2))
+        # The ids tell a manifest that has lost rows.
+        noted = request | {"brains": [int(i) for i in experiments.index]}
+        write_text(self._request_path, json.dumps(noted))
         self._write()
 
     def read(self, request: dict[str, Any]) -> None:
@@ -70,25 +80,76 @@ class Manifest:
         InputError
             If it was begun with another request, or the file was damaged by hand.
         """
-        before = json.loads(self._request_path.read_text(encoding="utf-8"))
+        before = self._read_request()
+        brains = before.pop("brains", [])
         for name, value in before.items():
-            if request[name] != value:
+            if name in request and request[name] != value:
                 raise InputError(
                     f"{self.path.parent} was begun with {name.replace('_', '-')} = {value}, not "
                     f"{request[name]}; give the same again or another output"
                 )
-        table = pd.read_csv(
-            self.path,
-            index_col="id",
-            dtype={"sha256": str, "error": str},
-            keep_default_na=False,
-            na_values=[""],
-        )
-        missing = [name for name in STATE if name not in table]
+        self.table = self._read_table()
+        known = set(self.table.index)
+        self.refuse_without([str(i) for i in brains if i not in known])
+
+    def _read_request(self) -> dict[str, Any]:
+        path = self._request_path
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError, RecursionError) as error:
+            raise InputError(f"{path} cannot be read ({error}); {RESTORE}") from error
+        if not isinstance(before, dict) or not isinstance(before.get("brains", []), list):
+            raise InputError(f"{path} is no request of an acquisition; {RESTORE}")
+        return before
+
+    def _read_table(self) -> pd.DataFrame:
+        try:
+            text = self.path.read_text(encoding="utf-8")
+            table = pd.read_csv(
+                io.StringIO(text),
+                dtype={"id": str, "status": str, **dict.fromkeys(TEXTS, str)},
+                keep_default_na=False,
+                na_values=[""],
+            )
+        except (ValueError, OverflowError) as error:  # pandas' own are ValueErrors
+            reason = " ".join(str(error).split())
+            raise InputError(f"{self.path} cannot be read ({reason}); {RESTORE}") from error
+        if not text.endswith("\n"):
+            raise InputError(f"{self.path} is cut short: its last line has no end; {RESTORE}")
+        table = table.assign(**{name: "" for name in ADDED if name not in table})
+        missing = [name for name in ("id", *STATE) if name not in table]
         if missing:
-            raise InputError(f"{self.path} lacks the columns {', '.join(missing)}")
-        text = table.select_dtypes(exclude="number").columns
-        self.table = table.fillna(dict.fromkeys(text, ""))
+            raise InputError(f"{self.path} lacks the columns {', '.join(missing)}; {RESTORE}")
+        table = _with_ids(table, self.path)
+        for name in ("tries", "bytes"):
+            numbers = pd.to_numeric(table[name], errors="coerce")
+            wrong = table.index[~(numbers >= 0) | (numbers % 1 != 0)]
+            if len(wrong):
+                raise InputError(f"{self.path}: {wrong[0]} has no number of {name}; {RESTORE}")
+            table[name] = numbers.astype(int)
+        words = table.select_dtypes(exclude="number").columns.union([*TEXTS, "status"])
+        table = table.astype(dict.fromkeys(words, object)).fillna(dict.fromkeys(words, ""))
+        for experiment, status in table["status"].items():
+            if status not in (WAITING, DONE, FAILED):
+                raise InputError(
+                    f"{self.path}: {experiment} has the status {status!r}, which is none of "
+                    f"{WAITING}, {DONE}, {FAILED}; write one of them"
+                )
+        return table
+
+    def refuse_without(self, lost: Sequence[str]) -> None:
+        """Refuse to go on without brains that should be named, as in a file cut short.
+
+        Raises
+        ------
+        InputError
+            If there are any.
+        """
+        if lost:
+            raise InputError(
+                f"{self.path} has lost the rows of {len(lost)} brains (such as {lost[0]}); "
+                f"{RESTORE}"
+            )
 
     def ids(self, status: str) -> list[int]:
         """Experiment ids with this status, in the order of the selection."""
@@ -149,11 +210,28 @@ def _read_experiments(path: Path) -> pd.DataFrame:
         only_ids = file.readline().strip().isdigit()
     table = pd.read_csv(path, header=None, names=["id"]) if only_ids else pd.read_csv(path)
     table = table.rename(columns=lambda name: str(name).strip().replace("-", "_"))
-    if "id" not in table or table["id"].dtype.kind != "i":
+    if "id" not in table:
         raise InputError(f"{path} has no column 'id' of experiment numbers")
-    if not table["id"].is_unique:
-        raise InputError(f"{path} repeats {table['id'][table['id'].duplicated()].iloc[0]}")
-    return table.set_index("id")
+    return _with_ids(table, path)
+
+
+def _with_ids(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Index a table by its ids; whole numbers, which a spreadsheet may have given a point."""
+    ids = whole_numbers(table["id"])
+    if ids.isna().any():
+        wrong = table["id"][ids.isna()].iloc[0]
+        raise InputError(f"{path} has no column 'id' of experiment numbers: {wrong!r} is none")
+    if not ids.is_unique:
+        raise InputError(f"{path} repeats {ids[ids.duplicated()].iloc[0]}")
+    return table.drop(columns="id").set_index(pd.Index(ids.astype("int64"), name="id"))
+
+
+def whole_numbers(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Experiment ids as nullable int64; missing where a value is none."""
+    plain = values.where(~values.map(lambda v: isinstance(v, bool)))
+    numbers = pd.to_numeric(plain, errors="coerce").astype("float64")
+    good = (numbers > 0) & (numbers % 1 == 0) & (numbers < 2**53)
+    return numbers.where(good).astype("Int64")
 
 
 def _is_one_of(table: pd.DataFrame, name: str, wanted: Sequence[str]) -> pd.Series[bool]:

@@ -1,0 +1,172 @@
+"""The populations that an acquisition writes: what was fetched, and what a person made of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_brainvae.data.covariates import write_covariates
+from napari_brainvae.data.population import Description, Population
+from napari_brainvae.data.population_files import creating
+from napari_brainvae.data.section_quality import LIMITS, measure_quality
+from napari_brainvae.io.errors import InputError
+from training.acquisition.manifest import Manifest
+from training.acquisition.volumes import Grid
+
+log = logging.getLogger(__name__)
+
+SOURCE = (
+    "Allen Mouse Brain Connectivity Atlas, Allen Institute for Brain Science, "
+    "connectivity.brain-map.org: red channel (autofluorescence) on the CCFv3 grid, cropped to "
+    "ML {0}..{1}. Oh et al., Nature 508, 207 (2014). Attribution, non-commercial: "
+    "alleninstitute.org/terms-of-use"
+)
+
+
+def write_population(
+    path: Path,
+    plane: int,
+    done: Sequence[int],
+    fetched: Callable[[int], npt.NDArray[np.uint16]],
+    manifest: Manifest,
+    grid: Grid,
+) -> None:
+    """Write one plane of the brains that are done, with covariates and quality columns.
+
+    A population that is there already loses nothing by it, neither a brain nor what a person wrote
+    into its covariates.
+
+    Parameters
+    ----------
+    fetched
+        Gives the section ``(H, W)`` of a brain that is done.
+
+    Raises
+    ------
+    InputError
+        If the plane holds nothing of any brain, or the population holds brains that are not in the
+        manifest.
+    """
+    before = _open(path) if path.exists() else None
+    places = {} if before is None else {name: k for k, name in enumerate(before.ids)}
+    _check_known(path, places, manifest)
+    # A section without content is no section; far from the middle some brains end.
+    empty = {i for i in done if np.ptp(fetched(i)) == 0}
+    if empty:
+        names = ", ".join(str(i) for i in done if i in empty)
+        log.info("plane %d holds nothing of %d brains, left out: %s", plane, len(empty), names)
+    new = set(done) - empty
+    kept = [int(i) for i in manifest.table.index if i in new or str(i) in places]
+    if not kept:
+        raise InputError(f"plane {plane} holds nothing of any brain")
+    ids = [str(i) for i in kept]
+    if before is not None and before.ids == ids:
+        return
+
+    def section(experiment: int) -> npt.NDArray[np.uint16]:
+        if experiment in new or before is None:
+            return fetched(experiment)
+        return np.asarray(before.images[places[str(experiment)]], dtype=np.uint16)
+
+    description = Description(
+        pixel_size_um=grid.spacing_um,
+        plane=plane,
+        preprocessing=None,
+        source=SOURCE.format(grid.columns[0], grid.columns[1] - 1),
+    )
+    quality = []
+    with creating(path, ids, grid.shape, np.uint16, description, overwrite=True) as group:
+        for k, experiment in enumerate(kept):
+            group["images"][k] = image = section(experiment)
+            quality.append(measure_quality(image[None]))
+        covariates = manifest.covariates(kept).set_axis(ids, axis=0)
+        covariates = covariates.join(pd.concat(quality, ignore_index=True).set_axis(ids, axis=0))
+        if before is not None:
+            edited = edited_columns(before.covariates, covariates)
+            covariates = merge_covariates(before.covariates, covariates)
+            if edited:
+                log.info("%s: what was written into %s is kept", path, ", ".join(edited))
+        write_covariates(group, covariates)
+
+
+def _open(path: Path) -> Population:
+    try:
+        return Population.open(path)
+    except InputError as error:
+        raise InputError(
+            f"{error}; move {path} away and give the command again: it is written anew"
+        ) from error
+
+
+def _check_known(path: Path, names: Sequence[str] | dict[str, int], manifest: Manifest) -> None:
+    """Refuse to overwrite brains that would then be gone."""
+    known = {str(i) for i in manifest.table.index}
+    strange = [name for name in names if name not in known]
+    if strange:
+        raise InputError(
+            f"{path} holds {len(strange)} brains that {manifest.path} does not name (such as "
+            f"{strange[0]}); put the manifest back from a copy, or move {path} away"
+        )
+
+
+def edited_columns(theirs: pd.DataFrame, ours: pd.DataFrame) -> list[str]:
+    """Names of the columns in which a person's table says something else of the same brains."""
+    known = theirs.loc[theirs.index.intersection(ours.index)]
+
+    def is_ours(name: Any) -> bool:
+        if name not in ours:
+            return False
+        one, other = known[name].astype(object), ours.loc[known.index, name].astype(object)
+        return bool(((one == other) | (one.isna() & other.isna())).all())
+
+    return [str(name) for name in known if not is_ours(name)]
+
+
+def merge_covariates(theirs: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
+    """Lay a person's table over ours, by id.
+
+    Parameters
+    ----------
+    theirs, ours
+        Tables indexed by id.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of ``ours``, the columns of both. Of the brains that ``theirs`` names its values
+        count; of the others, a column that only ``theirs`` has is empty, or NaN if it is one of
+        numbers or truth values.
+    """
+    known = theirs.loc[theirs.index.intersection(ours.index)]
+    others = ours.drop(index=known.index)
+    merged = ours.copy()
+    for name, column in known.items():
+        if others.empty:
+            merged[name] = column
+            continue
+        nothing = np.nan if column.dtype.kind in "biuf" else ""
+        rest = others[name] if name in others else pd.Series(nothing, index=others.index)
+        parts = [column, rest]
+        if all(part.dtype.kind in "biuf" for part in parts):
+            kind = np.result_type(column.to_numpy(), rest.to_numpy())
+            merged[name] = pd.concat([part.astype(kind) for part in parts])
+        else:
+            texts = [part.astype(object).where(part.notna(), "") for part in parts]
+            merged[name] = pd.concat(texts).map(str)
+    return merged
+
+
+def contents(path: Path) -> str:
+    """One line about a population."""
+    population = Population.open(path)
+    table = population.covariates
+    parts = ", ".join(
+        f"{int((table[name] > limit).sum())} {name}" for name, limit in LIMITS.items()
+    )
+    return f"{len(population)} sections, {int(population.flagged.sum())} flagged: {parts}"
