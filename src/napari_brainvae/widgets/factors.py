@@ -15,10 +15,12 @@ from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
+    QLabel,
     QPushButton,
     QScrollArea,
     QTabWidget,
     QVBoxLayout,
+    QWidget,
 )
 
 from napari_brainvae.arrays import Images
@@ -30,7 +32,13 @@ from napari_brainvae.factors.impact import usable_sections
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress
 from napari_brainvae.models.base import Model
-from napari_brainvae.reporting.factor_cards import factor_card, signed_overlay
+from napari_brainvae.reporting.factor_cards import (
+    BRIGHTER,
+    DARKER,
+    card_size,
+    factor_card,
+    signed_overlay,
+)
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.association import associate
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
@@ -51,8 +59,12 @@ SIGNED = Colormap(
 """As on the cards: transparent where nothing changes."""
 
 CARD_DPI = 70
-CARD_SIZE = 800, 540
-"""Pixels that a card needs to be read; a narrower dock scrolls."""
+"""Enough to read a card, most of which a dock scrolls."""
+
+LEGEND = "Per SD: " + " &nbsp; ".join(
+    f"<span style='color:rgb{tuple(round(255 * each) for each in rgb)}'>■</span> {what}"
+    for rgb, what in ((BRIGHTER, "brighter"), (DARKER, "darker"))
+)
 
 
 class Inputs(NamedTuple):
@@ -96,8 +108,7 @@ class FactorsWidget(PluginWidget):
             "<p>Write the table (CSV), cards (PNG, SVG), maps (OME-TIFF) and a report (HTML).</p>"
         )
         self.factors, self.brains = FactorList(), BrainsByCode()
-        self.card = FigureView(CARD_SIZE[1], CARD_DPI)
-        self.card.setMinimumSize(*CARD_SIZE)
+        self.card = FigureView(400, CARD_DPI)
         self._lowest, self._highest = QPushButton("Lowest"), QPushButton("Highest")
         self._lowest.setToolTip("Show the brain with the smallest code of the factor.")
         self._highest.setToolTip("Show the brain with the largest code of the factor.")
@@ -116,13 +127,13 @@ class FactorsWidget(PluginWidget):
         form.addRow("Atlas", self.atlas.native)
         layout.addLayout(form)
         layout.addLayout(_row(self._describe, self._export))
-        scrolled = QScrollArea(widgetResizable=True)
+        scrolled = QScrollArea()
         scrolled.setWidget(self.card)
         self.tabs.addTab(self.factors, "Factors")
         self.tabs.addTab(self.brains, "Brains")
         self.tabs.addTab(scrolled, "Card")
         layout.addWidget(self.tabs, 1)
-        layout.addLayout(_row(self._lowest, self._highest))
+        layout.addLayout(_row(QLabel(LEGEND), self._lowest, self._highest))
         layout.addWidget(self.job)
 
     def _connect(self) -> None:
@@ -190,6 +201,7 @@ class FactorsWidget(PluginWidget):
         self._show_change(factor)
         self.brains.show_codes(described.codes.iloc[:, factor], described.positions)
         labels, tree = _atlas_of(inputs.section)
+        self.card.setFixedSize(*(round(CARD_DPI * side) for side in card_size(card.change.shape)))
         self.card.show_figure(lambda: factor_card(card, labels=labels, tree=tree))
 
     def _show_change(self, factor: int) -> None:
@@ -294,8 +306,8 @@ def _limits(change: Images) -> tuple[float, float]:
     return -limit, limit
 
 
-def _row(*buttons: QPushButton) -> QHBoxLayout:
+def _row(*widgets: QWidget) -> QHBoxLayout:
     row = QHBoxLayout()
-    for button in buttons:
-        row.addWidget(button)
+    for widget in widgets:
+        row.addWidget(widget)
     return row

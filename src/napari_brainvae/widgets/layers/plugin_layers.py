@@ -123,7 +123,9 @@ class SideBySide:
 def below_line_drawings(viewer: Any) -> int:
     """Where a new layer goes that is not to cover shapes and outlines: above all else."""
     layers = viewer.layers
-    return min((i for i, layer in enumerate(layers) if _is_line_drawing(layer)), default=len(layers))
+    return min(
+        (i for i, layer in enumerate(layers) if _is_line_drawing(layer)), default=len(layers)
+    )
 
 
 def _is_line_drawing(layer: Layer) -> bool:
