@@ -49,7 +49,7 @@ def opened(name: str, *, atlas: bool = True) -> tuple[napari.Viewer, Any]:
         viewer.window.remove_dock_widget(planes)
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
     wait(lambda: widget.source.ready)
-    wait(lambda: widget.latest.idle)
+    wait(lambda: not hasattr(widget, "latest") or widget.latest.idle)
     return viewer, widget
 
 
@@ -111,6 +111,18 @@ def projective_field() -> None:
     save(viewer, "projective_field")
 
 
+def factors() -> None:
+    """A sentence for each factor, and what one of them does over a section."""
+    viewer, widget = opened("Factors")
+    widget.describe()
+    wait(lambda: widget.described is not None)
+    widget.factors.setCurrentRow(1)
+    for layer in viewer.layers:
+        if isinstance(layer, napari.layers.Labels):
+            layer.visible = False
+    save(viewer, "factors")
+
+
 if __name__ == "__main__":
-    for picture in (reconstruct, atlas, receptive_field, projective_field):
+    for picture in (reconstruct, atlas, receptive_field, projective_field, factors):
         picture()

@@ -36,6 +36,7 @@ LEAST_DRAWN = 0.1
 LEAST_OUTLINED = 0.01
 """Share of the tissue that a structure must have to be outlined; smaller ones join their parent."""
 
+_WIDE = 3.3  # a section, inches
 _ARROWS = 20  # across the longer side of a section
 
 
@@ -71,12 +72,17 @@ def factor_card(
     return figure
 
 
+def card_size(shape: tuple[int, ...]) -> tuple[float, float]:
+    """Width and height, inches, of the card of a section ``(H, W)``."""
+    return 11.4, 2 * _WIDE * shape[0] / shape[1] + 1.35
+
+
 def _panels(shape: tuple[int, ...]) -> tuple[Figure, list[Axes], list[Axes]]:
     """Lay out two rows of three panels, all of one size, whatever is written beside them."""
     from matplotlib.figure import Figure
 
-    wide, tall = 3.3, 3.3 * shape[0] / shape[1]
-    width, height = 11.4, 2 * tall + 1.35
+    wide, tall = _WIDE, _WIDE * shape[0] / shape[1]
+    width, height = card_size(shape)
     figure = Figure(figsize=(width, height))
     rows = [
         [

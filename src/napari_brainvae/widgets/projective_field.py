@@ -9,7 +9,6 @@ from typing import Any
 import napari.viewer
 import numpy as np
 import pandas as pd
-from napari.layers import Layer, Shapes
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -37,8 +36,12 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
-from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
-from napari_brainvae.widgets.layers.section_layers import MADE_HERE, population_of, shown_index
+from napari_brainvae.widgets.layers.plugin_layers import (
+    PluginLayers,
+    SideBySide,
+    below_line_drawings,
+)
+from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.option_controls import Controls
@@ -234,11 +237,9 @@ class ProjectiveFieldWidget(PluginWidget):
 
     def _place(self, part: str) -> int:
         """Generated sections lie right above the others, fields below outlines and shapes."""
-        layers = self.viewer.layers
         if part == "traversal":
-            return int(layers.index(self.source.layer)) + 1
-        above = [i for i, layer in enumerate(layers) if _is_line_drawing(layer)]
-        return min(above, default=len(layers))
+            return int(self.viewer.layers.index(self.source.layer)) + 1
+        return below_line_drawings(self.viewer)
 
     def _move(self, event: Any = None) -> None:
         """Ask for the section that the model draws at the slider's position."""
@@ -381,7 +382,3 @@ def _factor_names(model: Model) -> list[str]:
     if reference is None:
         return [f"F{i + 1}" for i in range(model.latent_dim)]
     return [f"F{i + 1} (KL {kl:.2f} nats)" for i, kl in enumerate(reference.kl_per_factor)]
-
-
-def _is_line_drawing(layer: Layer) -> bool:
-    return isinstance(layer, Shapes) or layer.metadata.get(MADE_HERE) in ("outlines", "structure")

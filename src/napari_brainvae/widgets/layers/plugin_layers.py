@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy.typing as npt
-from napari.layers import Image, Layer
+from napari.layers import Image, Layer, Shapes
 
 from napari_brainvae.widgets.layers.section_layers import (
     MADE_HERE,
@@ -118,6 +118,18 @@ class SideBySide:
                 layer.name_overlay.visible = layer in layers
                 layer.name_overlay.font_size = 7
         self._named = layers
+
+
+def below_line_drawings(viewer: Any) -> int:
+    """Where a new layer goes that is not to cover shapes and outlines: above all else."""
+    layers = viewer.layers
+    return min(
+        (i for i, layer in enumerate(layers) if _is_line_drawing(layer)), default=len(layers)
+    )
+
+
+def _is_line_drawing(layer: Layer) -> bool:
+    return isinstance(layer, Shapes) or layer.metadata.get(MADE_HERE) in ("outlines", "structure")
 
 
 def camera(viewer: Any) -> Any:

@@ -1,0 +1,313 @@
+"""The widget "Factors": what each factor is, in a sentence, a picture and a list of brains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import napari.viewer
+import numpy as np
+import pandas as pd
+from napari.layers import Image
+from napari.utils import Colormap
+from qtpy.QtWidgets import (
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_brainvae.arrays import Images
+from napari_brainvae.atlas.atlas_section import AtlasSection
+from napari_brainvae.data.population import Population
+from napari_brainvae.denoising.brain_table import brain_table, factors_of
+from napari_brainvae.factors.cards import FactorCard, factor_cards
+from napari_brainvae.factors.impact import usable_sections
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.progress import Progress
+from napari_brainvae.models.base import Model
+from napari_brainvae.reporting.factor_cards import (
+    BRIGHTER,
+    DARKER,
+    card_size,
+    factor_card,
+    signed_overlay,
+)
+from napari_brainvae.reporting.provenance import provenance
+from napari_brainvae.statistics.association import associate
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
+from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, below_line_drawings
+from napari_brainvae.widgets.layers.section_layers import population_of, show_index
+from napari_brainvae.widgets.panels.brains_by_code import BrainsByCode
+from napari_brainvae.widgets.panels.factor_list import FactorList
+from napari_brainvae.widgets.panels.figure_view import FigureView
+from napari_brainvae.widgets.panels.job_bar import JobBar
+from napari_brainvae.widgets.panels.layer_choice import LayerChoice
+from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
+from napari_brainvae.widgets.workers import PluginWidget, notify
+
+SIGNED = Colormap(
+    signed_overlay(np.linspace(-1, 1, 255)[None], 1)[0],
+    name="signed change (blue darker, red brighter)",
+)
+"""As on the cards: transparent where nothing changes."""
+
+CARD_DPI = 70
+"""Enough to read a card, most of which a dock scrolls."""
+
+LEGEND = "Per SD: " + " &nbsp; ".join(
+    f"<span style='color:rgb{tuple(round(255 * each) for each in rgb)}'>■</span> {what}"
+    for rgb, what in ((BRIGHTER, "brighter"), (DARKER, "darker"))
+)
+
+
+class Inputs(NamedTuple):
+    """What is described; another of any of these makes the description stale."""
+
+    layer: Image
+    model: Model
+    population: Population
+    section: AtlasSection | None
+
+    def same(self, other: Inputs | None) -> bool:
+        """Whether these are the same objects."""
+        return other is not None and all(a is b for a, b in zip(self, other, strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Described:
+    """The cards of all factors, and the codes ``(N, L)`` of the brains at these positions."""
+
+    inputs: Inputs
+    cards: list[FactorCard]
+    codes: pd.DataFrame
+    positions: list[int]
+
+
+class FactorsWidget(PluginWidget):
+    """Describe the factors; a click shows what one does, and leads to its extreme brains."""
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer = viewer
+        self.source = SectionsAndModel(viewer)
+        self.atlas = LayerChoice(viewer, is_atlas, "Atlas layer for names; optional.")
+        self._describe = QPushButton("Describe factors")
+        self._describe.setToolTip(
+            "<p>Say of each factor where it acts, whether tissue gets brighter or is displaced, "
+            "and how much per standard deviation.</p>"
+        )
+        self._export = QPushButton("Export …")
+        self._export.setToolTip(
+            "<p>Write the table (CSV), cards (PNG, SVG), maps (OME-TIFF) and a report (HTML).</p>"
+        )
+        self.factors, self.brains = FactorList(), BrainsByCode()
+        self.card = FigureView(400, CARD_DPI)
+        self._lowest, self._highest = QPushButton("Lowest"), QPushButton("Highest")
+        self._lowest.setToolTip("Show the brain with the smallest code of the factor.")
+        self._highest.setToolTip("Show the brain with the largest code of the factor.")
+        self.tabs, self.job = QTabWidget(), JobBar()
+        self._arrange()
+        self._made = PluginLayers(viewer)
+        self._atlas_shown: AtlasSelection | None = None
+        self.described: Described | None = None
+        self._connect()
+        self._atlas_changed()
+
+    def _arrange(self) -> None:
+        layout = QVBoxLayout(self)
+        layout.addWidget(self.source)
+        form = QFormLayout()
+        form.addRow("Atlas", self.atlas.native)
+        layout.addLayout(form)
+        layout.addLayout(_row(self._describe, self._export))
+        scrolled = QScrollArea()
+        scrolled.setWidget(self.card)
+        self.tabs.addTab(self.factors, "Factors")
+        self.tabs.addTab(self.brains, "Brains")
+        self.tabs.addTab(scrolled, "Card")
+        layout.addWidget(self.tabs, 1)
+        layout.addLayout(_row(QLabel(LEGEND), self._lowest, self._highest))
+        layout.addWidget(self.job)
+
+    def _connect(self) -> None:
+        self.source.changed.connect(self._changed)
+        self.atlas.changed.connect(self._atlas_changed)
+        self._describe.clicked.connect(self.describe)
+        self._export.clicked.connect(self._ask_export)
+        self.factors.chosen.connect(self._show_factor)
+        self.brains.chosen.connect(self._go_to)
+        self._lowest.clicked.connect(self.brains.go_to_lowest)
+        self._highest.clicked.connect(self.brains.go_to_highest)
+
+    def describe(self, event: Any = None) -> None:
+        """Describe all factors, in the background."""
+        inputs = self._inputs()
+        if inputs is None or self.job.running:
+            return
+
+        def finished(described: Described) -> None:
+            if inputs.same(self._inputs()):
+                self._show(described)
+
+        self.job.run("Describing", lambda progress: _described(inputs, progress), finished)
+
+    def export(self, folder: Path) -> None:
+        """Write table, cards, maps and report to a folder, in the background."""
+        described = self.described
+        if described is None or self.job.running:
+            return
+        self.job.run(
+            f"Writing {folder.name}",
+            lambda progress: _write(folder, described, progress),
+            lambda _: notify(f"Wrote factors.csv and more to {folder}"),
+        )
+
+    def release(self) -> None:
+        """Stop what runs and leave no callback behind; the layers stay."""
+        self.job.cancel()
+        self.card.release()
+        self.source.release()
+        self.atlas.release()
+        if self._atlas_shown is not None:
+            self._atlas_shown.changed.disconnect(self._changed)
+        self._made.release()
+
+    def _inputs(self) -> Inputs | None:
+        layer, model, shown = self.source.layer, self.source.model, self._atlas_shown
+        if layer is None or model is None or not self.source.ready:
+            return None
+        section = None if shown is None else shown.cropped(model.shape)
+        return Inputs(layer, model, population_of(layer), section)
+
+    def _show(self, described: Described) -> None:
+        self._clear()
+        self.described = described
+        self.factors.fill([card.description for card in described.cards])
+        self._enable()
+        self.factors.setCurrentRow(0)
+
+    def _show_factor(self, factor: int) -> None:
+        described = self.described
+        if described is None or described.inputs.layer not in self.viewer.layers:
+            return
+        inputs, card = described.inputs, described.cards[factor]
+        self._show_change(factor)
+        self.brains.show_codes(described.codes.iloc[:, factor], described.positions)
+        labels, tree = _atlas_of(inputs.section)
+        self.card.setFixedSize(*(round(CARD_DPI * side) for side in card_size(card.change.shape)))
+        self.card.show_figure(lambda: factor_card(card, labels=labels, tree=tree))
+
+    def _show_change(self, factor: int) -> None:
+        """Show a factor's change; its contrast is the user's as long as it is this factor."""
+        assert self.described is not None  # nothing was chosen without
+        layer, change = self.described.inputs.layer, self.described.cards[factor].change
+        name, limits = f"change: F{factor + 1}", _limits(change)
+        before = self._made.get("change")
+        if before is not None and before.name != name:
+            before.contrast_limits_range = before.contrast_limits = limits
+        self._made.show(
+            "change",
+            change,
+            layer,
+            name,
+            below_line_drawings(self.viewer),
+            colormap=SIGNED,
+            contrast_limits=limits,
+            blending="translucent",
+        )
+
+    def _go_to(self, index: int) -> None:
+        if self.described is not None:
+            show_index(self.viewer, self.described.inputs.layer, index)
+
+    def _atlas_changed(self) -> None:
+        """Follow the chosen atlas layer to other planes."""
+        if self._atlas_shown is not None:
+            self._atlas_shown.changed.disconnect(self._changed)
+        layer = self.atlas.layer
+        self._atlas_shown = None if layer is None else layer.metadata[ATLAS]
+        if self._atlas_shown is not None:
+            self._atlas_shown.changed.connect(self._changed)
+        self._changed()
+
+    def _changed(self) -> None:
+        """Show nothing stale; sections that only moved take the change along."""
+        if self.described is not None:
+            try:
+                stale = not self.described.inputs.same(self._inputs())
+            except InputError:  # such sections or such an atlas cannot be described
+                stale = True
+            if stale:
+                self._clear()
+            elif "change" in self._made:
+                self._show_change(self.factors.currentRow())
+        self._enable()
+
+    def _clear(self) -> None:
+        self.described = None
+        self.factors.fill([])
+        self.brains.show_codes(None)
+        self.card.clear()
+        self._made.remove_all()
+
+    def _enable(self) -> None:
+        self._describe.setEnabled(self.source.ready)
+        for button in (self._export, self._lowest, self._highest):
+            button.setEnabled(self.described is not None)
+
+    def _ask_export(self) -> None:
+        name = QFileDialog.getExistingDirectory(self, "Folder for the factors")
+        if name:
+            self.export(Path(name))
+
+
+def _described(inputs: Inputs, progress: Progress) -> Described:
+    """Measure the brains that are not flagged, then describe; runs in a background thread."""
+    _, model, population, section = inputs
+    positions = usable_sections(population)
+    codes = factors_of(brain_table(model, population, progress=progress)).iloc[positions]
+    labels, tree = _atlas_of(section)
+    cards = factor_cards(
+        model,
+        labels=labels,
+        tree=tree,
+        pixel_size_um=population.description.pixel_size_um,
+        codes=codes,
+        associations=associate(codes, population.covariates),
+        progress=progress,
+    )
+    return Described(inputs, cards, codes, positions)
+
+
+def _write(folder: Path, described: Described, progress: Progress) -> None:
+    # Imported here: matplotlib is slow to import.
+    from napari_brainvae.reporting.export import export_cards, results_folder
+
+    _, model, population, section = described.inputs
+    about = provenance({}, population, {model.label: model}, measured=described.positions)
+    with results_folder(folder, about) as beside:
+        export_cards(beside, described.cards, about, section, progress=progress)
+
+
+def _atlas_of(section: AtlasSection | None) -> tuple[Any, Any]:
+    return (None, None) if section is None else (section.labels, section.atlas)
+
+
+def _limits(change: Images) -> tuple[float, float]:
+    """Symmetric, as on the card."""
+    limit = max(float(np.percentile(np.abs(change), 99.5)), 1e-6)
+    return -limit, limit
+
+
+def _row(*widgets: QWidget) -> QHBoxLayout:
+    row = QHBoxLayout()
+    for widget in widgets:
+        row.addWidget(widget)
+    return row

@@ -1,0 +1,48 @@
+"""The list of a model's factors in the widget "Factors", a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtGui import QBrush, QColor
+from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem
+
+from napari_brainvae.factors.description import FactorDescription
+
+DOUBTFUL = "#8a8a8a"
+"""Colour of factors that did not come again in other brains."""
+
+
+class FactorList(QListWidget):
+    """What is said of each factor, in whole sentences; those that do not replicate are grey.
+
+    Signals
+    -------
+    chosen
+        Index of the factor that was clicked, from 0.
+    """
+
+    chosen = Signal(int)
+
+    def __init__(self) -> None:
+        super().__init__(wordWrap=True)
+        self.setTextElideMode(Qt.TextElideMode.ElideNone)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setResizeMode(QListView.ResizeMode.Adjust)
+        self.setSpacing(2)
+        self.currentRowChanged.connect(self._emit)
+
+    def fill(self, described: Sequence[FactorDescription]) -> None:
+        """Say other sentences, none of them chosen."""
+        self.clear()
+        for each in described:
+            item = QListWidgetItem(each.sentence)
+            if each.replicated is False:  # None: nobody looked
+                item.setForeground(QBrush(QColor(DOUBTFUL)))
+                item.setToolTip("<p>It did not come again in other brains.</p>")
+            self.addItem(item)
+
+    def _emit(self, row: int) -> None:
+        if row >= 0:
+            self.chosen.emit(row)
