@@ -25,7 +25,7 @@ from napari_brainvae.factors.cards import factor_cards
 from napari_brainvae.factors.description import factor_table
 from napari_brainvae.factors.impact import ImpactOptions, impact_matrix
 from napari_brainvae.factors.projective_field import projective_field
-from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
+from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from napari_brainvae.phantom.phantom import draw_section
 from napari_brainvae.statistics.association import associate
 from training.cli import main
@@ -370,3 +370,19 @@ def test_pca_does_not_replace_a_file_unasked(phantom_file, tmp_path):
     assert path.read_text() == "mine"
     fit_pca(PCAOptions(population=phantom_file, out=path, overwrite=True))
     assert load_checkpoint(path).latent_dim == 8
+
+
+@pytest.mark.parametrize("clip", [3.0, 20.0])
+def test_models_in_other_units_are_not_compared(clip, phantom_file, pca_file, tmp_path, capsys):
+    """Sections clipped elsewhere are other images: neither impacts nor errors can be compared."""
+    model, other = load_checkpoint(pca_file), tmp_path / "other.safetensors"
+    update = {"preprocessing": model.header.preprocessing.model_copy(update={"clip": clip})}
+    model.header = model.header.model_copy(update=update)
+    save_checkpoint(model, other)
+    models = ["--model", str(pca_file), "--model", str(other)]
+    with pytest.raises(SystemExit) as ended:
+        run(str(phantom_file), "--out", str(tmp_path / "out"), *models)
+    assert ended.value.code == 2
+    said = f"cannot be compared, their sections are prepared with clip {clip} and 3.8"
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
