@@ -9,7 +9,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_every_feature_lives_where_the_table_says():
-    rows = re.findall(r"^\| [^|]+ \| `([^`]+\.py)` \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| [^|]+ \| `([^`]+\.py)` \|$", (ROOT / "CONTRIBUTING.md").read_text(), re.M
+    )
     assert len(rows) > 30
     assert len(set(rows)) == len(rows), "one file a feature"
     homes = [ROOT if row.startswith("training/") else ROOT / "src/napari_brainvae" for row in rows]
