@@ -20,8 +20,8 @@ import pandas as pd
 from requests import RequestException
 
 from napari_brainvae.io.errors import InputError
+from training.acquisition.experiment_ids import whole_numbers
 from training.acquisition.http import Connection, Damaged, reason
-from training.acquisition.manifest import whole_numbers
 from training.acquisition.volumes import CCF, Unusable
 
 log = logging.getLogger(__name__)

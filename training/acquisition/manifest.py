@@ -13,6 +13,7 @@ import pandas as pd
 
 from napari_brainvae.io.atomic_files import write_text
 from napari_brainvae.io.errors import InputError
+from training.acquisition.experiment_ids import whole_numbers
 
 if TYPE_CHECKING:
     from training.acquisition.allen_api import AllenService
@@ -224,14 +225,6 @@ def _with_ids(table: pd.DataFrame, path: Path) -> pd.DataFrame:
     if not ids.is_unique:
         raise InputError(f"{path} repeats {ids[ids.duplicated()].iloc[0]}")
     return table.drop(columns="id").set_index(pd.Index(ids.astype("int64"), name="id"))
-
-
-def whole_numbers(values: pd.Series[Any]) -> pd.Series[Any]:
-    """Experiment ids as nullable int64; missing where a value is none."""
-    plain = values.where(~values.map(lambda v: isinstance(v, bool)))
-    numbers = pd.to_numeric(plain, errors="coerce").astype("float64")
-    good = (numbers > 0) & (numbers % 1 == 0) & (numbers < 2**53)
-    return numbers.where(good).astype("Int64")
 
 
 def _is_one_of(table: pd.DataFrame, name: str, wanted: Sequence[str]) -> pd.Series[bool]:
