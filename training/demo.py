@@ -129,7 +129,7 @@ def _report(path: Path, run: Path, out: Path) -> Path:
             (
                 "Next",
                 signature(model),
-                f"napari {path} {checkpoint}\npython -m training.fit YOUR_SECTIONS --out YOUR_RUN",
+                f"napari {path} {checkpoint}\nbrainvae fit YOUR_SECTIONS --out YOUR_RUN",
             ),
         ],
     )

@@ -1,0 +1,51 @@
+"""What README, guides and CONTRIBUTING promise is there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from training.__main__ import commands
+
+ROOT = Path(__file__).resolve().parents[1]
+HOME = "https://github.com/napari-brainvae/napari-brainvae/blob/main/"
+PICTURES = "https://raw.githubusercontent.com/napari-brainvae/napari-brainvae/main/"
+GUIDES = ["README.md", "CONTRIBUTING.md", "docs/acquire.md", "docs/sweep.md"]
+
+
+def links(text: str) -> set[str]:
+    return {*re.findall(r"\]\(([^)]+)\)", text), *re.findall(r"^\[[^\]]+\]: (\S+)", text, re.M)}
+
+
+def test_the_links_of_the_readme_work_from_anywhere_and_their_files_are_there():
+    found = links((ROOT / "README.md").read_text())
+    assert all(link.startswith("https://") for link in found)
+    ours = [link.removeprefix(root) for root in (HOME, PICTURES) for link in found if root in link]
+    assert len(ours) > 8
+    assert [path for path in ours if not (ROOT / path).is_file()] == []
+
+
+def test_every_reference_of_the_readme_is_defined_and_used():
+    text = (ROOT / "README.md").read_text()
+    used = set(re.findall(r"\]\[([^\]]+)\]", text))
+    assert used == set(re.findall(r"^\[([^\]]+)\]: ", text, re.M))
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_commands_exist_and_need_nothing_that_a_stranger_does_not_have(guide):
+    text = (ROOT / guide).read_text()
+    named = set(re.findall(r"(?:^|`|    )brainvae ([a-z]\w*)", text, re.M))
+    assert named <= set(dict(commands()))
+    assert "shared/" not in text
+
+
+def test_the_version_is_in_one_place():
+    [version] = re.findall(r'^version = "(.+)"', (ROOT / "pyproject.toml").read_text(), re.M)
+    others = [
+        *(ROOT / "src").rglob("*.py"),
+        *(ROOT / "training").rglob("*.py"),
+        ROOT / "CITATION.cff",
+    ]
+    assert [path.name for path in others if version in path.read_text()] == []
