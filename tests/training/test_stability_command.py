@@ -1,0 +1,96 @@
+"""``training.stability``: tables, figure and record of which factors come again."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from napari_brainvae.factors.stability import factor_stability
+from napari_brainvae.io.errors import InputError
+from training.stability import StabilityOptions, stability
+
+COLUMNS = ["latent_dim", "factor", "map_similarity", "code_correlation", "replicated"]
+
+
+@pytest.fixture(scope="module")
+def folder(phantom_file, tmp_path_factory):
+    out = tmp_path_factory.mktemp("stability") / "out"
+    stability(StabilityOptions(population=phantom_file, out=out, latent_dims="1,3", splits=2))
+    return out
+
+
+def test_a_row_a_factor(folder):
+    table = pd.read_csv(folder / "stability.csv")
+    assert list(table.columns[:5]) == COLUMNS
+    assert table["latent_dim"].tolist() == [1, 3, 3, 3]
+    assert table["factor"].tolist() == ["F1", "F1", "F2", "F3"]
+    assert table["replicated"].isin([0, 1]).all()
+    assert (table["map_similarity_low"] <= table["map_similarity"]).all()
+    assert (table["map_similarity"] <= table["map_similarity_high"]).all()
+
+
+def test_the_table_is_what_python_says(folder, population):
+    from training.fitting.reading import fit_preprocessing
+
+    everyone = range(len(population))
+    images = population.prepared(fit_preprocessing(population, everyone), everyone)
+    found = factor_stability(images, 3, splits=2, seed=0)
+    table = pd.read_csv(folder / "stability.csv").query("latent_dim == 3")
+    np.testing.assert_allclose(table["map_similarity"], found.similarity, atol=1e-5)
+    assert table["replicated"].tolist() == found.replicated.astype(int).tolist()
+
+
+def test_the_summary_counts_the_table(folder):
+    table, summary = (pd.read_csv(folder / f"{n}.csv") for n in ("stability", "summary"))
+    counted = table.groupby("latent_dim")["replicated"].sum()
+    assert summary.set_index("latent_dim")["replicated"].equals(counted)
+
+
+def test_figure_and_record(folder):
+    assert (folder / "stability.png").stat().st_size > 10_000
+    svg = (folder / "stability.svg").read_text()
+    record = json.loads((folder / "record.json").read_text())
+    assert record["answer"][1:] in svg
+    assert record["options"]["latent_dims"] == "1,3"
+    assert record["data"]["sections"] == 24
+
+
+def test_a_model_is_held_against_halves(run_folder, phantom_file, tmp_path):
+    model = run_folder / "model.safetensors"
+    options = StabilityOptions(population=phantom_file, out=tmp_path / "m", model=model, splits=2)
+    found = stability(options)
+    assert list(found) == [4]
+    table = pd.read_csv(tmp_path / "m" / "stability.csv")
+    assert table["factor"].tolist() == ["F1", "F2", "F3", "F4"]
+    assert "model" in json.loads((tmp_path / "m" / "record.json").read_text())["models"]
+
+
+def test_more_factors_than_halves_can_tell_are_left_out(phantom_file, tmp_path, caplog):
+    found = stability(
+        StabilityOptions(population=phantom_file, out=tmp_path / "o", latent_dims="9:12", splits=1)
+    )
+    assert list(found) == [9, 10]
+    assert "11, 12 left out" in caplog.text
+
+
+def test_bad_input_leaves_nothing(phantom_file, tmp_path):
+    out = tmp_path / "out"
+    options = StabilityOptions(population=phantom_file, out=out, latent_dims="11:12")
+    with pytest.raises(InputError, match="from 1 to 10 factors"):
+        stability(options)
+    assert not out.exists()
+
+
+def test_a_folder_with_content_is_left_alone(phantom_file, tmp_path):
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="not an empty folder"):
+        stability(StabilityOptions(population=phantom_file, out=tmp_path))
+
+
+@pytest.mark.parametrize("text", ["1.5", "0:3", "", "a"])
+def test_numbers_of_factors_are_whole_and_positive(text, tmp_path):
+    with pytest.raises(ValueError, match="number"):
+        StabilityOptions(population=tmp_path, out=tmp_path, latent_dims=text)
