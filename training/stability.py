@@ -44,6 +44,9 @@ class StabilityOptions(BaseModel):
         "of the linear path fitted to all brains; --latent-dims then is its number of factors.",
     )
     seed: int = Field(0, ge=0, description="Of the splits.")
+    include_flagged: bool = Field(
+        False, description="Take brains that are flagged as not to be trusted, too."
+    )
 
     @field_validator("latent_dims")
     @classmethod
@@ -62,6 +65,7 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
         For bad input, before anything is written.
     """
     from napari_brainvae.data.population import Population
+    from napari_brainvae.factors.impact import usable_sections
     from napari_brainvae.factors.stability import SplitHalves
     from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting.stability_tables import how_many, summary_rows
@@ -70,11 +74,11 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
         raise FileExistsError(f"{options.out} is not an empty folder: give another")
     model = None if options.model is None else load_checkpoint(options.model)
     population = Population.open(options.population)
-    fingerprint, images = _read(population, model)
-    with progress_bar("preparing halves", unit="step") as progress:
-        halves = SplitHalves(images, options.splits, options.seed, progress)
+    chosen = usable_sections(population, include_flagged=options.include_flagged)
+    fingerprint, images = _read(population, chosen, model)
+    halves = SplitHalves(images, options.splits, options.seed)
     found = _measure(options, halves, model)
-    _write(options, population, fingerprint, model, found)
+    _write(options, population, (fingerprint, chosen), model, found)
     summary = summary_rows(found)
     log.info(
         "%s\n%s\nwritten: %s",
@@ -85,17 +89,16 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
     return found
 
 
-def _read(population: Population, model: Model | None) -> tuple[str, Images]:
+def _read(population: Population, chosen: list[int], model: Model | None) -> tuple[str, Images]:
     from training.fitting.reading import fit_preprocessing, prepare, read_once
 
-    everyone = range(len(population))
     if model is not None:
         preprocessing = model.header.preprocessing
     else:
         done = population.description.preprocessing
-        preprocessing = done or fit_preprocessing(population, everyone)
-    fingerprint, sections = read_once(population, everyone)
-    return fingerprint, prepare(population, sections, everyone, preprocessing)
+        preprocessing = done or fit_preprocessing(population, chosen)
+    fingerprint, sections = read_once(population, chosen)
+    return fingerprint, prepare(population, sections, chosen, preprocessing)
 
 
 def _measure(
@@ -125,7 +128,7 @@ def _measure(
 def _write(
     options: StabilityOptions,
     population: Population,
-    fingerprint: str,
+    data: tuple[str, list[int]],
     model: Model | None,
     found: dict[int, FactorStability],
 ) -> None:
@@ -144,7 +147,8 @@ def _write(
         population,
         None if model is None else {"model": model},
         without=("out",),
-        fingerprint=fingerprint,
+        fingerprint=data[0],
+        measured=data[1],
     )
     summary = summary_rows(found)
     with filling(options.out) as folder:

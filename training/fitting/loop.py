@@ -17,6 +17,7 @@ from napari_brainvae.models.network import Network
 from napari_brainvae.models.rotation import rotate_factors
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.job import Job, Samples
+from training.fitting.replication import replication
 from training.fitting.run_folder import RunFolder
 from training.fitting.steps import Logged, learning_rate, training_steps
 
@@ -138,6 +139,8 @@ def save(
     weights = model.network.state_dict().values()
     if not (np.isfinite(numbers).all() and all(w.isfinite().all() for w in weights)):
         raise diverged(step, "network", job, folder)
+    if step == job.plan.steps and job.options.rotation == "varimax":
+        findings |= replication(result, job.samples.training, job.plan.seed)
     result.header.training |= {"step": step} | findings
     save_checkpoint(result, folder.model)
     model.network.train()
@@ -211,6 +214,9 @@ def summary(findings: dict[str, Any], folder: RunFolder) -> str:
         + " ".join(f"{kl:.2f}" for kl in findings["kl_per_factor"]),
         f"active factors: {active} of {total}",
     ]
+    if "stability" in findings:
+        replicated = sum(findings["stability"]["replicated"])
+        lines.append(f"{replicated} of {total} factors replicate in split halves")
     if active < total:
         lines.append(
             f"warning: {total - active} of {total} factors have collapsed (they do not vary over "

@@ -60,8 +60,8 @@ def summary_rows(stabilities: Mapping[int, FactorStability]) -> pd.DataFrame:
     -------
     pandas.DataFrame
         Columns ``latent_dim``, ``replicated``, ``mean_similarity`` and ``worst_similarity`` (of the
-        medians of its factors), ``scrambled_similarity``, ``subspace_overlap`` and
-        ``held_out_variance`` (medians over splits).
+        medians of its factors), ``subspace_overlap`` and ``held_out_variance`` (medians over
+        splits).
     """
     return pd.DataFrame(
         [
@@ -70,7 +70,6 @@ def summary_rows(stabilities: Mapping[int, FactorStability]) -> pd.DataFrame:
                 "replicated": int(found.replicated.sum()),
                 "mean_similarity": found.similarity.mean(),
                 "worst_similarity": found.similarity.min(),
-                "scrambled_similarity": found.scrambled_similarity,
                 "subspace_overlap": float(np.median(found.subspace_overlap)),
                 "held_out_variance": float(np.median(found.held_out_variance)),
             }
@@ -138,14 +137,11 @@ def _draw_similarities(
         x, y = zip(*points, strict=True) if points else ((), ())
         axes.plot(x, y, "o", color=color, markersize=4.5, label=label)
     axes.axhline(THRESHOLD, color="black", linewidth=0.8, linestyle=":")
-    axes.plot(
-        summary["latent_dim"],
-        summary["scrambled_similarity"],
-        color="#d9820f",
-        marker="_",
-        linewidth=1,
-        label="best in scrambled sections",
-    )
+    for column, label, style in (
+        ("mean_similarity", "mean", "-"),
+        ("worst_similarity", "worst", ":"),
+    ):
+        axes.plot(summary["latent_dim"], summary[column], style, color="#d9820f", label=label)
     axes.set(ylim=(0, 1.03), ylabel="similarity of maps, median over splits")
     axes.legend(loc="lower left", fontsize=8)
 

@@ -10,6 +10,10 @@ import pytest
 
 from napari_brainvae.factors.stability import factor_stability
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.models.checkpoint import load_checkpoint
+from training.fit import fit
+from training.fitting.options import FitOptions
+from training.fitting.replication import replication
 from training.stability import StabilityOptions, stability
 
 COLUMNS = ["latent_dim", "factor", "map_similarity", "code_correlation", "replicated"]
@@ -35,7 +39,7 @@ def test_a_row_a_factor(folder):
 def test_the_table_is_what_python_says(folder, population):
     from training.fitting.reading import fit_preprocessing
 
-    everyone = range(len(population))
+    everyone = np.flatnonzero(~population.flagged).tolist()
     images = population.prepared(fit_preprocessing(population, everyone), everyone)
     found = factor_stability(images, 3, splits=2, seed=0)
     table = pd.read_csv(folder / "stability.csv").query("latent_dim == 3")
@@ -70,16 +74,16 @@ def test_a_model_is_held_against_halves(run_folder, phantom_file, tmp_path):
 
 def test_more_factors_than_halves_can_tell_are_left_out(phantom_file, tmp_path, caplog):
     found = stability(
-        StabilityOptions(population=phantom_file, out=tmp_path / "o", latent_dims="9:12", splits=1)
+        StabilityOptions(population=phantom_file, out=tmp_path / "o", latent_dims="4:7", splits=1)
     )
-    assert list(found) == [9, 10]
-    assert "11, 12 left out" in caplog.text
+    assert list(found) == [4, 5]
+    assert "6, 7 left out" in caplog.text
 
 
 def test_bad_input_leaves_nothing(phantom_file, tmp_path):
     out = tmp_path / "out"
     options = StabilityOptions(population=phantom_file, out=out, latent_dims="11:12")
-    with pytest.raises(InputError, match="from 1 to 10 factors"):
+    with pytest.raises(InputError, match="from 1 to 5 factors"):
         stability(options)
     assert not out.exists()
 
@@ -92,5 +96,56 @@ def test_a_folder_with_content_is_left_alone(phantom_file, tmp_path):
 
 @pytest.mark.parametrize("text", ["1.5", "0:3", "", "a"])
 def test_numbers_of_factors_are_whole_and_positive(text, tmp_path):
-    with pytest.raises(ValueError, match="number"):
+    with pytest.raises(ValueError, match=r"number|neither FROM:TO"):
         StabilityOptions(population=tmp_path, out=tmp_path, latent_dims=text)
+
+
+@pytest.mark.parametrize("include_flagged", [False, True])
+def test_flagged_brains_are_left_out_unless_said(
+    include_flagged, phantom_file, population, tmp_path
+):
+    options = StabilityOptions(
+        population=phantom_file,
+        out=tmp_path / "out",
+        latent_dims="1",
+        splits=1,
+        include_flagged=include_flagged,
+    )
+    stability(options)
+    measured = json.loads((tmp_path / "out" / "record.json").read_text())["data"]["measured"]
+    flagged = population.flagged
+    assert flagged.any()
+    assert measured == [
+        name
+        for name, bad in zip(population.ids, flagged, strict=True)
+        if include_flagged or not bad
+    ]
+
+
+@pytest.mark.parametrize("rotation", ["varimax", "none"])
+def test_fit_leaves_the_stability_of_its_own_factors_in_the_checkpoint(
+    rotation, phantom_file, tmp_path, caplog
+):
+    caplog.set_level("INFO")
+    out = tmp_path / "run"
+    fit(
+        FitOptions(
+            population=phantom_file, out=out, rotation=rotation, latent_dim=3, batch_size=6, steps=2
+        )
+    )
+    training = load_checkpoint(out / "model.safetensors").header.training
+    if rotation == "none":
+        assert "stability" not in training
+        assert "replicate" not in caplog.text
+        return
+    found = training["stability"]
+    assert found["splits"] == 10
+    assert len(found["map_similarity"]) == len(found["replicated"]) == 3
+    assert all(0 <= similarity <= 1 for similarity in found["map_similarity"])
+    assert f"{sum(found['replicated'])} of 3 factors replicate in split halves" in caplog.text
+
+
+def test_too_few_brains_say_nothing(population, run_folder):
+    model = load_checkpoint(run_folder / "model.safetensors")
+    images = population.prepared(model.header.preprocessing, range(11))
+    assert replication(model, images, seed=0) == {}
