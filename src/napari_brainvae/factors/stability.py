@@ -13,7 +13,8 @@ or seem to, comes again, too.
 
 Where the rule fails: noise that is smooth over an eighth of the section or more has few degrees of
 freedom, and its maps come again without meaning anything (Gaussian of 8 px on 64 x 96 px: up to
-0.93, of 16 px: 0.99). So the count says at most how many factors there are.
+0.93, of 16 px: 0.99). A planted factor can also be missed. So the
+count is a guide to how many factors there are, and no bound.
 """
 
 from __future__ import annotations
