@@ -45,15 +45,18 @@ class Components:
         products = gram @ self.weights
         return np.asarray(products - products[self.kept].mean(axis=0))
 
-    def residuals(self, gram: Matrix) -> tuple[Matrix, Matrix]:
+    def residuals(self, gram: Matrix, cross: Matrix | None = None) -> tuple[Matrix, Matrix]:
         """Squared distance of every section from the mean of those fitted: what is left, and all.
 
-        Both ``(N,)``, summed over pixels.
+        Both ``(N,)``, summed over pixels. For sections other than those whose weighted sums the
+        components are (sharp ones, where components are smooth), ``gram`` is theirs, and ``cross``
+        holds their products with the others.
         """
         to_mean = gram[:, self.kept].mean(axis=1)
         energy = np.diag(gram) - 2 * to_mean + to_mean[self.kept].mean()
         # Components are orthonormal: what is left is the total less what they explain.
-        return energy - np.square(self.scores(gram)).sum(axis=1), energy
+        scores = self.scores(gram if cross is None else cross)
+        return energy - np.square(scores).sum(axis=1), energy
 
 
 def gram_matrix(images: npt.NDArray[Any]) -> Matrix:
