@@ -15,7 +15,7 @@ import numpy.typing as npt
 import scipy  # whose modules are imported when they are first used
 
 from napari_brainvae.arrays import Images
-from napari_brainvae.models.gram import trimmed_components_of
+from napari_brainvae.models.gram import components_of, trimmed_components_of
 from napari_brainvae.models.pca import BLOCK, trimmed_components
 
 Matrix = npt.NDArray[np.float64]
@@ -50,10 +50,10 @@ def smooth_components(
     """
     if sigma == 0:
         return trimmed_components(images, count)
-    gram, cross = products(images, [sigma])[0]
-    everyone = np.ones(len(images), dtype=bool)
-    fitted = trimmed_components_of(gram, everyone, count)
-    kept = fitted.kept
+    (sharp, _), (gram, cross) = products(images, [0.0, sigma])
+    # Smoothing hides what is thin, such as a grid: outliers are found in the sharp sections.
+    kept = trimmed_components_of(sharp, np.ones(len(images), dtype=bool), count).kept
+    fitted = components_of(gram, kept, count)
     # In the span of the smooth components, the principal axes of the sharp sections.
     scores = (cross @ fitted.weights)[kept]
     variances, axes = np.linalg.eigh(np.cov(scores.T).reshape(count, count))
@@ -66,8 +66,8 @@ def smooth_components(
         (sums @ flat[:, start : start + BLOCK].astype(np.float64)).astype(np.float32)
         for start in range(0, flat.shape[1], BLOCK)
     ]
-    mean, *sharp = np.hstack(blocks).reshape(-1, *images.shape[1:])
-    components = smoothed(np.stack(sharp), sigma)
+    mean, *fields = np.hstack(blocks).reshape(-1, *images.shape[1:])
+    components = smoothed(np.stack(fields), sigma)
     return mean, components, variances[::-1].copy()
 
 
@@ -112,8 +112,8 @@ def choose_smoothing(
     for sigma, (gram, cross) in zip(sigmas, grams[1:], strict=True):
         residual = total = 0.0
         for number in range(FOLDS):
-            fitted = trimmed_components_of(gram, fold != number, count)
-            unexplained, energy = fitted.residuals(sharp, cross)
+            kept = trimmed_components_of(sharp, fold != number, count).kept
+            unexplained, energy = components_of(gram, kept, count).residuals(sharp, cross)
             which = usual & (fold == number)
             residual += unexplained[which].sum()
             total += energy[which].sum()
