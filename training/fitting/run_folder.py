@@ -11,11 +11,11 @@ from typing import Any
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from lightning_fabric.utilities import rank_zero_only
 
 from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.folder_lock import LOCK, only_one
 
 FREE = {"population", "log_every", "checkpoint_every", "resident_gb", "readers", "capture"}
 """Options of which the result does not depend: a resumed run may have others."""
@@ -41,7 +41,7 @@ class RunFolder:
         self.record = folder / "record.json"
         self.history = folder / "history.csv"
         self.state = folder / "state" / "state.pt"
-        self.lock = folder / "lock"
+        self.lock = folder / LOCK
         self.rows: list[dict[str, Any]] = []
 
     def check(self, *, resume: bool) -> None:
@@ -80,15 +80,11 @@ class RunFolder:
         if rank_zero_only.rank > 0:
             yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.lock, blocking=False):
-                self.check(resume=resume)
-                remove_leftovers(self.folder)
-                remove_leftovers(self.state.parent)
-                yield
-        except Timeout:
-            raise InputError(f"another fit is working in {self.folder}") from None
+        with only_one(self.folder, "fit"):
+            self.check(resume=resume)
+            remove_leftovers(self.folder)
+            remove_leftovers(self.state.parent)
+            yield
 
     def check_same(self, now: dict[str, Any]) -> None:
         """Refuse to go on with other data or other options than the run was begun with."""
