@@ -1,4 +1,4 @@
-"""The gradients of one step, on any number of processes: ``python tests/gradients.py 2 FILE.npz``.
+"""The gradients of one step, on any number of processes: ``python -m tests.gradients 2 FILE.npz``.
 
 A script of its own because the processes that share a step each run the same program.
 """

@@ -196,12 +196,13 @@ def _cards(
     sections: Sequence[int],
 ) -> list[FactorCard] | None:
     """Say of each factor what it does, unless that was not asked for."""
+    from napari_brainvae.atlas.atlas_section import labels_and_tree
     from napari_brainvae.denoising.brain_table import factors_of
     from napari_brainvae.factors.cards import factor_cards
 
     if "cards" not in options.parts:
         return None
-    section = place.section
+    labels, tree = labels_and_tree(place.section)
     codes = associations = None
     if brains is not None:
         table, associations = brains
@@ -209,8 +210,8 @@ def _cards(
     with progress_bar("factors") as progress:
         return factor_cards(
             model,
-            labels=None if section is None else section.labels,
-            tree=None if section is None else section.atlas,
+            labels=labels,
+            tree=tree,
             pixel_size_um=place.pixel_size_um,
             codes=codes,
             associations=associations,

@@ -8,7 +8,6 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.errors import InputError
 from training.cli import main
 
 log = logging.getLogger(__name__)
@@ -49,12 +48,12 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
     from napari_brainvae.data.population import Population
     from napari_brainvae.data.preprocessing import Preprocessing
     from napari_brainvae.models.base import Reference, squared_error
-    from napari_brainvae.models.checkpoint import save_checkpoint
+    from napari_brainvae.models.checkpoint import check_new, save_checkpoint
     from napari_brainvae.models.pca import PCA
     from napari_brainvae.reporting.provenance import provenance
     from training.fitting.reading import prepare, read_once, split
 
-    _check_out(options)
+    check_new(options.out, overwrite=options.overwrite)
     population = Population.open(options.population)
     train, held_out = split(population, options.held_out, options.seed)
     fingerprint, stored = read_once(population, train, fingerprint)
@@ -81,15 +80,6 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
     )
     save_checkpoint(model, options.out)
     log.info(f"squared error per pixel: {error.mean():.6f} training\nmodel: {options.out}")
-
-
-def _check_out(options: PCAOptions) -> None:
-    if options.out.suffix != ".safetensors":
-        raise InputError(f"a checkpoint ends in .safetensors: {options.out.name}")
-    if options.out.is_dir():
-        raise IsADirectoryError(f"{options.out} is a folder: give another name")
-    if options.out.exists() and not options.overwrite:
-        raise FileExistsError(f"{options.out} exists already: give another name, or --overwrite")
 
 
 if __name__ == "__main__":

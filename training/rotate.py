@@ -9,7 +9,6 @@ from typing import Literal
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.errors import InputError
 from training.cli import main
 
 log = logging.getLogger(__name__)
@@ -45,15 +44,12 @@ def rotate(options: RotateOptions) -> None:
         For bad input, before anything is written.
     """
     from napari_brainvae.data.population import Population
-    from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
+    from napari_brainvae.models.checkpoint import check_new, load_checkpoint, save_checkpoint
     from napari_brainvae.models.rotation import rotate_factors
     from training.fitting.job import SAMPLE
     from training.fitting.sections import evenly
 
-    if options.out.suffix != ".safetensors":
-        raise InputError(f"a checkpoint ends in .safetensors: {options.out.name}")
-    if options.out.exists() and not options.overwrite:
-        raise FileExistsError(f"{options.out} exists already: give another name, or --overwrite")
+    check_new(options.out, overwrite=options.overwrite)
     model = load_checkpoint(options.model)
     population = Population.open(options.population)
     held_out = set(model.header.training.get("held_out", ()))

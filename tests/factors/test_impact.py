@@ -54,11 +54,11 @@ def test_content_on_a_linear_encoder_is_its_closed_form(rng, low, high):
     forward = [gaussian_kl(*gaussian(low, m), *gaussian(high, m)) for m in REGIONS.values()]
     backward = [gaussian_kl(*gaussian(high, m), *gaussian(low, m)) for m in REGIONS.values()]
     assert result.regions == list(REGIONS)
-    assert_allclose(result.forward, forward, rtol=1e-4)
-    assert_allclose(result.backward, backward, rtol=1e-4)
-    assert_allclose(result.symmetric, np.add(forward, backward), rtol=1e-4)
-    assert_array_equal(result.matrix(), result.symmetric)
-    assert float(result.disentanglement) == float(disentanglement_score(result.symmetric))
+    assert_allclose(result.matrix("forward"), forward, rtol=1e-4)
+    assert_allclose(result.matrix("backward"), backward, rtol=1e-4)
+    assert_allclose(result.matrix("symmetric"), np.add(forward, backward), rtol=1e-4)
+    assert_array_equal(result.matrix(), result.matrix("symmetric"))
+    assert float(result.disentanglement) == float(disentanglement_score(result.matrix("symmetric")))
 
 
 def test_fill_on_a_linear_encoder_is_its_closed_form(rng):
@@ -137,7 +137,7 @@ def test_bootstrap_intervals_cover_the_truth(rng):
         mean = mean[None, ..., None].astype(np.float32)
         impact = Impact(["x"], options, mean, np.full_like(mean, variance), np.arange(60))
         lower, upper = bootstrap(impact).impact["forward"].ravel()
-        assert lower < impact.forward[0, 0] < upper
+        assert lower < impact.matrix("forward")[0, 0] < upper
         held += lower <= truth <= upper
     assert 0.88 * 200 <= held <= 0.99 * 200
 
@@ -177,7 +177,7 @@ def test_tables_are_complete_and_long(rng):
     assert list(table) == ["region", "factor", "direction", "value", "low", "high"]
     assert len(table) == 3 * 4 * len(DIRECTIONS)
     row = table.query("region == 'right' and factor == 2 and direction == 'backward'")
-    assert row["value"].item() == result.backward[1, 1]
+    assert row["value"].item() == result.matrix("backward")[1, 1]
     assert (table["low"] <= table["high"]).all()
     scores = result.scores()
     assert len(scores) == 3 * len(DIRECTIONS)

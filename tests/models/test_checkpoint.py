@@ -156,3 +156,18 @@ def test_the_published_checkpoint_is_converted_exactly(tmp_path, rng, latent_dim
     save_checkpoint(ours, tmp_path / "ours.safetensors")
     again = load_checkpoint(tmp_path / "ours.safetensors")
     assert np.array_equal(again.decode(latents), ours.decode(latents))
+
+
+@pytest.mark.parametrize("command", ["pca", "rotate"])
+def test_no_command_writes_a_checkpoint_over_a_folder(command, run_folder, phantom_file, tmp_path):
+    from training.pca import PCAOptions, fit_pca
+    from training.rotate import RotateOptions, rotate
+
+    out = tmp_path / "d.safetensors"
+    out.mkdir()
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        if command == "pca":
+            fit_pca(PCAOptions(population=phantom_file, out=out, overwrite=True))
+        else:
+            model = run_folder / "model.safetensors"
+            rotate(RotateOptions(model=model, population=phantom_file, out=out, overwrite=True))

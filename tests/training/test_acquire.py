@@ -25,6 +25,7 @@ import pytest
 pytest.importorskip("allensdk", reason="allensdk is not installed")
 
 from napari_brainvae.data.population import Population
+from napari_brainvae.io.folder_lock import only_one
 from tests.allen_server import (
     SMALL,
     STRUCTURES,
@@ -38,7 +39,6 @@ from tests.allen_server import (
     volume_zip,
 )
 from training import acquire
-from training.acquisition import fetch_sections as sections
 from training.acquisition import http as download
 from training.acquisition.fetch_atlas import fetch_atlas
 from training.acquisition.http import Connection
@@ -518,7 +518,7 @@ def test_a_population_of_another_origin_is_not_overwritten(fetch, tmp_path):
 
 def test_two_runs_do_not_work_in_one_folder(fetch, tmp_path):
     folder = tmp_path / "mice.zarr.work"
-    with sections._only_run(folder), pytest.raises(ValueError, match="another run"):
+    with only_one(folder, "run"), pytest.raises(ValueError, match="another run"):
         fetch()
 
 

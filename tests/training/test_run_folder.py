@@ -7,14 +7,20 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
+import pandas as pd
 import pytest
+import torch
 from filelock import FileLock
 
+from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.progress import Stopped
 from napari_brainvae.models.checkpoint import load_checkpoint
 from training.cli import main
 from training.fit import fit
 from training.fitting.options import FitOptions
+from training.fitting.reading import split
 from training.pca import PCAOptions, fit_pca
 
 
@@ -129,3 +135,160 @@ def test_pca_replaces_no_folder(phantom_file, tmp_path):
     with pytest.raises(IsADirectoryError, match="is a folder"):
         fit_pca(PCAOptions(population=phantom_file, out=out, latent_dim=2, overwrite=True))
     assert [path.name for path in out.iterdir()] == ["her work"]
+
+
+# files of a run that are not what was written
+
+
+def changed_state(change):
+    def damage(out):
+        state = torch.load(out / "state" / "state.pt", weights_only=True)
+        torch.save(change(state), out / "state" / "state.pt")
+
+    return damage
+
+
+def text(name, content):
+    return lambda out: (out / name).write_text(content)
+
+
+def first_weight(state, value):
+    name = next(iter(state["network"]))
+    return state | {"network": state["network"] | {name: value}}
+
+
+DAMAGE = {
+    "record of nothing": (text("record.json", "{}"), "no record"),
+    "record is a list": (text("record.json", "[]"), "no record"),
+    "record is null": (text("record.json", "null"), "no record"),
+    "record too deep": (text("record.json", "[" * 100_000), "no record"),
+    "record's options are none": (text("record.json", '{"options": 1, "data": {}}'), "no record"),
+    "state is text": (text("state/state.pt", "nothing"), "cannot be read"),
+    "state is a list": (changed_state(lambda s: [1, 2]), "cannot be read"),
+    "state is a tensor": (changed_state(lambda s: torch.zeros(3)), "cannot be read"),
+    "no step": (changed_state(lambda s: {"network": s["network"]}), "cannot be read"),
+    "step below": (changed_state(lambda s: s | {"step": -5}), "step -5 of 4"),
+    "step above": (changed_state(lambda s: s | {"step": 999}), "step 999 of 4"),
+    "step is text": (changed_state(lambda s: s | {"step": "2"}), "step 2 of 4"),
+    "no network": (changed_state(lambda s: {"step": 2}), "cannot be read"),
+    "no optimiser": (changed_state(lambda s: {k: s[k] for k in ("step", "network")}), "another"),
+    "optimiser is a list": (changed_state(lambda s: s | {"optimizer": [1]}), "another"),
+    "another shape": (changed_state(lambda s: first_weight(s, torch.zeros(3))), "another"),
+    "weights not finite": (
+        changed_state(lambda s: first_weight(s, s["network"]["mean_image"] * np.nan)),
+        "diverged|another",
+    ),
+    "history without steps": (text("history.csv", "a,b\n1,2\n"), "no history"),
+}
+
+
+@pytest.fixture(scope="module")
+def complete(phantom_file, tmp_path_factory):
+    out = tmp_path_factory.mktemp("complete") / "run"
+    fit(small(phantom_file, out))
+    return out
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_damaged_files_of_a_run_end_its_resume_with_one_line(
+    case, complete, phantom_file, tmp_path
+):
+    damage, message = DAMAGE[case]
+    out = tmp_path / "run"
+    shutil.copytree(complete, out)
+    damage(out)
+    model = (out / "model.safetensors").read_bytes()
+    with pytest.raises(InputError, match=message):
+        fit(small(phantom_file, out, resume=True))
+    assert (out / "model.safetensors").read_bytes() == model
+
+
+@pytest.mark.parametrize("content", [None, "", "\n"])
+def test_a_run_goes_on_that_was_killed_before_its_first_row(content, phantom_file, tmp_path):
+    """An empty history is what earlier versions wrote then."""
+    out, more = tmp_path / "run", {"log_every": 10, "checkpoint_every": 1}
+    with pytest.raises(Stopped):
+        fit(small(phantom_file, out, **more), progress=lambda done, total: done < 2)
+    assert not (out / "history.csv").exists()
+    if content is not None:
+        (out / "history.csv").write_text(content)
+    fit(small(phantom_file, out, resume=True, **more))
+    assert pd.read_csv(out / "history.csv")["step"].tolist() == [4]
+
+
+# progress, and one reading
+
+
+def test_a_fit_that_was_stopped_goes_on_from_that_step_to_the_same_bits(phantom_file, tmp_path):
+    """The one progress callback: told every step, and its False is a stop that loses nothing."""
+    told = []
+    fit(small(phantom_file, tmp_path / "whole"), progress=lambda *at: told.append(at))
+    assert told == [(step, 4) for step in (1, 2, 3, 4)]
+    with pytest.raises(Stopped, match="3 of 4"):
+        fit(small(phantom_file, tmp_path / "cut"), progress=lambda done, total: done < 3)
+    assert torch.load(tmp_path / "cut" / "state" / "state.pt", weights_only=True)["step"] == 3
+    fit(small(phantom_file, tmp_path / "cut", resume=True))
+    whole, cut = ((tmp_path / name / "model.safetensors").read_bytes() for name in ("whole", "cut"))
+    assert whole == cut
+
+
+class Counted:
+    """An array ``(N, H, W)`` that counts how often each of its sections is read."""
+
+    def __init__(self, images):
+        self.images, self.shape, self.dtype = images, images.shape, images.dtype
+        self.reads = np.zeros(len(images), dtype=int)
+
+    def __getitem__(self, index):
+        np.add.at(self.reads, np.arange(len(self.images))[index], 1)
+        return self.images[index]
+
+
+@pytest.mark.parametrize("known", [False, True])
+def test_every_section_is_read_once(known, phantom_file, tmp_path, monkeypatch):
+    """By fit, where they go into memory, and by pca; what is not fitted only to be hashed."""
+    whole = Population.open(phantom_file)
+    images = np.asarray(whole.images[:])
+    fingerprint = whole.fingerprint() if known else None
+    for run in (
+        lambda: fit(small(phantom_file, tmp_path / "run"), fingerprint=fingerprint),
+        lambda: fit_pca(
+            PCAOptions(population=phantom_file, out=tmp_path / "p.safetensors", latent_dim=2),
+            fingerprint=fingerprint,
+        ),
+    ):
+        counted = Counted(images)
+        opened = Population(counted, whole.ids, description=whole.description)
+        monkeypatch.setattr(Population, "open", lambda path, opened=opened: opened)
+        run()
+        assert counted.reads.max() == 1
+        train, _ = split(opened, 0.2, 0)
+        assert counted.reads[train].all()
+    header = load_checkpoint(tmp_path / "p.safetensors").header
+    assert header.training["data"]["fingerprint"] == whole.fingerprint()
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    assert record["data"]["fingerprint"] == whole.fingerprint()
+
+
+# the seam for an objective
+
+
+class ErrorAlone:
+    """A toy objective: no KL divergence, and one term of another name."""
+
+    separable, noise_variance = False, 1.0
+
+    def __call__(self, output, images):
+        error = torch.square(torch.sigmoid(output.logits.float()) - images).mean()
+        return error, {"error": error}
+
+
+def test_a_toy_objective_needs_nothing_else(phantom_file, tmp_path, monkeypatch):
+    """The objective and the option that asks for it: two files."""
+    monkeypatch.setattr(FitOptions, "objective", lambda self, shape: ErrorAlone())
+    more = {"log_every": 1, "steps": 30, "learning_rate": 3e-3}
+    fit(small(phantom_file, tmp_path / "run", **more))
+    history = pd.read_csv(tmp_path / "run" / "history.csv")
+    assert {"step", "error", "held_out_error"} <= set(history)
+    assert "reconstruction" not in history
+    assert history["error"].iloc[-1] < 0.9 * history["error"].iloc[0]

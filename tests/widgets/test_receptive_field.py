@@ -102,13 +102,13 @@ def test_the_population_is_measured_and_exported(
     # Another direction needs no new measurement, other weights do.
     panel.controls.widgets["direction"].value = "forward"
     assert panel.measured.impact is impact
-    assert np.array_equal(panel._in_direction().matrix(), expected.forward)
+    assert np.array_equal(panel._in_direction().matrix(), expected.matrix("forward"))
 
     panel.export(tmp_path / "out")
     done(widget, qtbot)
     out = tmp_path / "out"
     matrix = pd.read_csv(out / "impact_matrix.csv", index_col="region")
-    assert np.allclose(matrix[["F1", "F2", "F3", "F4"]], expected.forward)
+    assert np.allclose(matrix[["F1", "F2", "F3", "F4"]], expected.matrix("forward"))
     assert set(matrix["checkpoint"]) == {fingerprint(model)}
     assert json.loads(matrix["options"].iloc[0])["direction"] == "forward"
     record = json.loads((out / "record.json").read_text())

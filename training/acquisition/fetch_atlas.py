@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import json
 import logging
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from requests import RequestException
 from napari_brainvae.atlas.ontology import read_structures
 from napari_brainvae.io.atomic_files import replacing, write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.file_stamp import sha256_of
 from training.acquisition.allen_api import AllenService
 from training.acquisition.http import Connection, Damaged, reason
 from training.acquisition.volumes import CCF, CORRUPTED, Grid
@@ -54,7 +54,7 @@ def fetch_atlas(
         path = folder / name
         if not _is_good(path, noted.get(name), check):
             _fetch(path, download, check, connection)
-        noted[name] = _sha256(path)
+        noted[name] = sha256_of(path)
         write_text(noted_path, json.dumps(noted, indent=2))
         log.info("%s: %.1f MB, verified", path, path.stat().st_size / 1e6)
 
@@ -99,7 +99,7 @@ def _is_good(path: Path, sha256: str | None, check: Callable[[Path], object]) ->
     if not path.exists():
         return False
     if sha256 is not None:
-        return _sha256(path) == sha256
+        return sha256_of(path) == sha256
     try:
         check(path)
     except NO_VOLUME:
@@ -111,8 +111,3 @@ def _check_volume(path: Path, grid: Grid) -> None:
     volume, _ = nrrd.read(str(path))
     if volume.shape != (grid.ap, grid.dv, grid.ml):
         raise InputError(f"its shape is {volume.shape}, not {(grid.ap, grid.dv, grid.ml)}")
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

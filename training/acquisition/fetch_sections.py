@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,11 +17,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import requests
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from napari_brainvae.io.atomic_files import recover, remove_leftovers, replacing
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.file_stamp import sha256_of
+from napari_brainvae.io.folder_lock import only_one
 from training.acquisition.allen_api import AllenService
 from training.acquisition.http import Connection, Damaged, may_pass, reason
 from training.acquisition.manifest import DONE, FAILED, WAITING, Manifest, Outcome, select
@@ -55,7 +53,7 @@ def fetch_sections(
     if options.planes[-1] >= grid.ap:
         raise InputError(f"the atlas has planes 0 to {grid.ap - 1}, not {options.planes[-1]}")
     work = Work(Path(f"{options.out}.work"), grid, options)
-    with _only_run(work.folder):
+    with only_one(work.folder, "run"):
         manifest = Manifest(work.folder / "manifest.csv")
         _open_or_begin(manifest, work, service)
         _fetch(manifest, work, connection, service)
@@ -103,7 +101,7 @@ class Work:
         if not path.is_file():
             return False
         if sha256:
-            return _sha256(path) == sha256
+            return sha256_of(path) == sha256
         try:
             stored = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError):
@@ -118,17 +116,6 @@ class Work:
         if len(planes) == 1:
             return {planes[0]: out}
         return {plane: out.with_name(f"{out.stem}_p{plane}.zarr") for plane in planes}
-
-
-@contextmanager
-def _only_run(folder: Path) -> Iterator[None]:
-    """Keep a second run out; the lock goes with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / "lock", blocking=False):
-            yield
-    except Timeout:
-        raise InputError(f"another run is working in {folder}") from None
 
 
 def _open_or_begin(manifest: Manifest, work: Work, service: AllenService) -> None:
@@ -228,18 +215,13 @@ def _fetch_brain(
         volumes.unlink(missing_ok=True)
         reachable = not (may_pass(error) and isinstance(error, requests.RequestException))
         return Outcome(FAILED, tries, error=reason(error)), reachable
-    outcome = Outcome(DONE, tries, volumes.stat().st_size, _sha256(volumes))
+    outcome = Outcome(DONE, tries, volumes.stat().st_size, sha256_of(volumes))
     with replacing(work.sections(experiment)) as beside:
         np.save(beside, planes)
-        outcome.section_sha256 = _sha256(beside)
+        outcome.section_sha256 = sha256_of(beside)
     if not work.options.keep_volumes:
         volumes.unlink()
     return outcome, True
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class _Progress:

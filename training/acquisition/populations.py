@@ -87,12 +87,14 @@ def write_population(
             quality.append(measure_quality(image[None]))
         covariates = manifest.covariates(kept).set_axis(ids, axis=0)
         covariates = covariates.join(pd.concat(quality, ignore_index=True).set_axis(ids, axis=0))
-        if before is not None:
-            edited = edited_columns(before.covariates, covariates)
-            covariates = merge_covariates(before.covariates, covariates)
-            if edited:
-                log.info("%s: what was written into %s is kept", path, ", ".join(edited))
-        write_covariates(group, covariates)
+        write_covariates(group, covariates if before is None else _with_hers(before, covariates))
+
+
+def _with_hers(before: Population, covariates: pd.DataFrame) -> pd.DataFrame:
+    """Keep what a person wrote into a population's covariates, and say where."""
+    if edited := edited_columns(before.covariates, covariates):
+        log.info("what was written into %s is kept", ", ".join(edited))
+    return merge_covariates(before.covariates, covariates)
 
 
 def _open(path: Path) -> Population:

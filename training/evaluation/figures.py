@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from napari_brainvae.arrays import Images
+from napari_brainvae.factors.signed_change import sections_at
 from napari_brainvae.models.base import Model, squared_error
 from training.evaluation.comparison import (
     FLOOR,
@@ -164,16 +165,11 @@ def evaluation_figures(comparison: Comparison) -> dict[str, Figure]:
 
 def traversal_figure(model: Model) -> Figure:
     """What each factor does to the mean brain, from -2 to +2 spreads over the population."""
-    reference = model.header.reference
-    centre = np.array(reference.code_mean if reference else np.zeros(model.latent_dim))
-    spread = np.array(reference.code_std if reference else np.ones(model.latent_dim))
-    mean = model.decode(centre[None].astype(np.float32))[0]
-    steps = np.array([-REACH, REACH])
+    steps = [-REACH, REACH]
     images = []
     for factor in range(model.latent_dim):
-        latents = np.repeat(centre[None], len(steps), axis=0)
-        latents[:, factor] += steps * spread[factor]
-        images.append(list(model.decode(latents) - mean))
+        low, mean, high = sections_at(model, factor, [-REACH, 0, REACH])
+        images.append([low - mean, high - mean])
     # Factors side by side, low above high, as change against the mean brain.
     turned = [[row[step] for row in images] for step in range(len(steps))]
     limit = float(np.percentile(np.abs(images), 99.5))

@@ -18,7 +18,7 @@ from napari_brainvae.models.rotation import rotate_factors
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.job import Job, Samples
 from training.fitting.replication import replication
-from training.fitting.run_folder import RunFolder
+from training.fitting.run_folder import WRONG, RunFolder
 from training.fitting.steps import Logged, learning_rate, training_steps
 
 ACTIVE = 0.01
@@ -48,9 +48,12 @@ def train(
         network.parameters(), job.plan.learning_rate, fused=True, capturable=capture
     )
     wrapped, optimizer = job.fabric.setup(network, optimizer)
-    saved = folder.load_state() if options.resume else None
+    saved = folder.load_state(last) if options.resume else None
     if saved is not None:
-        restore(saved, network, optimizer, capture=capture)
+        try:
+            restore(saved, network, optimizer, capture=capture)
+        except WRONG as error:
+            raise InputError(f"{folder.state} is of another network: {error}") from error
     first = saved["step"] if saved else 0
     given = (job.fabric, wrapped, optimizer, job.sections, job.plan, first)
     steps = finite(training_steps(*given, corrupt=job.corrupt, capture=capture), job, folder)

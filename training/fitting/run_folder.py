@@ -11,14 +11,17 @@ from typing import Any
 
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
 from lightning_fabric.utilities import rank_zero_only
 
 from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.folder_lock import LOCK, only_one
 
 FREE = {"population", "log_every", "checkpoint_every", "resident_gb", "readers", "capture"}
 """Options of which the result does not depend: a resumed run may have others."""
+
+WRONG = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError)
+"""What torch raises at states of another shape than it wrote."""
 
 
 class RunFolder:
@@ -38,7 +41,7 @@ class RunFolder:
         self.record = folder / "record.json"
         self.history = folder / "history.csv"
         self.state = folder / "state" / "state.pt"
-        self.lock = folder / "lock"
+        self.lock = folder / LOCK
         self.rows: list[dict[str, Any]] = []
 
     def check(self, *, resume: bool) -> None:
@@ -77,15 +80,11 @@ class RunFolder:
         if rank_zero_only.rank > 0:
             yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.lock, blocking=False):
-                self.check(resume=resume)
-                remove_leftovers(self.folder)
-                remove_leftovers(self.state.parent)
-                yield
-        except Timeout:
-            raise InputError(f"another fit is working in {self.folder}") from None
+        with only_one(self.folder, "fit"):
+            self.check(resume=resume)
+            remove_leftovers(self.folder)
+            remove_leftovers(self.state.parent)
+            yield
 
     def check_same(self, now: dict[str, Any]) -> None:
         """Refuse to go on with other data or other options than the run was begun with."""
@@ -94,12 +93,10 @@ class RunFolder:
             raise InputError(
                 f"the run in {self.folder} was begun with other data than this population"
             )
-        # Runs begun before there were rotations were begun without one.
-        began = {"rotation": "none"} | before["options"]
         changed = [
-            f"--{name.replace('_', '-')} {value} (was {began.get(name)})"
+            f"--{name.replace('_', '-')} {value} (was {before['options'].get(name)})"
             for name, value in now["options"].items()
-            if name not in FREE and began.get(name) != value
+            if name not in FREE and before["options"].get(name) != value
         ]
         if changed:
             raise InputError(
@@ -116,36 +113,63 @@ class RunFolder:
         write_text(self.record, json.dumps(record, indent=2, allow_nan=False) + "\n")
 
     def read_record(self) -> dict[str, Any]:
-        """Read ``record.json``."""
+        """Read ``record.json``; a run from before there were rotations was begun without one."""
         try:
-            return dict(json.loads(self.record.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise InputError(f"{self.record} cannot be read: {error}") from error
+            record = json.loads(self.record.read_text(encoding="utf-8"))
+            options, data = record["options"], record["data"]
+            return {**record, "options": {"rotation": "none", **options}, "data": {**data}}
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(f"{self.record} is no record of a run: {error!r}") from error
 
     def write_history(self) -> None:
-        """Write ``history.csv``, a row per logged step."""
+        """Write ``history.csv``, a row per logged step, once there is one."""
+        if not self.rows:
+            return
         with replacing(self.history) as beside:
             pd.DataFrame(self.rows).to_csv(beside, index=False)
 
     def read_history(self, last_step: int) -> list[dict[str, Any]]:
         """Rows up to ``last_step``; later ones belong to steps that are done again."""
-        if not self.history.exists():
+        if not self.history.exists() or not self.history.read_bytes().strip():
             return []
-        table = pd.read_csv(self.history)
-        rows = table[table["step"] <= last_step].to_dict("records")
+        try:
+            table = pd.read_csv(self.history)
+            rows = table[table["step"] <= last_step].to_dict("records")
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                f"{self.history} is no history of a run ({error!r}): move it away"
+            ) from error
         return [{str(k): v for k, v in row.items()} for row in rows]
 
     def save_state(self, state: dict[str, Any]) -> None:
-        """Write what `load_state` needs to go on."""
-        with replacing(self.state) as beside:
-            torch.save(state, beside)
+        """Write what `load_state` needs to go on.
 
-    def load_state(self) -> dict[str, Any] | None:
-        """Read the last saved state, or None if the run was killed before its first."""
+        Raises
+        ------
+        OSError
+            If the disk is full; the state before stays.
+        """
+        with replacing(self.state) as beside:
+            try:
+                torch.save(state, beside)
+            except RuntimeError as error:  # how torch's archive says so
+                raise OSError(f"{self.state} cannot be written: {error}") from error
+
+    def load_state(self, last: int) -> dict[str, Any] | None:
+        """Read the last saved state, or None if the run was killed before its first.
+
+        Raises
+        ------
+        InputError
+            If it is no state of a run of ``last`` steps.
+        """
         if not self.state.exists():
             return None
         try:
-            loaded = torch.load(self.state, map_location="cpu", weights_only=True)
-        except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-            raise InputError(f"{self.state} cannot be read: {error}") from error
-        return dict(loaded)
+            state = dict(torch.load(self.state, map_location="cpu", weights_only=True))
+            step = state["step"]
+            if type(step) is not int or not 0 < step <= last or "network" not in state:
+                raise ValueError(f"step {step} of {last}")
+        except (pickle.UnpicklingError, EOFError, *WRONG) as error:
+            raise InputError(f"{self.state} cannot be read: {error!r}") from error
+        return state

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.atlas.atlas import Atlas, Side, of_side, outlines
+from napari_brainvae.atlas.ontology import StructureTree
 from napari_brainvae.io.errors import InputError
 
 
@@ -180,3 +181,10 @@ class AtlasSection:
         """Masks ``(H, W)`` of those regions that are in this section, by name."""
         masks = {region.name: self.mask(*region) for region in regions}
         return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def labels_and_tree(
+    section: AtlasSection | None,
+) -> tuple[Labels | None, StructureTree | None]:
+    """``(H, W)`` structure ids under the sections and what they mean; nothing without an atlas."""
+    return (None, None) if section is None else (section.labels, section.atlas)

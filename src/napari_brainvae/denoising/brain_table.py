@@ -27,7 +27,7 @@ def brain_table(
     -------
     pandas.DataFrame
         A row a brain, indexed by id: ``squared_error``, averaged over pixels; ``kl_divergence``,
-        nats; ``deviation``, spreads, and ``unusual``, bool, by `model.Reference`, if the
+        nats; ``deviation``, spreads, and ``unusual``, bool, by `models.base.Reference`, if the
         checkpoint has one; ``F1`` to ``FL``, the posterior means; ``problem``, why a section
         cannot be used, or nothing. Of one that cannot be used all numbers are NaN.
 
@@ -63,7 +63,7 @@ def brain_table(
 
 
 def factors_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Give the posterior means ``(N, L)`` alone, of a survey or some of its rows."""
+    """Give the posterior means ``(N, L)`` alone, of a `brain_table` or some of its rows."""
     return table.filter(regex=r"^F\d+$")
 
 

@@ -48,7 +48,7 @@ class Reconstruction:
     outlier
         Whether `models.base.Reference.is_outlier` says so; None if the checkpoint has no reference.
     artifact, repaired
-        ``(H, W)`` bool and float32, by `robust.robust_inference`; None if it was not asked for.
+        ``(H, W)`` bool and float32, by `robust_inference`; None if it was not asked for.
     """
 
     section: Images

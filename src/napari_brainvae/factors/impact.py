@@ -79,21 +79,6 @@ class Impact:
         """Impact scores ``(R, L)``, nats; in the options' direction by default."""
         return _impact(*self.gaussians, direction or self.options.direction)
 
-    @property
-    def forward(self) -> Array:
-        """KL(low || high), ``(R, L)``."""
-        return self.matrix("forward")
-
-    @property
-    def backward(self) -> Array:
-        """KL(high || low), ``(R, L)``."""
-        return self.matrix("backward")
-
-    @property
-    def symmetric(self) -> Array:
-        """Jeffreys divergence, ``(R, L)``."""
-        return self.matrix("symmetric")
-
     @cached_property
     def disentanglement(self) -> Disentanglement:
         """Scores of the matrix in the options' direction.

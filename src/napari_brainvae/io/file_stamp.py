@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -23,3 +24,9 @@ def _one(file: Path) -> tuple[str, int, int]:
     except OSError:
         return str(file), 0, -1
     return str(file), status.st_mtime_ns, status.st_size
+
+
+def sha256_of(path: Path) -> str:
+    """Give what changes when a single byte of a file does; reads all of it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

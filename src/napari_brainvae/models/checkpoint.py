@@ -26,6 +26,22 @@ PUBLISHED_SUFFIXES = (".pth", ".pt", "")
 PUBLISHED_SHAPE = (320, 448)
 
 
+def check_new(path: Path, *, overwrite: bool) -> None:
+    """Refuse a name that a command may not write a checkpoint to, before it computes anything.
+
+    Raises
+    ------
+    InputError, OSError
+        If it does not end in ``.safetensors``, is a folder, or exists and is not to be replaced.
+    """
+    if path.suffix != ".safetensors":
+        raise InputError(f"a checkpoint ends in .safetensors: {path.name}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder: give another name")
+    if path.exists() and not overwrite:
+        raise FileExistsError(f"{path} exists already: give another name, or --overwrite")
+
+
 def save_checkpoint(model: Model, path: str | Path) -> None:
     """Write a model to one ``.safetensors`` file, its header as JSON inside, in one step.
 
@@ -57,7 +73,7 @@ def load_checkpoint(path: str | Path) -> Model:
     Returns
     -------
     Model
-        A `vae.BetaVAE` or `pca.PCA`.
+        A `BetaVAE` or a `PCA`.
 
     Raises
     ------

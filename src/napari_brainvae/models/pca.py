@@ -83,7 +83,7 @@ def trimmed_components(images: Images, count: int) -> tuple[Any, Any, Any]:
     Returns
     -------
     mean, components, eigenvalues
-        As `pca.principal_components` gives them.
+        As `principal_components` gives them.
     """
     kept = np.ones(len(images), dtype=bool)
     for _ in range(TRIMMING_ROUNDS):

@@ -19,7 +19,7 @@ import pandas as pd
 import tifffile
 
 from napari_brainvae.arrays import Images, Mask
-from napari_brainvae.atlas.atlas_section import AtlasSection
+from napari_brainvae.atlas.atlas_section import AtlasSection, labels_and_tree
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.denoising.reconstruction import ome_metadata
 from napari_brainvae.factors.cards import FactorCard
@@ -220,7 +220,7 @@ def export_cards(
     from napari_brainvae.reporting.factor_cards import draw_cards
     from napari_brainvae.reporting.html import write_report
 
-    labels, tree = (None, None) if section is None else (section.labels, section.atlas)
+    labels, tree = labels_and_tree(section)
     table = factor_table([card.description for card in cards])
     write_table(table, folder / "factors.csv", about)
     write_card_maps(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_brainvae.arrays import Labels, Mask
+from napari_brainvae.arrays import Images, Labels, Mask
 from napari_brainvae.atlas.ontology import StructureTree
 from napari_brainvae.data.tissue import brain_mask
 from napari_brainvae.factors.cards import REACH, FactorCard
@@ -160,8 +160,13 @@ def signed_overlay(
     return np.concatenate([color, opacity[..., None]], axis=-1)
 
 
+def change_limit(change: Images) -> float:
+    """Change ``(H, W)`` from which on a colour is full: 0.5 % of pixels change more."""
+    return max(float(np.percentile(np.abs(change), 99.5)), 1e-6)
+
+
 def _draw_change(axes: Axes, card: FactorCard, bright: float) -> None:
-    limit = float(np.percentile(np.abs(card.change), 99.5))
+    limit = change_limit(card.change)
     axes.imshow(card.sections[1], cmap="gray", vmin=0, vmax=1.3 * bright)
     axes.imshow(signed_overlay(card.change, limit))
     axes.set_title("change per SD", fontsize=9)

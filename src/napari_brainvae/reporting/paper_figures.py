@@ -202,7 +202,7 @@ def projective_fields(
     Parameters
     ----------
     maps
-        ``(F, 3, H, W)`` from `projection.projective_field`.
+        ``(F, 3, H, W)`` from `factors.projective_field`.
     factors
         Indices of the F factors, from 0.
     outlines

@@ -23,8 +23,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_brainvae.arrays import Images
-from napari_brainvae.atlas.atlas_section import AtlasSection
+from napari_brainvae.atlas.atlas_section import AtlasSection, labels_and_tree
 from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.factors.cards import FactorCard, factor_cards
@@ -36,6 +35,7 @@ from napari_brainvae.reporting.factor_cards import (
     BRIGHTER,
     DARKER,
     card_size,
+    change_limit,
     factor_card,
     signed_overlay,
 )
@@ -200,7 +200,7 @@ class FactorsWidget(PluginWidget):
         inputs, card = described.inputs, described.cards[factor]
         self._show_change(factor)
         self.brains.show_codes(described.codes.iloc[:, factor], described.positions)
-        labels, tree = _atlas_of(inputs.section)
+        labels, tree = labels_and_tree(inputs.section)
         self.card.setFixedSize(*(round(CARD_DPI * side) for side in card_size(card.change.shape)))
         self.card.show_figure(lambda: factor_card(card, labels=labels, tree=tree))
 
@@ -208,7 +208,8 @@ class FactorsWidget(PluginWidget):
         """Show a factor's change; its contrast is the user's as long as it is this factor."""
         assert self.described is not None  # nothing was chosen without
         layer, change = self.described.inputs.layer, self.described.cards[factor].change
-        name, limits = f"change: F{factor + 1}", _limits(change)
+        name, limit = f"change: F{factor + 1}", change_limit(change)
+        limits = (-limit, limit)
         before = self._made.get("change")
         if before is not None and before.name != name:
             before.contrast_limits_range = before.contrast_limits = limits
@@ -273,7 +274,7 @@ def _described(inputs: Inputs, progress: Progress) -> Described:
     _, model, population, section = inputs
     positions = usable_sections(population)
     codes = factors_of(brain_table(model, population, progress=progress)).iloc[positions]
-    labels, tree = _atlas_of(section)
+    labels, tree = labels_and_tree(section)
     cards = factor_cards(
         model,
         labels=labels,
@@ -294,16 +295,6 @@ def _write(folder: Path, described: Described, progress: Progress) -> None:
     about = provenance({}, population, {model.label: model}, measured=described.positions)
     with results_folder(folder, about) as beside:
         export_cards(beside, described.cards, about, section, progress=progress)
-
-
-def _atlas_of(section: AtlasSection | None) -> tuple[Any, Any]:
-    return (None, None) if section is None else (section.labels, section.atlas)
-
-
-def _limits(change: Images) -> tuple[float, float]:
-    """Symmetric, as on the card."""
-    limit = max(float(np.percentile(np.abs(change), 99.5)), 1e-6)
-    return -limit, limit
 
 
 def _row(*widgets: QWidget) -> QHBoxLayout:

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from napari_brainvae.data.population import Population
+from napari_brainvae.factors.projective_field import population_mean
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.widgets.layers.section_layers import (
@@ -50,9 +49,7 @@ def _read_checkpoint(path: str) -> list[LayerData]:
 
 def model_layer(model: Model, file: Path, name: str) -> LayerData:
     """Show a model by the section that it draws at the population's mean; it carries the path."""
-    reference = model.header.reference
-    centre = reference.code_mean if reference else np.zeros(model.latent_dim)
-    section = model.decode(np.asarray(centre, dtype=np.float32)[None])[0]
+    section = model.decode(population_mean(model)[None])[0]
     size = model.header.pixel_size_um
     options = {
         "name": f"{name}: mean section of the model",

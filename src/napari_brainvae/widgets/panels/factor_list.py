@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QBrush, QColor, QResizeEvent
+from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem
 
 from napari_brainvae.factors.description import FactorDescription
@@ -30,7 +30,7 @@ class FactorList(QListWidget):
         self.setTextElideMode(Qt.TextElideMode.ElideNone)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setResizeMode(QListView.ResizeMode.Adjust)
-        self.setSpacing(2)
+        # No spacing: Qt takes it off the width when it paints, not when it counts the lines.
         self.currentRowChanged.connect(self._emit)
 
     def fill(self, described: Sequence[FactorDescription]) -> None:
@@ -42,11 +42,6 @@ class FactorList(QListWidget):
                 item.setForeground(QBrush(QColor(DOUBTFUL)))
                 item.setToolTip("<p>It did not come again in other brains.</p>")
             self.addItem(item)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        """Wrap the sentences anew: their heights follow from the width."""
-        super().resizeEvent(event)
-        self.scheduleDelayedItemsLayout()
 
     def _emit(self, row: int) -> None:
         if row >= 0:

@@ -50,7 +50,7 @@ class JobBar(QWidget):
     ) -> None:
         """Run ``job(progress)`` in the background; then ``finished(result)`` in the GUI thread.
 
-        A job that is cancelled raises `files.Stopped` at its next step and has no result.
+        A job that is cancelled raises `io.progress.Stopped` at its next step and has no result.
         """
         if self.running:
             raise RuntimeError("a job is running already: cancel it first")

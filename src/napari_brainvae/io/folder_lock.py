@@ -1,0 +1,40 @@
+"""One process at a time in a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from napari_brainvae.io.errors import InputError
+
+LOCK = "lock"
+"""Name of the file; it stays, but the lock goes with the process, however that ends."""
+
+
+@contextmanager
+def only_one(folder: Path, what: str) -> Iterator[None]:
+    """Keep other processes out of a folder, which is made if need be.
+
+    Parameters
+    ----------
+    what
+        What else may be working there, for the message: "fit".
+
+    Raises
+    ------
+    InputError
+        If another process is in the folder.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK, blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise InputError(f"another {what} is working in {folder}") from None
+    try:
+        yield
+    finally:
+        lock.release()
