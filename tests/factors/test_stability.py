@@ -120,11 +120,11 @@ def test_what_is_left_of_held_out_brains_is_the_noise():
 
 
 def test_the_rule():
-    maps = np.array([[0.99, 0.90, 0.84, 0.85], [0.95, 0.2, 0.84, 0.85], [0.2, 0.95, 0.84, 0.85]])
+    maps = np.array([[0.99, 0.94, 0.92, 0.93, 1], [0.95, 0.2, 0.92, 0.93, 1], [0.2, 0.95, 0, 1, 1]])
     ones = np.ones(len(maps))
-    found = FactorStability(maps, maps, ones, ones)
-    assert found.similarity.tolist() == [0.95, 0.90, 0.84, 0.85]
-    assert found.replicated.tolist() == [True, True, False, True]
+    found = FactorStability(maps, maps, ones, ones, np.array([-1, -1, -1, -1, 0]))
+    assert found.similarity.tolist() == [0.95, 0.94, 0.92, 0.93, 1]
+    assert found.replicated.tolist() == [True, True, False, True, False]
 
 
 def test_the_worse_half_counts():

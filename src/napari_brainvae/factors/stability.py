@@ -3,18 +3,15 @@
 Rule. The linear path (trimmed principal components, varimax) is fitted to all brains and to both
 halves of a split. Each factor is matched with one of each half by its field (Hungarian method on
 the absolute cosine). What counts is the worse of both halves; where its median over splits is at
-least `THRESHOLD` the factor is said to replicate.
+least `THRESHOLD` the factor is said to replicate, unless it is the arch of another (`arch_effect`).
+The linear path is given as many components as it needs for L factors that stand for themselves.
 
-Calibration. Noise without spatial correlation about a mean section stays below 0.4. Local factors
-planted in such noise reach 0.85, and nothing else does, also at twice as many factors. On a phantom
-on the real template with six planted factors (512 brains, 160 x 224 px, three seeds, 5 splits) 6, 6
-and 5 come again at L = 6, 6, 7 and 6 at L = 8, but 8, 10 and 9 at L = 12: what else brains share,
-or seem to, comes again, too.
+Calibration: see `THRESHOLD`, and docs/stability.md for the figures.
 
 Where the rule fails: noise that is smooth over an eighth of the section or more has few degrees of
-freedom, and its maps come again without meaning anything (Gaussian of 8 px on 64 x 96 px: up to
-0.93, of 16 px: 0.99). A planted factor can also be missed. So the
-count is a guide to how many factors there are, and no bound.
+freedom, and its maps come again without meaning anything. A planted factor can also be missed, in
+fewer brains than were calibrated on. So the count is a guide to how many factors there are, and no
+bound.
 """
 
 from __future__ import annotations
@@ -29,6 +26,7 @@ import scipy  # whose modules are imported when they are first used
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.data.preprocessing import check_sections
+from napari_brainvae.factors.arch_effect import arch_of
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.models.base import Model
@@ -38,8 +36,12 @@ from napari_brainvae.models.rotation import factor_fields, varimax
 
 Matrix = npt.NDArray[np.float64]
 
-THRESHOLD = 0.85
-"""Median similarity from which on a factor may count: planted factors of the phantom reach more."""
+THRESHOLD = 0.93
+"""Median similarity from which on a factor may count. On phantoms of the real template (512 brains)
+factors that were planted reach 0.98, and nothing else more than 0.92."""
+
+ARCHES = 4
+"""Components, at most, that are spent on arches beside the L factors asked for."""
 
 PIXELS = 20_000
 """Pixels, at most, that varimax looks at: of larger sections every second, third, ... on a phantom
@@ -66,12 +68,15 @@ class FactorStability:
     held_out_variance
         ``(S,)``, share of the variance of each half's brains that is left when the other half's
         components reconstruct them.
+    arch_of
+        ``(L,)`` int, the factor that a factor is only the arch of (see `arch_effect`), or -1.
     """
 
     map_similarity: Matrix
     code_correlation: Matrix
     subspace_overlap: Matrix
     held_out_variance: Matrix
+    arch_of: npt.NDArray[np.intp]
 
     @property
     def similarity(self) -> Matrix:
@@ -81,7 +86,7 @@ class FactorStability:
     @property
     def replicated(self) -> npt.NDArray[np.bool_]:
         """``(L,)``, factors that come again by the rule of this module."""
-        return np.asarray(self.similarity >= THRESHOLD, dtype=np.bool_)
+        return np.asarray((self.similarity >= THRESHOLD) & (self.arch_of < 0), dtype=np.bool_)
 
 
 def factor_stability(
@@ -94,7 +99,7 @@ def factor_stability(
 ) -> FactorStability:
     """Say of each factor of the linear path whether it would come again in other brains.
 
-    Factors are in the order of the variance they explain.
+    Factors are in the order of the variance they explain, without arches (see `arch_effect`).
 
     Parameters
     ----------
@@ -155,10 +160,18 @@ class SplitHalves:
             If the halves are too small for so many factors.
         """
         self._check(latent_dim)
-        whole = self._sections.fit(np.ones(len(self.images), dtype=bool), latent_dim)
-        order = np.argsort(-whole.norms, kind="stable")
-        products = self._sections.gram @ whole.fields[:, order]
-        return self._hold(products, whole.norms[order], whole.codes[:, order], progress)
+        everyone = np.ones(len(self.images), dtype=bool)
+        for components in range(latent_dim, latent_dim + ARCHES + 1):
+            whole = self._sections.fit(everyone, components)
+            order = np.argsort(-whole.norms, kind="stable")
+            arches = arch_of(whole.codes[whole.components.kept][:, order]) >= 0
+            if components - arches.sum() >= latent_dim or components == self.most:
+                break
+        # Where more arches than that are among them, those stay in the list, and are called so.
+        chosen = order[np.sort(np.argsort(arches, kind="stable")[:latent_dim])]
+        products = self._sections.gram @ whole.fields[:, chosen]
+        found = whole.norms[chosen], whole.codes[:, chosen]
+        return self._hold(products, *found, components=components, progress=progress)
 
     def measure_model(self, model: Model) -> FactorStability:
         """Hold a model's own factors against those of the linear path in halves.
@@ -178,7 +191,8 @@ class SplitHalves:
             part = slice(start, start + BLOCK)
             products += flat[:, part].astype(np.float64) @ fields[:, part].T
         norms = np.linalg.norm(fields.astype(np.float64), axis=1)
-        return self._hold(products, norms, codes.astype(np.float64))
+        codes = codes.astype(np.float64)
+        return self._hold(products, norms, codes, components=model.latent_dim)
 
     @property
     def most(self) -> int:
@@ -193,14 +207,20 @@ class SplitHalves:
             )
 
     def _hold(
-        self, products: Matrix, norms: Matrix, codes: Matrix, progress: Progress | None = None
+        self,
+        products: Matrix,
+        norms: Matrix,
+        codes: Matrix,
+        *,
+        components: int,
+        progress: Progress | None = None,
     ) -> FactorStability:
         """Compare fields, given by their products ``(N, L)`` with the sections, with halves'."""
         count, gram = codes.shape[1], self._sections.gram
         kept = trimmed_components_of(gram, np.ones(len(gram), dtype=bool), count).kept
         maps, correlations, overlaps, left = [], [], [], []
         for done, half in enumerate(self._halves(len(gram)), start=1):
-            fits = self._sections.fit_both(half, count)
+            fits = self._sections.fit_both(half, components)
             matched = [_match(products, norms, fit) for fit in fits]
             maps.append(np.min([similarity for similarity, _ in matched], axis=0))
             alike = [
@@ -208,7 +228,7 @@ class SplitHalves:
                 for fit, (_, partner) in zip(fits, matched, strict=True)
             ]
             correlations.append(np.min(alike, axis=0))
-            one, other = (fit.components for fit in fits)
+            one, other = (fit.components.leading(count) for fit in fits)
             overlaps.append(np.square(one.weights.T @ gram @ other.weights).sum() / count)
             left.append(_left(gram, [(one, ~half & kept), (other, half & kept)]))
             report(progress, done, self.splits)
@@ -217,6 +237,7 @@ class SplitHalves:
             code_correlation=np.array(correlations),
             subspace_overlap=np.array(overlaps),
             held_out_variance=np.array(left),
+            arch_of=arch_of(codes[kept]),
         )
 
     def _halves(self, count: int) -> Iterator[npt.NDArray[np.bool_]]:

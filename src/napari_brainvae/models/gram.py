@@ -40,6 +40,10 @@ class Components:
     variances: Matrix
     kept: npt.NDArray[np.bool_]
 
+    def leading(self, count: int) -> Components:
+        """The first ``count`` of them."""
+        return Components(self.weights[:, :count], self.variances[:count], self.kept)
+
     def scores(self, gram: Matrix) -> Matrix:
         """``(N, L)``, what every section has of each component about the mean of those fitted."""
         products = gram @ self.weights
