@@ -191,8 +191,8 @@ class SplitHalves:
             part = slice(start, start + BLOCK)
             products += flat[:, part].astype(np.float64) @ fields[:, part].T
         norms = np.linalg.norm(fields.astype(np.float64), axis=1)
-        codes = codes.astype(np.float64)
-        return self._hold(products, norms, codes, components=model.latent_dim)
+        held = codes.astype(np.float64)
+        return self._hold(products, norms, held, components=model.latent_dim)
 
     @property
     def most(self) -> int:
