@@ -42,8 +42,9 @@ def fit(
         If ``progress`` says so; the run can be resumed.
     """
     from napari_brainvae.data.population import Population
+    from training.fitting.findings import summary
     from training.fitting.job import make_job
-    from training.fitting.loop import summary, train
+    from training.fitting.loop import train
     from training.fitting.run_folder import RunFolder
     from training.fitting.start import start
 
@@ -56,7 +57,7 @@ def fit(
     with folder.owned(resume=options.resume), closing(_Bar(folder)) as bar:
         findings = train(job, model, folder, progress or bar)
     if findings:
-        log.info(summary(findings, folder))
+        log.info(summary(findings, folder.model))
 
 
 class _Bar:

@@ -122,7 +122,10 @@ def test_what_is_left_of_held_out_brains_is_the_noise():
 def test_the_rule():
     maps = np.array([[0.99, 0.94, 0.92, 0.93, 1], [0.95, 0.2, 0.92, 0.93, 1], [0.2, 0.95, 0, 1, 1]])
     ones = np.ones(len(maps))
-    found = FactorStability(maps, maps, ones, ones, np.array([-1, -1, -1, -1, 0]))
+    halves = np.stack([maps, np.ones_like(maps)], axis=1)
+    found = FactorStability(halves, maps, ones, ones, np.array([-1, -1, -1, -1, 0]))
+    assert_array_equal(found.map_similarity, maps)
+    assert found.came_again.tolist() == [5, 5, 3, 6, 6]
     assert found.similarity.tolist() == [0.95, 0.94, 0.92, 0.93, 1]
     assert found.replicated.tolist() == [True, True, False, True, False]
 

@@ -133,19 +133,18 @@ def test_fit_leaves_the_stability_of_its_own_factors_in_the_checkpoint(
             population=phantom_file, out=out, rotation=rotation, latent_dim=3, batch_size=6, steps=2
         )
     )
-    training = load_checkpoint(out / "model.safetensors").header.training
+    found = load_checkpoint(out / "model.safetensors").header.stability
     if rotation == "none":
-        assert "stability" not in training
-        assert "replicate" not in caplog.text
+        assert found is None
+        assert "come again" not in caplog.text
         return
-    found = training["stability"]
-    assert found["splits"] == 10
-    assert len(found["map_similarity"]) == len(found["replicated"]) == 3
-    assert all(0 <= similarity <= 1 for similarity in found["map_similarity"])
-    assert f"{sum(found['replicated'])} of 3 factors replicate in split halves" in caplog.text
+    assert (found.splits, found.sections) == (10, 19)
+    assert all(0 <= similarity <= 1 for similarity in found.similarity)
+    assert all(0 <= count <= 20 for count in found.came_again)
+    assert f"{sum(found.replicated)} of 3 factors come again in split halves" in caplog.text
 
 
 def test_too_few_brains_say_nothing(population, run_folder):
     model = load_checkpoint(run_folder / "model.safetensors")
     images = population.prepared(model.header.preprocessing, range(11))
-    assert replication(model, images, seed=0) == {}
+    assert replication(model, images, seed=0) is None

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
-
 from napari_brainvae.arrays import Images
 from napari_brainvae.factors.stability import SplitHalves
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Model
+from napari_brainvae.models.base import Model, Stability
 
 SPLITS = 10
 
 
-def replication(model: Model, images: Images, seed: int) -> dict[str, Any]:
+def replication(model: Model, images: Images, seed: int) -> Stability | None:
     """Hold a model's factors against the linear path in halves of the brains.
 
     Parameters
@@ -28,18 +24,18 @@ def replication(model: Model, images: Images, seed: int) -> dict[str, Any]:
 
     Returns
     -------
-    dict
-        ``stability``: ``splits``, and a value a factor of ``map_similarity`` (median over splits)
-        and ``replicated``. Empty where too few brains, or too much alike, tell nothing.
+    Stability or None
+        For the checkpoint; nothing where too few brains, or too much alike, tell nothing.
     """
     try:
         found = SplitHalves(images, SPLITS, seed).measure_model(model)
     except InputError:
-        return {}
-    return {
-        "stability": {
-            "splits": SPLITS,
-            "map_similarity": np.round(found.similarity, 4).tolist(),
-            "replicated": found.replicated.tolist(),
-        }
-    }
+        return None
+    return Stability(
+        splits=SPLITS,
+        sections=len(images),
+        similarity=tuple(float(round(each, 4)) for each in found.similarity),
+        came_again=tuple(found.came_again.tolist()),
+        replicated=tuple(found.replicated.tolist()),
+        arch_of=tuple(found.arch_of.tolist()),
+    )

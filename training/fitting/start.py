@@ -11,11 +11,9 @@ from napari_brainvae.models.objective import FULL_SIZE
 from napari_brainvae.models.rotation import simple_axes
 from napari_brainvae.models.smooth_components import choose_smoothing, smooth_components
 from napari_brainvae.models.vae import BetaVAE
+from training.fitting.findings import LINEAR, held_out_error
 from training.fitting.job import Job
-from training.fitting.sections import evenly
-
-START_SAMPLE = 2048
-"""Sections, at most, whose principal components recipe fast starts from."""
+from training.fitting.sections import IN_MEMORY, evenly
 
 
 def start(job: Job) -> BetaVAE:
@@ -38,12 +36,16 @@ def start(job: Job) -> BetaVAE:
         plane=job.description.plane,
         training=job.record | {"held_out": job.held_out} | more,
     )
-    return BetaVAE(header, network)
+    model = BetaVAE(header, network)
+    linear = held_out_error(model, job.samples) if fast else None
+    if linear is not None:
+        header.training[LINEAR] = linear
+    return model
 
 
 def _start_from_pca(network: Network, job: Job) -> float:
     """Start from components, and say under how wide a Gaussian they were fitted, px."""
-    images = job.sections.read(evenly(range(len(job.sections)), START_SAMPLE))
+    images = job.sections.read(evenly(range(len(job.sections)), IN_MEMORY))
     sigma = job.options.smoothing
     if sigma is None:
         sigma, _ = choose_smoothing(images, network.latent_dim, seed=job.options.seed)

@@ -57,9 +57,9 @@ class FactorStability:
 
     Attributes
     ----------
-    map_similarity
-        ``(S, L)``, absolute cosine between a factor's field and that of its partner, in the worse
-        of the two halves.
+    half_similarity
+        ``(S, 2, L)``, absolute cosine between a factor's field and that of its partner, in both
+        halves of each split.
     code_correlation
         ``(S, L)``, absolute correlation between the codes that a factor and its partner give to all
         brains that are no outliers, in the worse half.
@@ -72,11 +72,21 @@ class FactorStability:
         ``(L,)`` int, the factor that a factor is only the arch of (see `arch_effect`), or -1.
     """
 
-    map_similarity: Matrix
+    half_similarity: Matrix
     code_correlation: Matrix
     subspace_overlap: Matrix
     held_out_variance: Matrix
     arch_of: npt.NDArray[np.intp]
+
+    @property
+    def map_similarity(self) -> Matrix:
+        """``(S, L)``, that in the worse of the two halves."""
+        return np.asarray(self.half_similarity.min(axis=1))
+
+    @property
+    def came_again(self) -> npt.NDArray[np.intp]:
+        """``(L,)``, in how many of the 2 S halves a factor reached `THRESHOLD`."""
+        return np.asarray((self.half_similarity >= THRESHOLD).sum(axis=(0, 1)))
 
     @property
     def similarity(self) -> Matrix:
@@ -222,7 +232,7 @@ class SplitHalves:
         for done, half in enumerate(self._halves(len(gram)), start=1):
             fits = self._sections.fit_both(half, components)
             matched = [_match(products, norms, fit) for fit in fits]
-            maps.append(np.min([similarity for similarity, _ in matched], axis=0))
+            maps.append([similarity for similarity, _ in matched])
             alike = [
                 _correlations(codes[kept], fit.codes[kept][:, partner])
                 for fit, (_, partner) in zip(fits, matched, strict=True)
@@ -233,7 +243,7 @@ class SplitHalves:
             left.append(_left(gram, [(one, ~half & kept), (other, half & kept)]))
             report(progress, done, self.splits)
         return FactorStability(
-            map_similarity=np.array(maps),
+            half_similarity=np.array(maps),
             code_correlation=np.array(correlations),
             subspace_overlap=np.array(overlaps),
             held_out_variance=np.array(left),
