@@ -40,7 +40,7 @@ def planted(seed, brains=BRAINS):
 
 @lru_cache
 def analysed(seed):
-    return SplitHalves(planted(seed)[0], splits=3, seed=seed)
+    return SplitHalves(planted(seed)[0], splits=2, seed=seed)
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -77,9 +77,8 @@ NULLS = {
 @pytest.mark.parametrize("kind", NULLS)
 def test_where_nothing_is_shared_but_the_mean_no_factor_counts(kind):
     noise = NULLS[kind](np.random.default_rng(0))
-    halves = SplitHalves(np.clip(1 + section() + 0.03 * noise, 0, None), splits=3)
-    for latent_dim in (4, 8):
-        assert not halves.measure(latent_dim).replicated.any()
+    halves = SplitHalves(np.clip(1 + section() + 0.03 * noise, 0, None), splits=2)
+    assert not halves.measure(6).replicated.any()
 
 
 def test_codes_of_matched_factors_agree():
@@ -120,13 +119,13 @@ def test_what_is_left_of_held_out_brains_is_the_noise():
 
 
 def test_the_rule():
-    maps = np.array([[0.99, 0.94, 0.92, 0.93, 1], [0.95, 0.2, 0.92, 0.93, 1], [0.2, 0.95, 0, 1, 1]])
+    maps = np.array([[0.99, 0.96, 0.94, 0.95, 1], [0.95, 0.2, 0.94, 0.95, 1], [0.2, 0.97, 0, 1, 1]])
     ones = np.ones(len(maps))
     halves = np.stack([maps, np.ones_like(maps)], axis=1)
     found = FactorStability(halves, maps, ones, ones, np.array([-1, -1, -1, -1, 0]))
     assert_array_equal(found.map_similarity, maps)
     assert found.came_again.tolist() == [5, 5, 3, 6, 6]
-    assert found.similarity.tolist() == [0.95, 0.94, 0.92, 0.93, 1]
+    assert found.similarity.tolist() == [0.95, 0.96, 0.94, 0.95, 1]
     assert found.replicated.tolist() == [True, True, False, True, False]
 
 
