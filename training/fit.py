@@ -23,7 +23,11 @@ SHOWN = ("reconstruction", "rate")
 
 
 def fit(
-    options: FitOptions, *, progress: Progress | None = None, fingerprint: str | None = None
+    options: FitOptions,
+    *,
+    progress: Progress | None = None,
+    fingerprint: str | None = None,
+    members: list[int] | None = None,
 ) -> None:
     """Run `training.fit` with these options.
 
@@ -33,6 +37,8 @@ def fit(
         Called after each step; a progress bar in the terminal by default.
     fingerprint
         Of the population, where it is known: it is not hashed again.
+    members
+        Positions of the brains to fit, instead of the share that is not held out.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def fit(
 
     folder = RunFolder(options.out)
     folder.check(resume=options.resume)
-    job = make_job(options, Population.open(options.population), fingerprint)
+    job = make_job(options, Population.open(options.population), fingerprint, members)
     if options.resume:
         folder.check_same(job.record)
     model = start(job)

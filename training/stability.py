@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import CliPositionalArg
@@ -26,8 +26,10 @@ class StabilityOptions(BaseModel):
     """Fit halves of the brains, and count the factors that come again.
 
     Of each number of factors the linear path of recipe fast (trimmed principal components, varimax)
-    is fitted to all brains and to both halves of each split. Writes stability.csv (a row a factor),
-    summary.csv (a row a number of factors), the figure as PNG and SVG, and record.json.
+    is fitted to all brains and to both halves of each split; with --refit the whole model, each fit
+    kept in OUT.fits as soon as it is done, so that the same command goes on. Writes stability.csv
+    (a row a factor), summary.csv (a row a number of factors), the figure as PNG and SVG, and
+    record.json.
     """
 
     population: CliPositionalArg[Path] = Field(
@@ -47,6 +49,17 @@ class StabilityOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Take brains that are flagged as not to be trusted, too."
     )
+
+    refit: bool = Field(
+        False, description="Fit the whole model to each half, rotated, instead of its linear path."
+    )
+    recipe: Literal["paper", "fast"] = Field("fast", description="Of the fits of --refit.")
+    steps: int | None = Field(None, ge=1, description="Training steps of a fit; the recipe's.")
+    threads: int | None = Field(None, ge=1, description="CPU threads of a fit.")
+    scheduler: str | None = Field(
+        None, description="Address of a dask scheduler for --refit; see docs/sweep.md."
+    )
+    workers: int = Field(2, ge=1, description="Processes on this machine, without --scheduler.")
 
     @field_validator("latent_dims")
     @classmethod
@@ -76,8 +89,10 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
     population = Population.open(options.population)
     chosen = usable_sections(population, include_flagged=options.include_flagged)
     fingerprint, images = _read(population, chosen, model)
-    halves = SplitHalves(images, options.splits, options.seed)
-    found = _measure(options, halves, model)
+    if options.refit:
+        found = _refit(options, fingerprint, chosen, model)
+    else:
+        found = _measure(options, SplitHalves(images, options.splits, options.seed), model)
     _write(options, population, (fingerprint, chosen), model, found)
     summary = summary_rows(found)
     log.info(
@@ -122,6 +137,33 @@ def _measure(
             progress(i, len(dims))
             found[count] = halves.measure(count)
         progress(len(dims), len(dims))
+    return found
+
+
+def _refit(
+    options: StabilityOptions, fingerprint: str, chosen: list[int], model: Model | None
+) -> dict[int, FactorStability]:
+    from training.refits import stability_of_refits
+
+    dims = [int(n) for n in numbers(options.latent_dims, smallest=1)]
+    found = {}
+    for count in dims if model is None else [model.latent_dim]:
+        about = {
+            "population": str(options.population.absolute()),
+            "fingerprint": fingerprint,
+            "chosen": chosen,
+            "options": options.model_dump(include={"recipe", "steps", "threads", "seed"})
+            | {"latent_dim": count},
+        }
+        found[count] = stability_of_refits(
+            options.out.with_name(f"{options.out.name}.fits") / f"L-{count}",
+            about,
+            options.splits,
+            options.seed,
+            scheduler=options.scheduler,
+            workers=options.workers,
+            model=model,
+        )
     return found
 
 

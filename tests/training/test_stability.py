@@ -148,3 +148,30 @@ def test_too_few_brains_say_nothing(population, run_folder):
     model = load_checkpoint(run_folder / "model.safetensors")
     images = population.prepared(model.header.preprocessing, range(11))
     assert replication(model, images, seed=0) is None
+
+
+REFIT = {"refit": True, "latent_dims": "2", "splits": 1, "steps": 2, "threads": 1, "workers": 1}
+
+
+def test_whole_models_are_fitted_to_halves_and_kept(phantom_file, tmp_path, monkeypatch):
+    out, again = tmp_path / "out", tmp_path / "again"
+    found = stability(StabilityOptions(population=phantom_file, out=out, **REFIT))[2]
+    assert found.map_similarity.shape == (1, 2)
+    assert ((found.map_similarity > 0) & (found.map_similarity <= 1 + 1e-9)).all()
+    assert 0 < found.held_out_variance < 1.5
+    fits = tmp_path / "out.fits" / "L-2"
+    assert {p.stem for p in fits.glob("*.npz")} == {"all", "split-1a", "split-1b"}
+    tasks = json.loads((fits / "fits.json").read_text())
+    one, other = (set(tasks[f"split-1{half}"]["members"]) for half in "ab")
+    assert not one & other
+    assert one | other == set(tasks["all"]["members"])
+    # What is there is not fitted again.
+    fits.parent.rename(tmp_path / "again.fits")
+    monkeypatch.setattr("training.refits.connected", lambda *_: pytest.fail("nothing is missing"))
+    same = stability(StabilityOptions(population=phantom_file, out=again, **REFIT))[2]
+    np.testing.assert_array_equal(found.map_similarity, same.map_similarity)
+    (tmp_path / "again.fits").rename(tmp_path / "other.fits")
+    longer = REFIT | {"steps": 3}
+    other_options = StabilityOptions(population=phantom_file, out=tmp_path / "other", **longer)
+    with pytest.raises(InputError, match="other brains or options"):
+        stability(other_options)

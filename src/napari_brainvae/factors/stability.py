@@ -235,7 +235,7 @@ class SplitHalves:
         count, gram = codes.shape[1], self._sections.gram
         kept = trimmed_components_of(gram, np.ones(len(gram), dtype=bool), count).kept
         maps, correlations, overlaps, left = [], [], [], []
-        for done, half in enumerate(self._halves(len(gram)), start=1):
+        for done, half in enumerate(random_halves(len(gram), self.splits, self.seed), start=1):
             fits = self._sections.fit_both(half, min(components, self.most))
             more = self._sections.fit_both(half, min(components + AGAIN, self.most))
             matched = [_match(products, norms, fit) for fit in (*fits, *more)]
@@ -259,13 +259,14 @@ class SplitHalves:
             arch_of=arch_of(codes[kept]),
         )
 
-    def _halves(self, count: int) -> Iterator[npt.NDArray[np.bool_]]:
-        """Yield which of the brains are in the first half of each split, ``(count,)`` bool."""
-        rng = np.random.default_rng(self.seed)
-        for _ in range(self.splits):
-            half = np.zeros(count, dtype=bool)
-            half[rng.permutation(count)[: count // 2]] = True
-            yield half
+
+def random_halves(count: int, splits: int, seed: int) -> Iterator[npt.NDArray[np.bool_]]:
+    """Yield which of the brains are in the first half of each split, ``(count,)`` bool."""
+    rng = np.random.default_rng(seed)
+    for _ in range(splits):
+        half = np.zeros(count, dtype=bool)
+        half[rng.permutation(count)[: count // 2]] = True
+        yield half
 
 
 @dataclass(frozen=True, eq=False)
