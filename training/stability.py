@@ -50,6 +50,13 @@ class StabilityOptions(BaseModel):
         False, description="Take brains that are flagged as not to be trusted, too."
     )
 
+    smoothing: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="Gaussian, SD in px, under which components are fitted; as the model's, or by "
+        "cross-validation, by default.",
+    )
     refit: bool = Field(
         False, description="Fit the whole model to each half, rotated, instead of its linear path."
     )
@@ -92,7 +99,10 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
     if options.refit:
         found = _refit(options, fingerprint, chosen, model)
     else:
-        found = _measure(options, SplitHalves(images, options.splits, options.seed), model)
+        smoothing = _smoothing(options, images, model)
+        log.info("components are fitted to sections smoothed by %g px", smoothing)
+        halves = SplitHalves(images, options.splits, options.seed, smoothing)
+        found = _measure(options, halves, images, model)
     _write(options, population, (fingerprint, chosen), model, found)
     summary = summary_rows(found)
     log.info(
@@ -116,11 +126,23 @@ def _read(population: Population, chosen: list[int], model: Model | None) -> tup
     return fingerprint, prepare(population, sections, chosen, preprocessing)
 
 
+def _smoothing(options: StabilityOptions, images: Images, model: Model | None) -> float:
+    from napari_brainvae.models.smooth_components import choose_smoothing
+    from training.fitting.replication import SMOOTHING
+
+    if options.smoothing is not None:
+        return options.smoothing
+    if model is not None:
+        return float(model.header.training.get(SMOOTHING, 0.0))
+    dims = numbers(options.latent_dims, smallest=1)
+    return choose_smoothing(images, int(dims[len(dims) // 2]), seed=options.seed)[0]
+
+
 def _measure(
-    options: StabilityOptions, halves: SplitHalves, model: Model | None
+    options: StabilityOptions, halves: SplitHalves, images: Images, model: Model | None
 ) -> dict[int, FactorStability]:
     if model is not None:
-        return {model.latent_dim: halves.measure_model(model)}
+        return {model.latent_dim: halves.measure_model(model, images)}
     asked = [int(n) for n in numbers(options.latent_dims, smallest=1)]
     dims = [n for n in asked if n <= halves.most]
     if not dims:

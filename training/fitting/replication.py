@@ -9,6 +9,9 @@ from napari_brainvae.models.base import Model, Stability
 
 SPLITS = 10
 
+SMOOTHING = "smoothing_px"
+"""Under which the training record of a checkpoint keeps how smooth its start was."""
+
 
 def replication(model: Model, images: Images, seed: int) -> Stability | None:
     """Hold a model's factors against the linear path in halves of the brains.
@@ -28,7 +31,8 @@ def replication(model: Model, images: Images, seed: int) -> Stability | None:
         For the checkpoint; nothing where too few brains, or too much alike, tell nothing.
     """
     try:
-        found = SplitHalves(images, SPLITS, seed).measure_model(model)
+        smoothing = model.header.training.get(SMOOTHING, 0.0)
+        found = SplitHalves(images, SPLITS, seed, smoothing).measure_model(model, images)
     except InputError:
         return None
     return Stability(

@@ -13,6 +13,7 @@ from napari_brainvae.models.smooth_components import choose_smoothing, smooth_co
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.findings import LINEAR, held_out_error
 from training.fitting.job import Job
+from training.fitting.replication import SMOOTHING
 from training.fitting.sections import IN_MEMORY, evenly
 
 
@@ -24,7 +25,7 @@ def start(job: Job) -> BetaVAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = Network(height, width, options.latent_dim, shortcut=fast)
-    more = {"smoothing_px": _start_from_pca(network, job)} if fast else {}
+    more = {SMOOTHING: _start_from_pca(network, job)} if fast else {}
     header = Header(
         kind="vae",
         height=height,

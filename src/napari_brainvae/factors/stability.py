@@ -32,6 +32,7 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.models.gram import Components, gram_matrix, trimmed_components_of
 from napari_brainvae.models.pca import BLOCK
 from napari_brainvae.models.rotation import factor_fields, varimax
+from napari_brainvae.models.smooth_components import smoothed
 
 Matrix = npt.NDArray[np.float64]
 
@@ -73,7 +74,7 @@ class FactorStability:
         ``(S,)``, mean squared cosine of the angles between the spaces that both halves span.
     held_out_variance
         ``(S,)``, share of the variance of each half's brains that is left when the other half's
-        components reconstruct them.
+        components reconstruct them (of smoothed sections, where components are fitted to those).
     arch_of
         ``(L,)`` int, the factor that a factor is only the arch of (see `arch_effect`), or -1.
     """
@@ -156,10 +157,17 @@ class SplitHalves:
     ----------
     images, splits, seed
         As in `factor_stability`.
+    smoothing
+        Standard deviation, px, of a Gaussian under which components are fitted, as by
+        ``fit --smoothing``.
     """
 
-    def __init__(self, images: npt.ArrayLike, splits: int = 10, seed: int = 0) -> None:
+    def __init__(
+        self, images: npt.ArrayLike, splits: int = 10, seed: int = 0, smoothing: float = 0.0
+    ) -> None:
         self.images = check_sections(images)
+        if smoothing > 0:
+            self.images = smoothed(self.images, smoothing)
         if splits < 1:
             raise InputError(f"at least one split of the brains is needed, not {splits}")
         if len(self.images) < 6:
@@ -189,8 +197,13 @@ class SplitHalves:
         found = whole.norms[chosen], whole.codes[:, chosen]
         return self._hold(products, *found, components=len(arches), progress=progress)
 
-    def measure_model(self, model: Model) -> FactorStability:
+    def measure_model(self, model: Model, sections: Images | None = None) -> FactorStability:
         """Hold a model's own factors against those of the linear path in halves.
+
+        Parameters
+        ----------
+        sections
+            ``(N, H, W)``, what the model encodes, where halves are fitted to smoothed sections.
 
         Raises
         ------
@@ -198,7 +211,7 @@ class SplitHalves:
             If the model is of another size, or the halves too small for its factors.
         """
         self._check(model.latent_dim)
-        codes, _ = model.encode(self.images)
+        codes, _ = model.encode(self.images if sections is None else sections)
         around = np.unique(np.linspace(0, len(codes) - 1, AROUND).round().astype(int))
         fields = factor_fields(model, codes[around]).reshape(model.latent_dim, -1)
         flat = self.images.reshape(len(codes), -1)

@@ -73,8 +73,10 @@ def smooth_components(
 
 def smoothed(images: Images, sigma: float) -> Images:
     """Sections ``(N, H, W)`` under a Gaussian of ``sigma`` px, reflected at the border, float32."""
-    waves = scipy.fft.dctn(images, axes=(1, 2), norm="ortho") * damping(images.shape[1:], sigma)
-    return np.asarray(scipy.fft.idctn(waves, axes=(1, 2), norm="ortho"), dtype=np.float32)
+    factors, result = damping(images.shape[1:], sigma), np.empty(images.shape, np.float32)
+    for image, to in zip(images, result, strict=True):
+        to[:] = scipy.fft.idctn(scipy.fft.dctn(image, norm="ortho") * factors, norm="ortho")
+    return result
 
 
 def choose_smoothing(
