@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from napari_brainvae.data.covariates import (
@@ -30,7 +30,14 @@ from napari_brainvae.data.covariates import (
     plain,
     strings,
 )
-from napari_brainvae.data.lazy_sections import DAMAGED, RawSections, ZarrSections, check_stack
+from napari_brainvae.data.lazy_sections import (
+    DAMAGED,
+    LazySections,
+    RawSections,
+    ZarrSections,
+    check_stack,
+)
+from napari_brainvae.data.orientation import INSIDE, TurnedSections, check_orientation
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.data.tiff_stack import open_tiff
 from napari_brainvae.io.atomic_files import recover, replacing
@@ -64,6 +71,18 @@ class Description(BaseModel):
         None, description="What was already done to the sections; nothing if absent."
     )
     source: str = Field("", description="Where the sections come from.")
+    orientation: str = Field(
+        INSIDE, description="Where their axes begin; sections of files of before lie so, too."
+    )
+    original_orientation: str = Field(
+        "", description="Where they began in what they were gathered from, if they were turned."
+    )
+    atlas: str = Field("", description="Atlas that the plane is counted in, if it is known.")
+
+    @field_validator("orientation")
+    @classmethod
+    def _is_orientation(cls, text: str) -> str:
+        return check_orientation(text)
 
 
 class Stored(NamedTuple):
@@ -191,10 +210,15 @@ def _from_zarr(path: Path) -> Stored:
     images = store.get("images")
     if not isinstance(images, zarr.Array):
         raise InputError("the Zarr group has no array 'images'")
-    sections = ZarrSections(path, images)
+    sections: LazySections = ZarrSections(path, images)
     ids = column_of(store, "ids", len(sections)).tolist() if "ids" in store else []
     table = covariates_of(store, len(sections))
-    return Stored(sections, [str(i) for i in ids], table, _described(dict(store.attrs)))
+    known = _described(dict(store.attrs))
+    if known.orientation != INSIDE:
+        turned = {"orientation": INSIDE, "original_orientation": known.orientation}
+        sections = TurnedSections(sections, known.orientation)
+        known = known.model_copy(update=turned)
+    return Stored(sections, [str(i) for i in ids], table, known)
 
 
 def _described(attributes: dict[str, Any]) -> Description:
