@@ -1,4 +1,4 @@
-"""What a person wrote into a population's covariates is kept when the population is written anew."""
+"""What a person wrote into a population's covariates stays when it is written anew."""
 
 from __future__ import annotations
 

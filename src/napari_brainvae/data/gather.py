@@ -340,13 +340,13 @@ def _cut(
     if brain.is_section:
         return np.asarray(read_planes(voxels, orientation, 0, 0)[0], dtype=np.float32)
     count, ratio = brain.shape[0], plan.plane_um / brain.voxel_um[0]
-    planes = np.arange(slab.first, slab.last + 1)
-    positions = (planes + 0.5) * ratio - 0.5
+    planes = np.arange(slab.first, slab.last + 1, dtype=np.float64)
+    positions: npt.NDArray[np.float64] = (planes + 0.5) * ratio - 0.5
     if positions[-1] > count - 0.5:
         there = int(count / ratio)
         raise InputError(f"there is no plane {slab} in it: it has 0 to {there - 1}")
     if _same(ratio, 1):
-        positions, ratio = planes.astype(float), 1.0
+        positions, ratio = planes, 1.0
     weights = overlap(positions, count, ratio).mean(axis=0)
     used = np.flatnonzero(weights)
     part = read_planes(voxels, orientation, int(used[0]), int(used[-1]))

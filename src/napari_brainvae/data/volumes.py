@@ -84,7 +84,7 @@ class _Lazy:
         return self._load().reshape(self.shape)
 
     def __getitem__(self, index: Any) -> npt.NDArray[Any]:
-        return self._voxels[index]
+        return np.asarray(self._voxels[index])
 
 
 class _Part:
@@ -223,7 +223,9 @@ def _zarr(path: Path, channel: str | None) -> Volume:
         raise InputError("this Zarr group is neither an OME-Zarr image nor a population")
     finest = scales[0]["datasets"][0]
     array = store[finest["path"]]
-    axes = [{"name": a} if isinstance(a, str) else a for a in scales[0].get("axes", "zyx")]
+    axes: list[dict[str, Any]] = [
+        {"name": a} if isinstance(a, str) else a for a in scales[0].get("axes", "zyx")
+    ]
     transforms = [*finest.get("coordinateTransformations", ())]
     transforms += scales[0].get("coordinateTransformations", ())
     scale = np.prod([t["scale"] for t in transforms if t["type"] == "scale"] or [[1]], axis=0)
