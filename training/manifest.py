@@ -55,7 +55,7 @@ class BrainManifest:
     def begin(self, request: dict[str, Any], brains: pd.DataFrame) -> None:
         """Note the brains, one row of covariates each indexed by id, as waiting."""
         self.table = self._waiting(brains)
-        self._write_request(request)
+        self.note_request(request)
         self._write()
 
     def add(self, request: dict[str, Any], brains: pd.DataFrame) -> None:
@@ -63,7 +63,7 @@ class BrainManifest:
         self.table = pd.concat([self.table, self._waiting(brains)])
         # The table first: a request that names brains which it lacks is taken for damage.
         self._write()
-        self._write_request(request)
+        self.note_request(request)
 
     def _waiting(self, brains: pd.DataFrame) -> pd.DataFrame:
         columns = self.columns()
@@ -71,7 +71,8 @@ class BrainManifest:
         state = pd.DataFrame(rows, brains.index, columns)
         return state.join(brains.drop(columns=columns, errors="ignore"))
 
-    def _write_request(self, request: dict[str, Any]) -> None:
+    def note_request(self, request: dict[str, Any]) -> None:
+        """Note what was asked for, beside the brains that there are."""
         # The ids tell a manifest that has lost rows.
         noted = request | {"brains": self.table.index.tolist()}
         write_text(self._request_path, json.dumps(noted))

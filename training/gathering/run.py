@@ -63,7 +63,7 @@ def gather(options: GatherCommand, *, progress: Progress | None = None) -> None:
     like, plane = _like(options)
     gathering = Gathering(options, _told(options, plane), space)
     with ExitStack() as stack:
-        if gathering.manifest.exists():
+        if gathering.is_begun():
             stack.enter_context(only_one(gathering.work, "gathering"))
             gathering.go_on(sources)
         else:
@@ -136,6 +136,14 @@ class Gathering:
         request = self.options.model_dump(mode="json", exclude=others)
         return request | {"like": sha256_of(self.options.like) if self.options.like else None}
 
+    def is_begun(self) -> bool:
+        """Whether there is anything to go on with: a brain that is done, or a population."""
+        if not self.manifest.exists():
+            return False
+        request = self.manifest.read_request()
+        self.manifest.read(request)
+        return bool(self.manifest.ids(DONE)) or any(out.exists() for out in _outs(self.options))
+
     def plan_for(self, sources: Sequence[Source], like: Grid | None) -> None:
         """Decide what the population will be; nothing is written yet.
 
@@ -166,8 +174,10 @@ class Gathering:
         InputError
             If it was begun with other options, or was damaged by hand.
         """
-        self.manifest.read(self._request)
         noted = self.manifest.read_request()
+        # What was not given before decided nothing: it may be given for the brains that failed.
+        open_still = {n: None for n in ("orientation", "voxel_um") if noted.get(n, "") is None}
+        self.manifest.read(self._request | open_still)
         try:
             plan = noted["plan"]
             grid = Grid(tuple(plan["grid"]["shape"]), plan["grid"]["pixel_size_um"])
@@ -179,6 +189,8 @@ class Gathering:
         new = {brain: source for brain, source in self.sources.items() if brain not in there}
         if new:
             self.manifest.add(self._request | {"plan": plan}, _rows(new))
+        else:
+            self.manifest.note_request(self._request | {"plan": plan})
         self._wait_again()
         waiting = set(self.manifest.ids(WAITING))
         self._settle({k: source for k, source in self.sources.items() if k in waiting})

@@ -211,10 +211,11 @@ def _scale(
     told_so = None if flag is None else spacing_inside(flag, orientation)
     if options.ignore_headers and told_so:
         return told_so, "--voxel-um"
-    stated = spacing_inside(volume.voxel_um, orientation)
-    ap = stated[0] if shape[0] > 1 else stated[0] or 0.0
-    if ap is not None and stated[1] and stated[2]:
-        return (ap, stated[1], stated[2]), "its file"
+    ap, dv, ml = spacing_inside(volume.voxel_um, orientation)
+    if dv and ml and (ap or shape[0] == 1):
+        return (ap or 0.0, dv, ml), "its file"
+    if dv and ml and told_so:  # TIFFs often know the size of a pixel alone
+        return (told_so[0], dv, ml), "its file, and between planes --voxel-um"
     if own is not None:
         return (own.resolution_um,) * 3, f"the atlas {own.name}"
     if told_so:
@@ -260,12 +261,20 @@ def make_plan(
             "as --atlas"
         )
     extent = (space and space.extent_um) or (first.extent_um if volumes else (0.0, 0.0, 0.0))
+    if volumes:
+        _check_planes(options, round(extent[0] / plane_um))
     pixel = options.pixel_size_um or (like.pixel_size_um if like else min(first.voxel_um[1:]))
     whole = Grid.spanning((extent[1:] if volumes else first.extent_um[1:]), pixel)
     shape = like.shape if like else whole.shape
     grid = Grid((options.height or shape[0], options.width or shape[1]), pixel)
     is_told = like is not None or options.height is not None or options.width is not None
     return Plan(grid, is_told, plane_um, extent, counted.family if counted else "")
+
+
+def _check_planes(options: GatherOptions, count: int) -> None:
+    for slab in options.slabs:
+        if slab.last >= count:
+            raise InputError(f"there is no plane {slab.last} in these brains: 0 to {count - 1}")
 
 
 def check_brain(brain: Settled, plan: Plan, options: GatherOptions) -> None:
@@ -342,9 +351,6 @@ def _cut(
     count, ratio = brain.shape[0], plan.plane_um / brain.voxel_um[0]
     planes = np.arange(slab.first, slab.last + 1, dtype=np.float64)
     positions: npt.NDArray[np.float64] = (planes + 0.5) * ratio - 0.5
-    if positions[-1] > count - 0.5:
-        there = int(count / ratio)
-        raise InputError(f"there is no plane {slab} in it: it has 0 to {there - 1}")
     if _same(ratio, 1):
         positions, ratio = planes, 1.0
     weights = overlap(positions, count, ratio).mean(axis=0)

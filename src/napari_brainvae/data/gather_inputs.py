@@ -128,6 +128,8 @@ def _registered(folder: Path, names: Sequence[str], channel: str | None) -> Sour
     files = {n.rpartition(".")[0]: n for n in names if re.match(rf"{STANDARD}.*\.tiff?$", n)}
     layers = sorted(stem.removeprefix(f"{STANDARD}_") for stem in files if stem != STANDARD)
     wanted = STANDARD if channel is None else f"{STANDARD}_{channel}"
+    if channel == "0" and wanted not in files:  # the first of other brains' channels
+        wanted = STANDARD
     if channel is None and STANDARD not in files and len(layers) == 1:
         wanted = f"{STANDARD}_{layers[0]}"
     if wanted in files:

@@ -61,9 +61,10 @@ class Grid:
 def overlap(positions: npt.NDArray[np.float64], available: int, ratio: float) -> Weights:
     """Give the share that each sample of an axis has in each new one, ``(n, available)``.
 
-    Between samples they are interpolated linearly; where new ones are ``ratio`` times as far apart
-    as the old, the same triangle is as many times as wide, so that nothing is skipped. To the edge
-    of its first and last sample the axis goes on as they are; beyond, there is nothing: 0.
+    Between samples they are interpolated linearly. New ones that lie further apart than the old
+    are the mean over the stretch that each stands for, so that nothing is skipped, and what is
+    linear stays in its place. To the edge of the first and the last sample the axis goes on as
+    they are; beyond, there is nothing: 0.
 
     Parameters
     ----------
@@ -79,16 +80,23 @@ def overlap(positions: npt.NDArray[np.float64], available: int, ratio: float) ->
     >>> overlap(np.array([1.0, 2.5, 3.4, 4.0]), 4, 1).tolist()
     [[0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.0, 0.0]]
     """
-    reach = max(ratio, 1.0)
-    pad = int(np.ceil(reach)) + 1
-    distance = np.abs(positions[:, None] - np.arange(-pad, available + pad))
-    share = np.maximum(0, 1 - distance / reach)
-    share /= np.maximum(share.sum(axis=1, keepdims=True), 1e-9)
+    pad = int(np.ceil(max(ratio, 1) / 2)) + 1
+    away = positions[:, None] - np.arange(-pad, available + pad)
+    if ratio <= 1:
+        share = np.maximum(0, 1 - np.abs(away))
+    else:
+        share = (_hat_below(away + ratio / 2) - _hat_below(away - ratio / 2)) / ratio
     share[:, pad] += share[:, :pad].sum(axis=1)
     share[:, -pad - 1] += share[:, -pad:].sum(axis=1)
     edge = 0.5 + SAME * available
     share[(positions < -edge) | (positions > available - 1 + edge)] = 0
     return np.asarray(share[:, pad:-pad], dtype=np.float32)
+
+
+def _hat_below(x: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Area below ``x`` of the hat 1 - |x|, which is how a sample fades to its neighbours."""
+    x = np.clip(x, -1, 1)
+    return np.where(x < 0, (x + 1) ** 2, 2 - (1 - x) ** 2) / 2
 
 
 def resample(

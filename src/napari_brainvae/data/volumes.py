@@ -35,6 +35,7 @@ UNREADABLE = (
     nibabel.spatialimages.HeaderDataError,
     nrrd.NRRDError,
     gzip.BadGzipFile,
+    StopIteration,  # pynrrd's, of an empty file
     OSError,
 )
 """What the readers raise for a file that is damaged, or none of theirs."""
@@ -116,6 +117,8 @@ def open_volume(path: Path, channel: str | None = None) -> Volume:
     reader = READERS.get(kind_of(path))
     if reader is None:
         raise InputError(f"it is none of {', '.join(READERS)}")
+    if path.is_file() and not path.stat().st_size:
+        raise InputError("the file is empty")
     try:
         volume = reader(path, channel)
         shape = tuple(volume.voxels.shape)
@@ -140,7 +143,8 @@ def kind_of(path: Path) -> str:
 
 
 def _nifti(path: Path, channel: str | None) -> Volume:
-    image: Any = nibabel.load(path)
+    # What is mapped into memory ends this process if the file is cut short meanwhile.
+    image: Any = nibabel.load(path, mmap=False)
     voxels = image.dataobj
     axes = [None if i < 3 else "c" for i in range(len(voxels.shape))]
     part = _three_axes(voxels, axes, channel)
@@ -209,8 +213,9 @@ def _image(path: Path, channel: str | None) -> Volume:
 
 
 def _npy(path: Path, channel: str | None) -> Volume:
-    array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return Volume(_three_axes(array, [None] * array.ndim, channel))
+    shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+    voxels = _Lazy(shape, lambda: np.load(path, allow_pickle=False))
+    return Volume(_three_axes(voxels, [None] * len(shape), channel))
 
 
 def _zarr(path: Path, channel: str | None) -> Volume:
