@@ -58,7 +58,7 @@ def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> I
     # A NaN or an infinity anywhere in a section shows in its extremes.
     problems = {
         "NaN or infinite values": ~(np.isfinite(low) & np.isfinite(high)),
-        "negative values (subtract the background first)": low < 0,
+        "negative values (brainvae gather --negatives subtract takes the background off)": low < 0,
         "one constant value": low == high,
     }
     for problem, where in problems.items():
@@ -232,7 +232,8 @@ def crop_to(images: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[np.gen
     if any(e < 0 or e > MAX_CROP * w for e, w in zip(excess, shape, strict=True)):
         raise InputError(
             f"sections of {array.shape[-2]} x {array.shape[-1]} px do not fit a model for "
-            f"{shape[0]} x {shape[1]} px"
+            f"{shape[0]} x {shape[1]} px; brainvae gather POPULATION --like MODEL --out NEW.zarr "
+            "makes them fit by their um"
         )
     top, left = excess[0] // 2, excess[1] // 2
     return array[..., top : top + shape[0], left : left + shape[1]]
