@@ -98,7 +98,7 @@ SHOWN = 8
 
 
 def preview_covariates(path: str | Path, ids: Sequence[str]) -> Covariates:
-    """Read a table and join it to these brains, whatever its dialect and whatever names its brains.
+    r"""Read a table of any dialect and join it to these brains, by what names them there.
 
     Parameters
     ----------
@@ -147,11 +147,11 @@ def join_covariates(table: Table, ids: Sequence[str], source: str) -> Covariates
     InputError
         See `preview_covariates`.
     """
-    keys = [name for name in table.cells if KEYS.fullmatch(_plain_name(name))]
+    keys = [str(name) for name in table.cells if KEYS.fullmatch(_plain_name(name))]
     if not keys:
         raise InputError(
-            f"{source} has no column 'id' that names the brains, nor one such as subject or file name; "
-            f"it has {_some(list(table.cells))}"
+            f"{source} has no column 'id' that names the brains, nor one such as subject or file "
+            f"name; it has {_some(list(table.cells))}"
         )
     found = [
         (len(set(wanted) & set(names)), key, how, wanted, names)
@@ -250,12 +250,13 @@ def flags_of(table: pd.DataFrame, source: str = "") -> npt.NDArray[np.bool_]:
     if name is None:
         return np.zeros(len(table), dtype=bool)
     words = [str(word).strip().casefold() for word in table[name]]
-    for row, word in enumerate(words):
-        if word not in YES | NO:
-            raise InputError(
-                f"{source + ': ' if source else ''}column {name!r} says {table[name].iloc[row]!r} "
-                f"of {table.index[row]!r}: write yes or no (x, 1 and true are yes, an empty cell no)"
-            )
+    unclear = [row for row, word in enumerate(words) if word not in YES | NO]
+    if unclear:
+        value, brain = str(table[name].iloc[unclear[0]]), table.index[unclear[0]]
+        raise InputError(
+            f"{source + ': ' if source else ''}column {name!r} says {value!r} of {brain!r}: write "
+            "yes or no (x, 1 and true are yes, an empty cell no)"
+        )
     return np.array([word in YES for word in words], dtype=bool)
 
 
@@ -267,14 +268,18 @@ def _with_flags(table: pd.DataFrame, source: str) -> pd.DataFrame:
 
 
 def _as_file(text: str) -> str:
-    """``b1`` of ``D:\\mice\\b1.ome.tif``."""
+    r"""``b1`` of ``D:\mice\b1.ome.tif``."""
     return re.sub(r"(\.[a-z][a-z0-9]{1,4})+$", "", re.split(r"[\\/]", text)[-1], flags=re.I)
+
+
+def _loosely(text: str) -> str:
+    return _as_file(text).casefold().lstrip("0") or "0" * bool(text)
 
 
 FORMS: dict[str, Callable[[str], str]] = {
     "": str,
     ", as names of files,": _as_file,
-    ", whatever case and leading zeros,": lambda text: _as_file(text).casefold().lstrip("0") or "0" * bool(text),
+    ", whatever case and leading zeros,": _loosely,
 }
 """What a name may be taken as, the plainest first; and how that is said."""
 
@@ -285,7 +290,7 @@ def _plain_name(name: object) -> str:
 
 def _naming_column(cells: pd.DataFrame) -> str | None:
     """The column that may name the rows: one called id, or one that names each by its own."""
-    keys = [name for name in cells if KEYS.fullmatch(_plain_name(name))]
+    keys = [str(name) for name in cells if KEYS.fullmatch(_plain_name(name))]
     distinct = [name for name in keys if cells[name].is_unique and (cells[name] != "").all()]
     return next((name for name in keys if _plain_name(name) == "id"), next(iter(distinct), None))
 

@@ -20,7 +20,7 @@ SUFFIXES = (".csv", ".tsv", ".xlsx")
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 MISSING = ["", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NULL", "null"]
-"""What stands for nothing known. pandas' own list has 'None', which is a treatment or a line, too."""
+"""What stands for nothing known. pandas' own list has 'None', which is a treatment, too."""
 
 Cells = npt.NDArray[Any]
 """``(rows, columns)`` of NumPy's text; pandas' own takes seconds for ten thousand columns."""
@@ -141,7 +141,7 @@ def _sheet(data: bytes) -> tuple[Cells, str]:
     except ImportError as error:
         raise InputError("spreadsheets need openpyxl: install it, or save as .csv") from error
     with book:
-        rows = book.parse(0, header=None, dtype=object, na_filter=False)
+        rows = pd.read_excel(book, header=None, dtype=object, na_filter=False)
         return _stripped(rows.map(_shown)), f"sheet {book.sheet_names[0]!r}"
 
 
