@@ -10,8 +10,12 @@ import pandas as pd
 import pytest
 import tifffile
 
+from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.atlas.atlas_section import AtlasSection
+from napari_brainvae.atlas.ontology import Structure
 from napari_brainvae.data.orientation import reorient
 from napari_brainvae.data.population import Description, Population
+from tests.atlas.brainglobe_cache import write_version_3
 from tests.registered_brains import (
     asymmetric_brain,
     ten_inputs,
@@ -370,7 +374,7 @@ def test_covariates_are_joined_and_what_she_wrote_is_kept(run, tmp_path, brain):
         (("--plane", "9", "--orientation", "asx"), "three letters such as asr"),
         (("--plane", "9", "--voxel-um", "0"), "the size of a voxel is 25"),
         (("--plane", "9", "--voxel-um", "1,2"), "the size of a voxel is 25"),
-        (("--plane", "9", "--atlas", "nowhere"), "--atlas nowhere is no folder"),
+        (("--plane", "9", "--atlas", "nowhere"), "no atlas directory at nowhere"),
         (("--plane", "9", "--like", "nowhere"), "nowhere"),
         (("--plane", "9", "--covariates", "nowhere.csv"), "nowhere.csv"),
     ],
@@ -419,18 +423,13 @@ def test_channels_by_name_and_by_number(run, refused, tmp_path, brain):
     np.testing.assert_array_equal(second.sections()[0], brain[9] + 2)
 
 
-def test_brains_of_one_name_are_told_apart_by_their_folders(run, tmp_path, brain):
+def test_brains_of_one_name_are_called_by_the_folder_that_tells_them_apart(run, tmp_path, brain):
     for mouse in ("m1", "m2"):
         write_brainreg(tmp_path / mouse / "brainreg", brain)
         (tmp_path / mouse / "ants").mkdir()
         write_nifti(tmp_path / mouse / "ants" / "warped.nii", brain, "lpi")
     population = run(tmp_path, "--plane", 9)
-    assert population.ids == [
-        "m1_ants_warped",
-        "m1_brainreg",
-        "m2_ants_warped",
-        "m2_brainreg",
-    ]
+    assert population.ids == ["m1", "m1_brainreg", "m2", "m2_brainreg"]
 
 
 def test_ome_zarr_with_and_without_words_for_its_axes(run, tmp_path, brain):
@@ -459,3 +458,59 @@ def test_reorienting_is_what_the_writers_of_these_tests_do_not(brain):
     peak = np.unravel_index(brain.argmax(), brain.shape)
     assert all(place < size / 2 for place, size in zip(peak, brain.shape, strict=True))
     assert reorient(brain, "asl", "pir")[-1 - peak[0], -1 - peak[1], -1 - peak[2]] == brain.max()
+
+
+# atlases
+
+
+def test_two_resolutions_of_an_atlas_need_to_be_told_in_which_to_count(
+    run, refused, tmp_path, brain
+):
+    double = np.repeat(np.repeat(np.repeat(brain, 2, 0), 2, 1), 2, 2)
+    write_brainreg(tmp_path / "coarse", brain, atlas="phantom_100um")
+    write_brainreg(tmp_path / "fine", double, atlas="phantom_50um")
+    inputs = (tmp_path / "coarse", tmp_path / "fine")
+    assert "planes are 50, 100 um apart" in refused(*inputs, "--plane", 9)
+    population = run(*inputs, "--plane", 18, "--atlas", "phantom_50um")
+    one, other = population.sections()
+    assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.995
+
+
+@pytest.mark.parametrize("orientation", ["asr", "asl", "psl"])
+def test_brainregs_folders_lie_as_the_atlas_in_the_cache_says(
+    run, tmp_path, brain, orientation, monkeypatch
+):
+    """BrainGlobe's atlases are "asr" as a rule; where one is not, its manifest says so."""
+    annotation = reorient((brain > 0).astype(np.uint32), "asl", orientation)
+    structures = [Structure(1, "root", "root", (1,), (1, 2, 3), 0)]
+    (tmp_path / "config").mkdir()
+    stated = f"[default_dirs]\nbrainglobe_dir = {tmp_path / 'cache'}\n"
+    (tmp_path / "config" / "bg_config.conf").write_text(stated)
+    monkeypatch.setenv("BRAINGLOBE_CONFIG_DIR", str(tmp_path / "config"))
+    write_version_3(
+        tmp_path / "cache",
+        "phantom_100um",
+        structures,
+        annotation,
+        resolution=(100.0, 100.0, 100.0),
+        orientation=orientation,
+    )
+    folder = write_brainreg(tmp_path / "in" / "m1", brain)
+    write_tiff(folder / "downsampled_standard.tiff", brain, orientation)
+    population = run(tmp_path / "in", "--plane", 9)
+    np.testing.assert_array_equal(population.sections()[0], brain[9])
+    assert population.description.atlas == "phantom_100um"
+    section = AtlasSection.lay(Atlas.open("phantom_100um"), 9, (64, 80), 100)
+    np.testing.assert_array_equal(section.tissue, brain[9] > 0)
+
+
+def test_the_left_hemisphere_is_that_of_the_real_atlas(run, shared_data):
+    """brainreg's real output and the CCF: the left of the one is the left of the other."""
+    flags = ("--orientation", "asr", "--voxel-um", "100", "--atlas", shared_data / "ccf")
+    population = run(shared_data / "brainreg", "--plane", 286, *flags)
+    assert (population.shape, population.description.plane) == ((80, 114), 286)
+    section = AtlasSection.lay(Atlas.open(shared_data / "ccf"), 286, (80, 114), 100)
+    half, whole = population.sections()
+    left, right = section.mask("HPF", "left"), section.mask("HPF", "right")
+    assert half[left].mean() > 100 * half[right].mean()
+    assert 0.5 < whole[left].mean() / whole[right].mean() < 2

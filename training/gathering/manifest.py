@@ -39,7 +39,7 @@ class Outcome:
         sizes = dict.fromkeys(f"{um:.6g}" for um in brain.voxel_um if um)
         self.voxel_um, self.scale_by = " x ".join(sizes), brain.scale_by
         self.plane = "" if brain.plane is None else str(brain.plane)
-        self.atlas = brain.atlas
+        self.atlas = brain.space.name if brain.space else ""
 
 
 @dataclass

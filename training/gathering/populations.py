@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_brainvae.data.covariates import read_covariates, write_covariates
+from napari_brainvae.data.covariates import write_covariates
 from napari_brainvae.data.gather import Plan, is_turned
 from napari_brainvae.data.gather_inputs import Source, open_population
 from napari_brainvae.data.gather_options import Slab
@@ -17,7 +17,6 @@ from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.population_files import creating
 from napari_brainvae.io.errors import InputError
 from training.gathering.manifest import Manifest
-from training.gathering.options import GatherCommand
 from training.kept_covariates import with_hers
 from training.manifest import DONE
 
@@ -29,7 +28,7 @@ def write_population(
     manifest: Manifest,
     plan: Plan,
     sources: dict[str, Source],
-    options: GatherCommand,
+    given: pd.DataFrame | None,
 ) -> None:
     """Write one plane of the brains that are done, unless it is written so already.
 
@@ -40,6 +39,8 @@ def write_population(
     ----------
     section
         Gives the section ``(H, W)`` of a brain that is done.
+    given
+        What the table of ``--covariates`` says of the brains, indexed by id.
 
     Raises
     ------
@@ -62,7 +63,7 @@ def write_population(
             return section(brain)
         return np.asarray(before.images[places[brain]], dtype=np.float32)
 
-    covariates = _covariates(ids, sources, options, before)
+    covariates = _covariates(ids, sources, given, before)
     if before is not None and _is_written(before, ids, image, covariates):
         return
     description = _description(manifest, slab, plan, ids)
@@ -73,7 +74,10 @@ def write_population(
 
 
 def _covariates(
-    ids: list[str], sources: dict[str, Source], options: GatherCommand, before: Population | None
+    ids: list[str],
+    sources: dict[str, Source],
+    given: pd.DataFrame | None,
+    before: Population | None,
 ) -> pd.DataFrame:
     """What the sources, the table given and the population of before say of these brains."""
     table = pd.DataFrame(index=pd.Index(ids, name="id"))
@@ -84,9 +88,8 @@ def _covariates(
             parts[brain] = open_population(source.path).covariates.iloc[source.section]
     if parts:
         table = table.join(pd.DataFrame(parts).T.infer_objects())
-    if options.covariates is not None:
-        given = read_covariates(options.covariates, ids)
-        table = table.drop(columns=given.columns, errors="ignore").join(given)
+    if given is not None:
+        table = table.drop(columns=given.columns, errors="ignore").join(given.loc[ids])
         if before is not None:
             hers = before.covariates.drop(columns=given.columns, errors="ignore")
             return with_hers(hers, table)

@@ -7,13 +7,13 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from napari_brainvae.data.covariates import read_covariates
+from napari_brainvae.data.covariates import preview_covariates, read_covariates
 from napari_brainvae.data.gather import (
     Plan,
     Settled,
@@ -31,7 +31,7 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import only_one
 from napari_brainvae.io.progress import Progress, report
-from training.gathering.atlas_space import atlas_space
+from training.gathering.atlas_space import atlas_space, named_space
 from training.gathering.manifest import FileFacts, Manifest, Outcome, place_of
 from training.gathering.options import GatherCommand
 from training.gathering.populations import write_population
@@ -58,7 +58,7 @@ def gather(options: GatherCommand, *, progress: Progress | None = None) -> None:
     if not sources:
         raise InputError("there is no brain in the inputs but what was gathered from them")
     if options.covariates is not None:  # a table that cannot be used is told at once
-        read_covariates(options.covariates, [source.id for source in sources])
+        preview_covariates(options.covariates, [source.id for source in sources])
     space = atlas_space(options.atlas) if options.atlas else None
     like, plane = _like(options)
     gathering = Gathering(options, _told(options, plane), space)
@@ -125,7 +125,7 @@ class Gathering:
         self.work = Path(f"{options.out}.work")
         self.manifest = Manifest(self.work / "manifest.csv")
         self.store = SectionStore(self.work / "sections")
-        self.files = FileFacts()
+        self.files, self.named = FileFacts(), cache(named_space)
         self.sources: dict[str, Source] = {}
         self.known: dict[str, Settled | str] = {}
 
@@ -214,7 +214,7 @@ class Gathering:
     def _settle(self, sources: dict[str, Source]) -> None:
         for brain, source in sources.items():
             try:
-                self.known[brain] = settle(source, self.told, self.space)
+                self.known[brain] = settle(source, self.told, self.space, self.named)
             except (InputError, OSError) as error:
                 self.known[brain] = str(error)
 
@@ -263,12 +263,12 @@ class Gathering:
         if not done:
             reasons = self.manifest.table["error"].tolist()
             raise InputError(f"no brain can be used: {_counted(reasons)}")
+        table, names = self.options.covariates, self.manifest.table.index.tolist()
+        given = None if table is None else read_covariates(table, names)
         for position, out in enumerate(_outs(self.options)):
             section = partial(self.store.section, position=position)
             slab = self.told.slabs[position] if self.told.slabs else None
-            write_population(
-                out, slab, section, self.manifest, self.plan, self.sources, self.options
-            )
+            write_population(out, slab, section, self.manifest, self.plan, self.sources, given)
             log.info("%s: %d brains, %s", out, len(done), self.plan.grid)
         for line in _summary(self.manifest, self.plan):
             log.info("%s", line)

@@ -8,7 +8,7 @@ Nothing is guessed: what is not said is refused, with the flag that says it.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,9 @@ from napari_brainvae.io.errors import InputError
 BRAINGLOBE = "asr"
 """How all atlases of BrainGlobe lie, and what is registered to them."""
 
+NAME = re.compile(r"(.+)_(\d+(?:\.\d+)?)um(?:_v[\d.]+)?")
+"""Their names: what of, and the resolution; on disk also the version."""
+
 Triple = tuple[float, float, float]
 
 
@@ -39,7 +42,9 @@ class Space:
     name
         Of the atlas.
     resolution_um
-        Its voxels; planes are counted in them.
+        Side of its pixels.
+    spacing_um
+        From one of its planes to the next; planes are counted in it.
     extent_um
         (AP, DV, ML), if it is known.
     orientation
@@ -48,20 +53,26 @@ class Space:
 
     name: str
     resolution_um: float
+    spacing_um: float
     extent_um: Triple | None = None
     orientation: str | None = None
 
     @classmethod
     def named(cls, name: str) -> Space | None:
-        """Give the space of an atlas of BrainGlobe, whose names end in their resolution."""
-        match = re.fullmatch(r".+_(\d+(?:\.\d+)?)um", name)
-        return cls(name, float(match[1]), orientation=BRAINGLOBE) if match else None
+        """What the name of an atlas of BrainGlobe says, which ends in its resolution."""
+        match = NAME.fullmatch(name)
+        return cls(name, float(match[2]), float(match[2]), None, BRAINGLOBE) if match else None
 
     @property
     def family(self) -> str:
         """Name without the resolution: BrainGlobe's atlases of one family share their space."""
-        match = re.fullmatch(r"(.+)_\d+(?:\.\d+)?um", self.name)
+        match = NAME.fullmatch(self.name)
         return match[1] if match else ""
+
+    @property
+    def voxel_um(self) -> Triple:
+        """(AP, DV, ML)."""
+        return self.spacing_um, self.resolution_um, self.resolution_um
 
 
 @dataclass(frozen=True)
@@ -78,8 +89,8 @@ class Settled:
         (AP, DV, ML).
     plane
         Of the atlas, if a population says so.
-    atlas
-        Name, if something says so.
+    space
+        Of the atlas to which it was registered, if something says so.
     """
 
     orientation: str
@@ -88,7 +99,7 @@ class Settled:
     scale_by: str
     shape: tuple[int, int, int]
     plane: int | None = None
-    atlas: str = ""
+    space: Space | None = None
 
     @property
     def is_section(self) -> bool:
@@ -143,8 +154,24 @@ class Gathered:
     notes: list[str] = field(default_factory=list)
 
 
-def settle(source: Source, options: GatherOptions, space: Space | None) -> Settled:
+def settle(
+    source: Source,
+    options: GatherOptions,
+    space: Space | None,
+    named: Callable[[str], Space | None] = Space.named,
+) -> Settled:
     """Find out how a brain lies and how large it is.
+
+    Parameters
+    ----------
+    source
+        The brain.
+    options
+        What the user says.
+    space
+        That of the atlas which the user gave.
+    named
+        Finds the space of an atlas by the name that a brain's own files give.
 
     Raises
     ------
@@ -156,12 +183,11 @@ def settle(source: Source, options: GatherOptions, space: Space | None) -> Settl
     if source.section is not None:
         return _settle_section_of(source, options)
     volume = open_volume(source.path, options.channel if not source.registered else None)
-    own = Space.named(source.atlas) if source.atlas else None
+    own = named(source.atlas) if source.atlas else None
     orientation, by = _orientation(source, volume, options, own or space)
     shape = spacing_inside([int(n) for n in volume.voxels.shape], orientation)
     voxel_um, scale_by = _scale(volume, options, orientation, shape, own, space)
-    name = source.atlas or (space.name if space else "")
-    return Settled(orientation, by, voxel_um, scale_by, shape, atlas=name)
+    return Settled(orientation, by, voxel_um, scale_by, shape, space=own or space)
 
 
 def _settle_section_of(source: Source, options: GatherOptions) -> Settled:
@@ -177,7 +203,8 @@ def _settle_section_of(source: Source, options: GatherOptions) -> Settled:
         raise InputError("its population says no pixel size: give --voxel-um")
     orientation, said = about.original_orientation or INSIDE, "its population"
     shape = (1, *population.shape)
-    return Settled(orientation, said, (0, size, size), by, shape, about.plane, about.atlas)
+    space = Space.named(about.atlas)
+    return Settled(orientation, said, (0, size, size), by, shape, about.plane, space)
 
 
 def _orientation(
@@ -217,13 +244,14 @@ def _scale(
     if dv and ml and told_so:  # TIFFs often know the size of a pixel alone
         return (told_so[0], dv, ml), "its file, and between planes --voxel-um"
     if own is not None:
-        return (own.resolution_um,) * 3, f"the atlas {own.name}"
+        return own.voxel_um, f"the atlas {own.name}"
     if told_so:
         return told_so, "--voxel-um"
     if space is not None and space.extent_um:
-        expected = [round(extent / space.resolution_um) for extent in space.extent_um]
+        sides = zip(space.extent_um, space.voxel_um, strict=True)
+        expected = [round(extent / size) for extent, size in sides]
         if list(shape) == expected or (shape[0] == 1 and list(shape[1:]) == expected[1:]):
-            return (space.resolution_um,) * 3, f"the atlas {space.name}"
+            return space.voxel_um, f"the atlas {space.name}"
     raise InputError("nothing says how large its voxels are: give --voxel-um")
 
 
@@ -252,15 +280,12 @@ def make_plan(
         raise InputError("which plane of the brains is wanted? give --plane, such as --plane 286")
     if len(options.slabs) > 1 and len(volumes) < len(brains):
         raise InputError("a single section is of one plane: give one with --plane")
-    counted = space or next((s for b in brains if b.atlas and (s := Space.named(b.atlas))), None)
-    plane_um = counted.resolution_um if counted and volumes else first.voxel_um[0]
-    if counted is None and any(not _same(v.voxel_um[0], plane_um) for v in volumes):
-        sizes = ", ".join(f"{um:g}" for um in sorted({v.voxel_um[0] for v in volumes}))
-        raise InputError(
-            f"planes are {sizes} um apart in these brains: give the atlas in which --plane counts "
-            "as --atlas"
-        )
-    extent = (space and space.extent_um) or (first.extent_um if volumes else (0.0, 0.0, 0.0))
+    counted = space or first.space
+    plane_um = counted.spacing_um if counted and volumes else first.voxel_um[0]
+    if volumes and space is None:
+        _check_count_alike(volumes)
+    of_atlas = counted.extent_um if counted else None
+    extent = of_atlas or (first.extent_um if volumes else (0.0, 0.0, 0.0))
     if volumes:
         _check_planes(options, round(extent[0] / plane_um))
     pixel = options.pixel_size_um or (like.pixel_size_um if like else min(first.voxel_um[1:]))
@@ -269,6 +294,17 @@ def make_plan(
     grid = Grid((options.height or shape[0], options.width or shape[1]), pixel)
     is_told = like is not None or options.height is not None or options.width is not None
     return Plan(grid, is_told, plane_um, extent, counted.family if counted else "")
+
+
+def _check_count_alike(volumes: Sequence[Settled]) -> None:
+    """Refuse volumes whose planes are of several sizes, unless an atlas is given to count in."""
+    sizes = {(v.space.spacing_um if v.space else v.voxel_um[0]): v for v in volumes}
+    first, *others = sorted(sizes)
+    if any(not _same(first, other) for other in others):
+        raise InputError(
+            f"planes are {', '.join(f'{um:g}' for um in sorted(sizes))} um apart in these brains: "
+            "give the atlas in which --plane counts as --atlas"
+        )
 
 
 def _check_planes(options: GatherOptions, count: int) -> None:
@@ -285,9 +321,9 @@ def check_brain(brain: Settled, plan: Plan, options: GatherOptions) -> None:
     InputError
         If it is in another space, of another plane, or would have to be cropped without being told.
     """
-    own = Space.named(brain.atlas)
-    if own and plan.family and own.family != plan.family:
-        raise InputError(f"it is registered to {brain.atlas}, the others to {plan.family}")
+    own = brain.space
+    if own and own.family and plan.family and own.family != plan.family:
+        raise InputError(f"it is registered to {own.name}, the others to {plan.family}")
     if brain.is_section:
         planes = [slab.middle for slab in options.slabs]
         if brain.plane is not None and planes and planes != [brain.plane]:

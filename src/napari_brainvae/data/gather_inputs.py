@@ -204,25 +204,39 @@ def _natural(name: str) -> list[tuple[bool, int, str]]:
 
 
 def _with_distinct_ids(sources: Sequence[Source]) -> list[Source]:
-    """Put before ids that occur twice as many folders as tell them apart."""
-    for depth in range(1, 64):
-        seen: dict[str, int] = {}
-        for source in sources:
-            seen[source.id] = seen.get(source.id, 0) + 1
-        if len(seen) == len(sources):
-            return list(sources)
-        sources = [_longer(s, depth) if seen[s.id] > 1 else s for s in sources]
-    raise InputError(f"several brains are called {next(k for k, n in seen.items() if n > 1)!r}")
+    """Call brains that have one name by the first folder above that tells them apart.
+
+    Forty folders ``m1/brainreg`` to ``m40/brainreg`` are the brains m1 to m40.
+    """
+    groups: dict[str, list[Source]] = {}
+    for source in sources:
+        groups.setdefault(source.id, []).append(source)
+    taken = {name for name, group in groups.items() if len(group) == 1}
+    names: dict[Source, str] = {}
+    for name, group in groups.items():
+        if len(group) == 1:
+            continue
+        new = _telling_apart(group)
+        if taken & set(new) or any(source.section is not None for source in group):
+            new = [f"{one}_{name}" for one in new]
+        if taken & set(new) or len(set(new)) < len(new):
+            raise InputError(f"several brains are called {name!r}: {', '.join(new[:3])}")
+        taken |= set(new)
+        names |= dict(zip(group, new, strict=True))
+    return [replace(source, id=names.get(source, source.id)) for source in sources]
 
 
-def _longer(source: Source, depth: int) -> Source:
-    above = source.path.parents
-    # What is named by its folder has that folder in its name already.
-    skip = 1 if source.registered and not source.problem else 0
-    place = depth - 1 + skip
-    if place >= len(above) - 1:
-        return source
-    return replace(source, id=f"{above[place].name}_{source.id}")
+def _telling_apart(group: Sequence[Source]) -> list[str]:
+    """Names of the lowest folders (or files of many brains) that differ for all of a group."""
+    paths = [source.path.absolute() for source in group]
+    levels = zip(*([path, *path.parents] for path in paths), strict=False)
+    first = 0 if group[0].section is not None else 1
+    for level in list(levels)[first:]:
+        names = [_stem(path) if path.is_file() else path.name for path in level]
+        if len(set(names)) == len(names):
+            return names
+    shared = Path(os.path.commonpath(paths))
+    return ["_".join(path.relative_to(shared).parts[:-1]) for path in paths]
 
 
 def all_files(path: Path) -> Iterable[Path]:

@@ -92,7 +92,7 @@ class Stored(NamedTuple):
     """``(N, H, W)``, read when it is indexed."""
     ids: list[str]
     covariates: pd.DataFrame | None
-    """A table of N rows or an empty one; None if it lies in a ``.csv`` beside the file."""
+    """A table of N rows or an empty one; None if the file has no place for one."""
     description: Description
 
 
@@ -122,10 +122,13 @@ def read_population(path: str | Path) -> Stored:
     except (*DAMAGED, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path.name} cannot be read: {reason}") from error
-    if stored.covariates is not None:
+    if stored.covariates is not None and kind == ".zarr":
         return stored
     # Its mistakes are its own, not the image file's.
-    ids, table = covariates_beside(path, len(stored.images))
+    ids, table = covariates_beside(path, len(stored.images), stored.ids)
+    if stored.covariates is not None:  # what the file itself knows, and the table does not
+        known = stored.covariates.drop(columns=table.columns, errors="ignore")
+        table = pd.concat([table, known], axis=1)
     return stored._replace(ids=ids, covariates=table)
 
 

@@ -220,11 +220,11 @@ class AtlasWidget(PluginWidget):
             self._forget_structure()
         self.section = section
         self._plane.blockSignals(True)
-        self._plane.setRange(0, len(section.atlas.annotation) - 1)
+        self._plane.setRange(0, section.atlas.shape[0] - 1)
         self._plane.setValue(section.plane)
         self._plane.setEnabled(True)
         self._plane.blockSignals(False)
-        name = f"{section.atlas.directory.name}, plane {section.plane}"
+        name = f"{section.atlas.name}, plane {section.plane}"
         if not self._made.keys() & {"atlas", "outlines"}:
             self._made |= add_plane(self.viewer, section, self._geometry(), name)
         else:
@@ -327,7 +327,7 @@ def _cut(
 ) -> AtlasSection:
     """Open an atlas and lay a plane on sections; without a plane the middle one."""
     atlas = _open(directory)
-    middle = len(atlas.annotation) // 2
+    middle = atlas.shape[0] // 2
     section = AtlasSection.lay(atlas, middle if plane is None else plane, shape, pixel_size_um)
     # What the layers will show is computed here, not in the GUI thread.
     _ = section.numbers, section.borders, section.present
