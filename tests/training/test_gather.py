@@ -121,6 +121,44 @@ def test_a_header_counts_more_than_a_flag_unless_it_is_ignored(run, tmp_path, br
     np.testing.assert_array_equal(wrong.sections()[0], brain[9, :, ::-1])
 
 
+# how large a voxel is
+
+
+def test_what_nothing_says_is_as_large_as_the_others_if_there_are_as_many(run, tmp_path, brain):
+    write_nifti(tmp_path / "a.nii", brain, "asl")
+    write_tiff(tmp_path / "b.tif", brain, "asr")
+    write_tiff(tmp_path / "c.tif", brain[::2], "asr")
+    population = run(tmp_path, "--plane", 9, "--orientation", "asr")
+    assert population.ids == ["a", "b"]
+    np.testing.assert_array_equal(population.sections(), brain[[9, 9]])
+    manifest = manifest_of(tmp_path)
+    assert manifest.loc["b", "scale_by"] == "the others, of as many voxels"
+    assert "give --voxel-um" in manifest.loc["c", "error"]
+
+
+def test_where_nothing_says_it_of_any_the_population_does_not_either(
+    run, refused, tmp_path, brain, capsys
+):
+    write_tiff(tmp_path / "a.tif", brain, "asr")
+    flags = (tmp_path / "a.tif", "--plane", 9, "--orientation", "asr")
+    assert "give --voxel-um" in refused(*flags, "--pixel-size-um", 50)
+    population = run(*flags, "--height", 66)
+    assert population.description.pixel_size_um is None
+    np.testing.assert_array_equal(population.sections()[0, 1:-1], brain[9])
+    assert "nothing says how large they are" in capsys.readouterr().out
+
+
+def test_what_fills_the_atlas_has_voxels_of_that_size(run, tmp_path, shared_data):
+    flags = ("--orientation", "asr", "--plane", 71)
+    population = run(shared_data / "brainreg", *flags)
+    assert population.description.pixel_size_um == 100
+    assert "Allen" in manifest_of(tmp_path).loc["whole", "scale_by"]
+    flags = ("--orientation", "asr", "--plane", 286, "--atlas", shared_data / "ccf")
+    population = run(shared_data / "brainreg", *flags, out="ccf.zarr")
+    assert population.description.pixel_size_um == 100
+    assert "the atlas ccf" in manifest_of(tmp_path, "ccf.zarr").loc["whole", "scale_by"]
+
+
 # planes, pixels, size
 
 
@@ -171,7 +209,8 @@ def test_scales_are_converted_and_that_is_said(run, tmp_path, brain, capsys):
     flags = ("--orientation", "asr", "--voxel-um", "50", "--atlas", "x_100um")
     population = run(tmp_path / "a.nii", tmp_path / "b.tif", "--plane", "9", *flags)
     assert population.shape == (64, 80)
-    assert "resampled to 100 um: 1 of 100, 1 of 50 um" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "voxels: 1 of 100 um by its file, 1 of 50 um by --voxel-um; made 100 um" in said
     one, other = population.sections()
     assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.995
 
@@ -391,11 +430,9 @@ def test_folders_without_brains_and_names_that_are_none(tmp_path, refused):
     assert "there is no" in refused(tmp_path / "nowhere")
 
 
-def test_tiffs_that_say_nothing_are_asked_about(tmp_path, refused, brain):
+def test_a_tiff_is_asked_which_side_is_left(tmp_path, refused, brain):
     write_tiff(tmp_path / "a.tif", brain, "asr")
     assert "--orientation asr" in refused(tmp_path / "a.tif", "--plane", 9)
-    line = refused(tmp_path / "a.tif", "--plane", 9, "--orientation", "asr")
-    assert "how large its voxels are: give --voxel-um" in line
 
 
 def test_another_request_is_not_mixed_with_the_first(run, refused, tmp_path, brain):

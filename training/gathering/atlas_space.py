@@ -6,7 +6,7 @@ from pathlib import Path
 
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.brainglobe import locate_brainglobe, missing_message
-from napari_brainvae.data.gather import Space
+from napari_brainvae.data.gather_facts import Space
 from napari_brainvae.data.volumes import open_volume
 from napari_brainvae.io.errors import InputError
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_brainvae.data.gather import Settled
+from napari_brainvae.data.gather_facts import Settled
 from napari_brainvae.data.gather_inputs import Source, all_files
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import file_stamp, sha256_of
@@ -36,7 +36,7 @@ class Outcome:
     def describe(self, brain: Settled) -> None:
         """Note how a brain lies and how large it is."""
         self.orientation, self.orientation_by = brain.orientation, brain.orientation_by
-        sizes = dict.fromkeys(f"{um:.6g}" for um in brain.voxel_um if um)
+        sizes = dict.fromkeys(f"{um:.6g}" for um in brain.voxel_um or () if um)
         self.voxel_um, self.scale_by = " x ".join(sizes), brain.scale_by
         self.plane = "" if brain.plane is None else str(brain.plane)
         self.atlas = brain.space.name if brain.space else ""

@@ -10,9 +10,10 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_brainvae.data.covariates import write_covariates
-from napari_brainvae.data.gather import Plan, is_turned
 from napari_brainvae.data.gather_inputs import Source, open_population
 from napari_brainvae.data.gather_options import Slab
+from napari_brainvae.data.gather_plan import Plan
+from napari_brainvae.data.orientation import is_turned
 from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.population_files import creating
 from napari_brainvae.io.errors import InputError
@@ -118,7 +119,7 @@ def _description(manifest: Manifest, slab: Slab | None, plan: Plan, ids: list[st
     atlases = {text for text in known["atlas"] if text}
     mean = f", mean over planes {slab}" if slab and slab.first < slab.last else ""
     return Description(
-        pixel_size_um=plan.grid.pixel_size_um,
+        pixel_size_um=plan.grid.pixel_size_um if plan.is_scaled else None,
         plane=plane,
         preprocessing=None,
         original_orientation=", ".join(turned),

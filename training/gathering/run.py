@@ -14,17 +14,11 @@ from typing import Any
 import pandas as pd
 
 from napari_brainvae.data.covariates import preview_covariates, read_covariates
-from napari_brainvae.data.gather import (
-    Plan,
-    Settled,
-    Space,
-    check_brain,
-    gather_brain,
-    make_plan,
-    settle,
-)
+from napari_brainvae.data.gather import gather_brain
+from napari_brainvae.data.gather_facts import Settled, Space, settle
 from napari_brainvae.data.gather_inputs import Source, find_sources
 from napari_brainvae.data.gather_options import GatherOptions
+from napari_brainvae.data.gather_plan import Plan, check_brain, make_plan, scaled
 from napari_brainvae.data.resampling import Grid
 from napari_brainvae.io.atomic_files import recover
 from napari_brainvae.io.errors import InputError
@@ -179,18 +173,16 @@ class Gathering:
         open_still = {n: None for n in ("orientation", "voxel_um") if noted.get(n, "") is None}
         self.manifest.read(self._request | open_still)
         try:
-            plan = noted["plan"]
-            grid = Grid(tuple(plan["grid"]["shape"]), plan["grid"]["pixel_size_um"])
-            self.plan = Plan(**plan | {"grid": grid, "extent_um": tuple(plan["extent_um"])})
+            self.plan = _plan_of(noted["plan"])
         except (KeyError, TypeError) as error:
             raise InputError(f"{self.work} is of no gathering: give another name") from error
         self.sources = self.manifest.known_ids(sources)
         there = set(self.manifest.table.index)
         new = {brain: source for brain, source in self.sources.items() if brain not in there}
         if new:
-            self.manifest.add(self._request | {"plan": plan}, _rows(new))
+            self.manifest.add(self._request | {"plan": noted["plan"]}, _rows(new))
         else:
-            self.manifest.note_request(self._request | {"plan": plan})
+            self.manifest.note_request(self._request | {"plan": noted["plan"]})
         self._wait_again()
         waiting = set(self.manifest.ids(WAITING))
         self._settle({k: source for k, source in self.sources.items() if k in waiting})
@@ -239,6 +231,7 @@ class Gathering:
             known = self.known[brain]
             if isinstance(known, str):
                 raise InputError(known)
+            known = scaled(known, self.plan)
             outcome.describe(known)
             check_brain(known, self.plan, self.told)
             gathered = gather_brain(replace(source, id=brain), known, self.plan, self.told)
@@ -276,6 +269,13 @@ class Gathering:
             log.warning("%s", line)
 
 
+def _plan_of(noted: dict[str, Any]) -> Plan:
+    """Read a plan as JSON keeps it, where tuples are lists."""
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in noted.items()}
+    grid = Grid(tuple(noted["grid"]["shape"]), noted["grid"]["pixel_size_um"])
+    return Plan(**values | {"grid": grid})
+
+
 def _rows(sources: dict[str, Source]) -> pd.DataFrame:
     return pd.DataFrame(index=pd.Index(list(sources), name="id"))
 
@@ -285,10 +285,13 @@ def _summary(manifest: Manifest, plan: Plan) -> Iterator[str]:
     done = manifest.table.loc[manifest.ids(DONE)]
     lie = Counter(zip(done["orientation"], done["orientation_by"], strict=True))
     yield "orientation: " + ", ".join(f"{n} {how} by {by}" for (how, by), n in lie.most_common())
-    sizes = Counter(done["voxel_um"])
-    if set(sizes) != {f"{plan.grid.pixel_size_um:.6g}"}:
-        said = ", ".join(f"{n} of {um}" for um, n in sizes.most_common())
-        yield f"resampled to {plan.grid.pixel_size_um:g} um: {said} um"
+    sizes = Counter(zip(done["voxel_um"], done["scale_by"], strict=True))
+    said = ", ".join(f"{n} of {um} um by {by}" for (um, by), n in sizes.most_common())
+    if plan.is_scaled:
+        resampled = any(um != f"{plan.grid.pixel_size_um:.6g}" for um, _ in sizes)
+        yield f"voxels: {said}" + (f"; made {plan.grid.pixel_size_um:g} um" if resampled else "")
+    else:
+        yield "voxels: nothing says how large they are; --voxel-um would"
     for what, count in Counter(done["done_to_it"]).most_common(5):
         if what:
             example = done.index[done["done_to_it"] == what][0]

@@ -97,6 +97,11 @@ def axis_of(orientation: str, letter: str) -> tuple[int, bool]:
     return orientation.index(OPPOSITE[letter]), True
 
 
+def is_turned(orientation: str) -> bool:
+    """Whether sections of this orientation are turned on their way in."""
+    return any(axis_of(orientation, letter) != (i, False) for i, letter in enumerate(INSIDE))
+
+
 def reorient(volume: npt.NDArray[Any], orientation: str, to: str = INSIDE) -> npt.NDArray[Any]:
     """Turn a volume ``(A, B, C)`` into another orientation; a view, nothing is copied.
 

@@ -58,6 +58,11 @@ class Grid:
         return cls((high, wide), pixel_size_um)
 
 
+def is_same(one: float, other: float) -> bool:
+    """Whether two sizes are the same, as files round them."""
+    return abs(one - other) <= SAME * max(one, other)
+
+
 def overlap(positions: npt.NDArray[np.float64], available: int, ratio: float) -> Weights:
     """Give the share that each sample of an axis has in each new one, ``(n, available)``.
 
@@ -127,7 +132,7 @@ def _along(
     image: npt.NDArray[np.float32], axis: int, size: int, ratio: float
 ) -> npt.NDArray[np.float32]:
     available = image.shape[axis]
-    if abs(ratio - 1) <= SAME:
+    if is_same(ratio, 1):
         start = (available - size) // 2  # as `preprocessing.crop_to` has it
         kept = np.arange(start, start + size)
         inside = (kept >= 0) & (kept < available)
