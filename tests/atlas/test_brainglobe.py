@@ -237,7 +237,9 @@ def test_the_atlases_that_are_there(home: Path) -> None:
     shutil.rmtree(home / "brainglobe-atlasapi/annotation-sets/half_25um-annotation-sets/1_0")
     assert list(available_atlases().items()) == [("three_25um", three), ("two_25um", two)]
     assert half.is_dir()
-    with pytest.raises(FileNotFoundError, match=r"no atlas directory at nine_25um.*three_25um, two"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no atlas directory at nine_25um.*three_25um, two"
+    ):
         Atlas.open("nine_25um")
     with pytest.raises(FileNotFoundError, match=r"no atlas directory at \S*nine_25um$"):
         Atlas.open(home / "nine_25um")
@@ -431,6 +433,15 @@ def test_commands_take_an_atlas_by_its_name(home: Path, atlas_folder: Path, tmp_
         phantom(PhantomCommand(out=tmp_path / f"{name}.zarr", atlas=atlas, **size))
     one, other = (Population.open(tmp_path / f"{name}.zarr") for name in ("folder", "name"))
     np.testing.assert_allclose(one.sections(), other.sections(), atol=2e-2 * one.sections().max())
+
+
+def test_a_manifest_of_allensdk_is_none_of_brainglobe(tmp_path: Path) -> None:
+    Atlas.write(tmp_path / "ccf", volume(), STRUCTURES, 25)
+    (tmp_path / "ccf" / "manifest.json").write_text('{"manifest": [{"type": "manifest_version"}]}')
+    assert Atlas.open(tmp_path / "ccf").orientation == "asl"
+    (tmp_path / "ccf" / "structures.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no structures.json"):
+        Atlas.open(tmp_path / "ccf")
 
 
 def test_an_atlas_that_was_written_again_shows(home: Path) -> None:
