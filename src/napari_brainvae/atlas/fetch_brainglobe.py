@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from pathlib import Path
+from typing import get_args
 
 from napari_brainvae.atlas.brainglobe import available_atlases, chunk_folders
 from napari_brainvae.io.errors import InputError
@@ -19,6 +20,15 @@ def can_fetch() -> bool:
     from importlib.util import find_spec
 
     return find_spec("brainglobe_atlasapi") is not None
+
+
+def known_atlases() -> list[str]:
+    """Names that brainglobe-atlasapi knows; none where it is not installed."""
+    if not can_fetch():
+        return []
+    from brainglobe_atlasapi.atlas_name import AtlasName
+
+    return sorted(get_args(AtlasName))
 
 
 def fetch_brainglobe(name: str) -> Path:
