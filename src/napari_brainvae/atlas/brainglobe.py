@@ -95,6 +95,12 @@ def available_atlases() -> dict[str, Path]:
     ------
     InputError
         If BrainGlobe's configuration cannot be understood.
+
+    Examples
+    --------
+    >>> from napari_brainvae import Atlas
+    >>> for name, folder in available_atlases().items():
+    ...     assert Atlas.open(name).directory == folder
     """
     found = {}
     for name, folder in sorted(_folders().items()):

@@ -67,6 +67,7 @@ class AtlasChoice(QWidget):
     def _activated(self, index: int) -> None:
         folder = self._there.get(self.names.itemText(index))
         if folder is not None:
+            self.names.setToolTip(f"{self.names.itemText(index)}: {folder}")
             self.chosen.emit(folder)
 
     def _ask(self) -> None:
