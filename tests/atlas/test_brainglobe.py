@@ -435,6 +435,15 @@ def test_commands_take_an_atlas_by_its_name(home: Path, atlas_folder: Path, tmp_
     np.testing.assert_allclose(one.sections(), other.sections(), atol=2e-2 * one.sections().max())
 
 
+def test_a_manifest_of_allensdk_is_none_of_brainglobe(tmp_path: Path) -> None:
+    Atlas.write(tmp_path / "ccf", volume(), STRUCTURES, 25)
+    (tmp_path / "ccf" / "manifest.json").write_text('{"manifest": [{"type": "manifest_version"}]}')
+    assert Atlas.open(tmp_path / "ccf").orientation == "asl"
+    (tmp_path / "ccf" / "structures.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no structures.json"):
+        Atlas.open(tmp_path / "ccf")
+
+
 def test_an_atlas_that_was_written_again_shows(home: Path) -> None:
     folder = write_version_3(home, "drawn_25um", STRUCTURES, TURNED)
     files = Atlas.files("drawn_25um")

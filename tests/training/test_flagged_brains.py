@@ -12,6 +12,7 @@ import pytest
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.checkpoint import load_checkpoint
+from training.evaluation.comparison import baselines
 from training.fit import fit
 from training.fitting.options import FitOptions
 from training.fitting.reading import split
@@ -67,6 +68,18 @@ def test_pca_is_fitted_to_the_same_brains(flagged_file, tmp_path):
             means[name, include] = load_checkpoint(out).decode(np.zeros((1, 2)))
     np.testing.assert_array_equal(means["as it is", False], means["changed", False])
     assert not np.array_equal(means["as it is", True], means["changed", True])
+
+
+@pytest.mark.parametrize("include", [False, True])
+def test_baselines_are_fitted_to_the_kind_of_brains_that_the_models_were(
+    flagged_file, tmp_path, include
+):
+    out = tmp_path / "pca.safetensors"
+    fit_pca(PCAOptions(population=flagged_file, out=out, latent_dim=2, include_flagged=include))
+    opened, model = Population.open(flagged_file), load_checkpoint(out)
+    _, held_out = split(opened, 0.2, 0)
+    baseline = baselines(opened, [model], held_out)["PCA-2"]
+    np.testing.assert_allclose(baseline.mean, model.mean, atol=1e-6)
 
 
 def test_all_brains_may_be_flagged_but_not_fitted(flagged_file, tmp_path):

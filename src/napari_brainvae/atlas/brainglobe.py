@@ -95,6 +95,12 @@ def available_atlases() -> dict[str, Path]:
     ------
     InputError
         If BrainGlobe's configuration cannot be understood.
+
+    Examples
+    --------
+    >>> from napari_brainvae import Atlas
+    >>> for name, folder in available_atlases().items():
+    ...     assert Atlas.open(name).directory == folder
     """
     found = {}
     for name, folder in sorted(_folders().items()):
@@ -106,6 +112,21 @@ def available_atlases() -> dict[str, Path]:
     return found
 
 
+def chunk_folders(name: str) -> dict[str, Path]:
+    """Where the chunks of an atlas of version 3 belong, for each array that it has.
+
+    Raises
+    ------
+    InputError
+        If what describes them is missing, too.
+    """
+    folder = _folders()[name]
+    manifest = _manifest(folder)
+    parts = ["annotation", "template", *([] if manifest.symmetric else ["hemispheres"])]
+    levels = {part: _zarr_level(folder, manifest, part) for part in parts}
+    return {part: file / array.path / "c" for part, (file, array) in levels.items()}
+
+
 def locate_brainglobe(place: str | Path) -> Path | None:
     """Find the folder of an atlas by its folder, its manifest or its name; None if it is none.
 
@@ -115,9 +136,9 @@ def locate_brainglobe(place: str | Path) -> Path | None:
     if path.name in ("manifest.json", "metadata.json") and path.is_file():
         path = path.parent
     if path.exists():
-        if any((path / name).is_file() for name in ("manifest.json", "metadata.json")):
+        if _is_version_3(path) or (path / "metadata.json").is_file():
             return path
-        return _newest(path, "manifest.json") if path.is_dir() else None
+        return _newest(path) if path.is_dir() else None
     if len(path.parts) != 1:
         return None
     exact = brainglobe_folder() / path.name  # as version 2 names its folders: NAME_v1.2
@@ -137,7 +158,7 @@ def missing_message(place: str | Path) -> str:
 
 def brainglobe_files(folder: Path) -> list[Path]:
     """Files by which it shows that an atlas was written again."""
-    if not (folder / "manifest.json").is_file():
+    if not _is_version_3(folder):
         return [folder / n for n in ("metadata.json", "structures.json", "annotation.tiff")]
     manifest = _manifest(folder)
     annotation = _part(folder, manifest.annotation_set) / ANNOTATION
@@ -154,7 +175,7 @@ def read_brainglobe(folder: Path) -> StoredAtlas:
         If a file is missing or cannot be understood: one sentence, at once.
     """
     manifest = _check_complete(folder)
-    version_3 = (folder / "manifest.json").is_file()
+    version_3 = _is_version_3(folder)
     name = folder.parent.name if version_3 else folder.name
     annotation = _volume(folder, manifest, "annotation")
     if annotation.dtype.kind not in "iu":
@@ -188,14 +209,20 @@ def _folders() -> dict[str, Path]:
     for metadata in sorted(root.glob("*_v*/metadata.json"), key=lambda m: _number(m.parent.name)):
         found[re.sub(r"_v[\d.]+$", "", metadata.parent.name)] = metadata.parent
     for atlas in (root / PACKAGE / "atlases").glob("*/"):
-        newest = _newest(atlas, "manifest.json")
+        newest = _newest(atlas)
         if newest is not None:
             found[atlas.name] = newest
     return found
 
 
-def _newest(folder: Path, file: str) -> Path | None:
-    versions = [found.parent for found in folder.glob(f"*/{file}")]
+def _is_version_3(folder: Path) -> bool:
+    """Whether its manifest is one of BrainGlobe; allensdk puts one of its own into its folder."""
+    allen = ("structures.json", "annotation")
+    return (folder / "manifest.json").is_file() and not any((folder / n).exists() for n in allen)
+
+
+def _newest(folder: Path) -> Path | None:
+    versions = [found.parent for found in folder.glob("*/manifest.json")]
     numbered = [each for each in versions if re.fullmatch(r"\d+(_\d+)*", each.name)]
     return max(numbered, key=lambda each: _number(each.name), default=None)
 
@@ -212,8 +239,7 @@ def _part(folder: Path, part: _Part | None) -> Path:
 
 
 def _manifest(folder: Path) -> _Manifest:
-    file = folder / "manifest.json"
-    file = file if file.is_file() else folder / "metadata.json"
+    file = folder / ("manifest.json" if _is_version_3(folder) else "metadata.json")
     try:
         manifest = _Manifest.model_validate_json(file.read_bytes())
     except ValidationError as error:
@@ -230,7 +256,7 @@ def _check_complete(folder: Path) -> _Manifest:
     """Refuse an atlas of which something is missing, without reading any voxel."""
     manifest = _manifest(folder)
     parts = ["annotation", *([] if manifest.symmetric else ["hemispheres"])]
-    if (folder / "manifest.json").is_file():
+    if _is_version_3(folder):
         terms = _part(folder, manifest.terminology) / "terminology.csv"
     else:
         terms = folder / "structures.json"
@@ -242,7 +268,7 @@ def _check_complete(folder: Path) -> _Manifest:
 
 
 def _half(folder: Path, missing: Path) -> InputError:
-    version_3 = (folder / "manifest.json").is_file()
+    version_3 = _is_version_3(folder)
     name = folder.parent.name if version_3 else folder.name
     way = f"brainvae acquire brainglobe {name} fetches it" if version_3 else "fetch it again"
     return InputError(f"the atlas {name} is only half there: {missing} is missing; {way}")
@@ -253,7 +279,7 @@ def _half(folder: Path, missing: Path) -> InputError:
 
 def _volume(folder: Path, manifest: _Manifest, part: str) -> TurnedVolume:
     """Open ``annotation``, ``hemispheres`` or ``template``, in this program's orientation."""
-    if (folder / "manifest.json").is_file():
+    if _is_version_3(folder):
         file, array = _zarr_level(folder, manifest, part)
     else:
         file, array = _tiff(folder, part)
