@@ -97,7 +97,7 @@ def write_brainreg(folder: Path, brain: Brain, *, atlas: str | None = "phantom_1
     write_tiff(folder / "downsampled_standard.tiff", brain, "asr")
     sample = brain[:, ::-1, :40]
     for name in ("downsampled", "registered_atlas", "registered_hemispheres", "boundaries"):
-        tifffile.imwrite(folder / f"{name}.tiff", sample)
+        tifffile.imwrite(folder / f"{name}.tiff", sample, photometric="minisblack")
     (folder / "volumes.csv").write_text("structure_name,left_volume_mm3\n")
     if atlas is not None:
         said = {"atlas": atlas, "orientation": "psl", "voxel_sizes": ["5", "2", "2"]}
@@ -109,7 +109,8 @@ def write_registration(folder: Path, brain: Brain, layer: str = "cfos") -> Path:
     """The folder of brainglobe-registration."""
     folder.mkdir(parents=True)
     write_tiff(folder / f"downsampled_standard_{layer}.tiff", brain, "asr")
-    tifffile.imwrite(folder / "registered_atlas.tiff", brain[:, ::-1, :40])
+    sample = brain[:, ::-1, :40]
+    tifffile.imwrite(folder / "registered_atlas.tiff", sample, photometric="minisblack")
     (folder / "brainglobe-registration.json").write_text(json.dumps({"atlas": "phantom_100um"}))
     return folder
 

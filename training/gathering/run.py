@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
@@ -33,6 +34,9 @@ from training.manifest import DONE, FAILED, WAITING
 from training.section_store import SectionStore, remove_half_written
 
 log = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_NOTES = 1
+"""At most so much work is done again after a kill."""
 
 
 def gather(options: GatherCommand, *, progress: Progress | None = None) -> None:
@@ -215,9 +219,17 @@ class Gathering:
         remove_half_written(self.options.out)
         self.store.folder.mkdir(exist_ok=True)
         waiting, total = self.manifest.ids(WAITING), len(self.manifest.table)
-        for place, brain in enumerate(waiting):
-            report(progress, total - len(waiting) + place, total)
-            self.manifest.record(brain, self._outcome(brain))
+        written = time.monotonic()
+        try:
+            for place, brain in enumerate(waiting):
+                report(progress, total - len(waiting) + place, total)
+                outcome = self._outcome(brain)
+                # Not after every one of 100,000 sections; what is not noted is gathered again.
+                late = time.monotonic() - written > SECONDS_BETWEEN_NOTES
+                self.manifest.record(brain, outcome, write=late)
+                written = time.monotonic() if late else written
+        finally:
+            self.manifest.flush()
         report(progress, total, total)
 
     def _outcome(self, brain: str) -> Outcome:

@@ -232,7 +232,7 @@ def _telling_apart(group: Sequence[Source]) -> list[str]:
     levels = zip(*([path, *path.parents] for path in paths), strict=False)
     first = 0 if group[0].section is not None else 1
     for level in list(levels)[first:]:
-        names = [_stem(path) if path.is_file() else path.name for path in level]
+        names = [_stem(p) if kind_of(p) in (*READERS, ".npz") else p.name for p in level]
         if len(set(names)) == len(names):
             return names
     shared = Path(os.path.commonpath(paths))
