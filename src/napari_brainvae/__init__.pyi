@@ -1,4 +1,6 @@
 from .atlas.atlas import Atlas as Atlas
+from .atlas.brainglobe import available_atlases as available_atlases
+from .data.covariates import preview_covariates as preview_covariates
 from .data.population import Population as Population
 from .factors.impact import impact_matrix as impact_matrix
 from .factors.projective_field import projective_field as projective_field

@@ -20,7 +20,13 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.objective import Objective
 from napari_brainvae.reporting.provenance import provenance
 from training.fitting.options import FitOptions
-from training.fitting.reading import fit_preprocessing, prepare, read_once, split
+from training.fitting.reading import (
+    fit_preprocessing,
+    leave_out_flagged,
+    prepare,
+    read_once,
+    split,
+)
 from training.fitting.sections import Resident, Sections, Streamed, evenly
 
 log = logging.getLogger(__name__)
@@ -121,7 +127,8 @@ def make_job(
         If the sections, or options that hang together, cannot be used.
     """
     if members is None:
-        train, held_out = split(population, options.held_out, options.seed)
+        others, held_out = split(population, options.held_out, options.seed)
+        train = leave_out_flagged(population, others, include_flagged=options.include_flagged)
     else:
         train, held_out = members, []
     options = options.resolved(len(train))
@@ -159,6 +166,7 @@ def make_job(
             packages=PACKAGES,
             without={"resume", "out"},
             fingerprint=fingerprint,
+            measured=train if len(train) < len(others) else None,
         ),
         [population.ids[i] for i in held_out],
     )

@@ -70,6 +70,9 @@ class FitOptions(BaseModel):
     held_out: float = Field(
         0.2, ge=0, lt=1, description="Share of the brains kept out of the fit, chosen by the seed."
     )
+    include_flagged: bool = Field(
+        False, description="Also fit brains that the covariate 'flagged' marks."
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     devices: int = Field(1, ge=1, description="How many of them, data-parallel.")
     precision: Literal["auto", "32", "bf16"] = Field(
