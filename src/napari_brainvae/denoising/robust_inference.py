@@ -14,15 +14,23 @@ from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.residual_spread import TO_DEVIATION, on_pixels, smooth_residual
 
+LESS_HEARD = 1.5
+"""Spreads of the residual from which on a pixel has less say, in the rounds that come first."""
+
 FORGOTTEN = 6.0
 """Spreads of the residual from which on a pixel has no say in the codes (Tukey's biweight)."""
 
 MARKED = 5.0
 """Spreads of the residual above which a pixel is artifact."""
 
-ROUNDS = 6
-"""Sections have settled by then: ten rounds change no error by more than a hundredth (phantom on the
-real template, trimmed PCA and recipe fast)."""
+ROUNDS = 8
+"""Sections have settled by then: twelve change no mean error by more than a hundredth (phantom on the
+real template, trimmed PCA)."""
+
+PLAUSIBLE = 3.0
+"""Standard deviations from the population's mean, within which codes are sought: a hole in one
+region is otherwise taken for a brain in which this region is dark as in no other. The price: a brain
+in which it truly is, by five deviations or more, has its region marked."""
 
 REFITS = 2
 """Of the codes to what is left once the artifact is cut out."""
@@ -69,9 +77,10 @@ def robust_inference(
 ) -> Repair:
     """Mark what the residual says is artifact, put the reconstruction there, encode again.
 
-    Codes and gain are fitted to the section by iteratively reweighted least squares with Tukey's
-    biweight (Beaton and Tukey 1974): a pixel that differs from the reconstruction by many times
-    what is usual at its place has no say. Usual is what the checkpoint says of the sections that it
+    Codes and gain are fitted to the section by iteratively reweighted least squares, from the
+    population's mean outwards, with Huber's weights and then Tukey's biweight (Beaton and Tukey
+    1974): a pixel that differs from the reconstruction by many times what is usual at its place has
+    no say. Usual is what the checkpoint says of the sections that it
     was fitted on, times what this section has more of all over; where the checkpoint does not say,
     it grows with the gradient of the reconstruction. It sees what is large and strong in the
     residual, that is leakage and missing tissue; the tile grid is neither.
@@ -97,8 +106,9 @@ def robust_inference(
     fits = [_Fit(model, *each) for each in zip(images, codes, strict=True)]
     for done in range(ROUNDS):
         report(progress, done, ROUNDS)
+        within = PLAUSIBLE * min(1.0, 2 * (done + 1) / ROUNDS)
         for fit in fits:
-            fit.improve(np.square(np.clip(1 - np.square(fit.strangeness() / FORGOTTEN), 0, None)))
+            fit.improve(_say(fit.strangeness(), last=done >= ROUNDS // 2), within)
     artifact = np.zeros(images.shape, dtype=bool)
     repaired = np.empty_like(images)
     for i, fit in enumerate(fits):
@@ -112,6 +122,13 @@ def robust_inference(
     mean, log_variance = model.encode(repaired)
     gain = np.array([fit.gain for fit in fits], dtype=np.float32)
     return Repair(artifact, repaired, model.decode(mean), mean, log_variance, gain)
+
+
+def _say(strangeness: Images, *, last: bool) -> Array:
+    """Weights of pixels: Huber's in the first rounds, from any start; then Tukey's, which forget."""
+    if last:
+        return np.square(np.clip(1 - np.square(strangeness / FORGOTTEN), 0, None))
+    return LESS_HEARD / np.maximum(strangeness, LESS_HEARD)
 
 
 class _Fit:
@@ -128,6 +145,10 @@ class _Fit:
         reference = model.header.reference
         known = None if reference is None else reference.residual_spread
         self._usual = None if known is None else on_pixels(known, model.shape)
+        self._centre, self._deviation = np.zeros(len(code)), np.ones(len(code))
+        if reference is not None:
+            self._centre = np.array(reference.code_mean)
+            self._deviation = np.array(reference.code_std)
 
     def strangeness(self) -> Images:
         """Residual of each pixel's surroundings, in what is usual there, ``(H, W)``."""
@@ -139,7 +160,7 @@ class _Fit:
         more = TO_DEVIATION * float(np.median(relative)) if tissue.any() else 0.0
         return np.asarray(residual / np.maximum(more * usual, FAINTEST))
 
-    def improve(self, weights: Array) -> None:
+    def improve(self, weights: Array, within: float = np.inf) -> None:
         """Fit by weighted least squares: section = (reconstruction + slopes * change) / gain.
 
         With the prior on codes that the model was fitted with, if it was.
@@ -159,7 +180,9 @@ class _Fit:
         if not level > 0:
             return  # what is kept is all dark
         self.gain = float(1 / level)
-        self.code = self.code + np.array(change) / level
+        reach = within * np.maximum(self._deviation, 1e-6)
+        code = self.code + np.array(change) / level
+        self.code = np.clip(code, self._centre - reach, self._centre + reach)
         self.decoded = self.model.decode(self.code[None])[0]
 
 
