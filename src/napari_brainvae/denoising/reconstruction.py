@@ -1,4 +1,4 @@
-"""Reconstructions: the denoised section, what it leaves out, and whether the brain is an outlier."""
+"""Reconstructions: the denoised section, what it leaves out, and whether a brain is an outlier."""
 
 from __future__ import annotations
 
@@ -277,7 +277,11 @@ def _to_zarr(
         }
     )
     table = population.covariates.copy()
-    names = ["reconstruction_error", "kl_divergence", *(["gain", "artifact_share", "robust"] * masks)]
+    names = [
+        "reconstruction_error",
+        "kl_divergence",
+        *(["gain", "artifact_share", "robust"] * masks),
+    ]
     measures = np.empty((len(population), len(names)))
     with creating(
         path, population.ids, model.shape, np.float32, description, overwrite=True
@@ -332,8 +336,8 @@ def ome_metadata(
 ) -> dict[str, Any]:
     """OME metadata of an exported stack: where it comes from, and what is along its first axis.
 
-    OME knows no axis of brains or of factors. ``Q`` is what it calls another one than depth, channel
-    and time (a "modulo" annotation), so that no program need take brains for a film.
+    OME knows no axis of brains or of factors. ``Q`` is what it calls another one than depth,
+    channel and time (a "modulo" annotation), so that no program need take brains for a film.
 
     Parameters
     ----------

@@ -9,6 +9,7 @@ import pandas as pd
 from napari_brainvae.arrays import Images, Labels
 from napari_brainvae.atlas.ontology import StructureTree
 from napari_brainvae.factors.description import FactorDescription, Replication, describe_factors
+from napari_brainvae.factors.replication import told_replication
 from napari_brainvae.factors.shape_and_brightness import ShapeAndBrightness, decompose
 from napari_brainvae.factors.signed_change import sections_at, signed_change
 from napari_brainvae.io.progress import Progress
@@ -57,8 +58,10 @@ def factor_cards(
     ----------
     pixel_size_um
         Side of a pixel, um; by default what the model says.
-    labels, tree, replication, codes, associations
+    labels, tree, codes, associations
         As in `describe_factors`, each optional: what is not known is not said.
+    replication
+        As there; by default what the checkpoint says.
 
     Raises
     ------
@@ -68,6 +71,7 @@ def factor_cards(
         If ``progress`` asked to stop.
     """
     pixel_size_um = pixel_size_um or model.header.pixel_size_um
+    replication = replication or told_replication(model.header)
     changes = signed_change(model)
     sections = [sections_at(model, i, [-REACH, 0, REACH]) for i in range(model.latent_dim)]
     parts = decompose(sections[0][1], changes, pixel_size_um, progress=progress)

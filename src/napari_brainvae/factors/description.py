@@ -38,10 +38,13 @@ ENDS = 3
 class Replication(Protocol):
     """What is needed of `factor_stability`'s answer."""
 
-    map_similarity: npt.NDArray[np.float64]
-    """``(splits, L)`` how alike each factor's map was in a split of the brains."""
-    replicated: npt.NDArray[np.bool_]
-    """``(L,)``"""
+    @property
+    def map_similarity(self) -> npt.NDArray[np.float64]:
+        """``(splits, L)`` how alike each factor's map was in a split of the brains."""
+
+    @property
+    def replicated(self) -> npt.NDArray[np.bool_]:
+        """``(L,)``."""
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,8 @@
 """What the plugin and the commands write: the same files, with the same columns.
 
-Results go into a folder (`results_folder`) with one ``record.json`` that says where they come from.
-Every table, figure and map says so, too, for when it is taken out of the folder.
+Results go into a folder (`results_folder`) with one ``record.json`` that says where they come from:
+options, versions, sections, models. Figures and maps carry it in their metadata, too, for when they
+are taken out of the folder; tables are tables.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import tifffile
 
-from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.arrays import Images
 from napari_brainvae.atlas.atlas_section import AtlasSection, labels_and_tree
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.denoising.reconstruction import ome_metadata
@@ -27,11 +29,13 @@ from napari_brainvae.factors.description import factor_table
 from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.projective_field import PARTS
+from napari_brainvae.factors.replication import told_replication
 from napari_brainvae.io.atomic_files import filling, replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.reporting import paper_figures as figures
 from napari_brainvae.reporting.provenance import Provenance
+from napari_brainvae.reporting.section_axes import structure_outlines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -55,8 +59,8 @@ class Fields:
         Side of a pixel, if known.
     tables
         By the name of the file, such as ``field_by_region``: what `field_by_region` says.
-    borders
-        ``(H, W)``, borders of structures to draw over the fields.
+    section
+        The atlas under the sections, for outlines, full names and the plane.
     """
 
     maps: Images
@@ -64,7 +68,7 @@ class Fields:
     options: Mapping[str, Any]
     pixel_size_um: float | None = None
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    borders: Mask | None = None
+    section: AtlasSection | None = None
 
 
 @contextmanager
@@ -137,7 +141,6 @@ def export_impact(
     about
         From `provenance`; it describes these models.
     """
-    options = next(iter(impacts.values())).options.model_dump(mode="json")
     tables = {
         "impact": {name: impact.table() for name, impact in impacts.items()},
         "scores": {name: impact.scores() for name, impact in impacts.items()},
@@ -145,8 +148,8 @@ def export_impact(
     }
     for name, by_model in tables.items():
         table = pd.concat(by_model, names=["model"]).reset_index("model").reset_index(drop=True)
-        write_table(table, folder / f"{name}.csv", about, options)
-    panels = impact_figures(impacts)
+        write_table(table, folder / f"{name}.csv")
+    panels = impact_figures(impacts, replicated=_replicated(about))
     for done, (name, draw) in enumerate(panels.items()):
         report(progress, done, len(panels))
         _write_figure(draw, folder / name, about)
@@ -166,7 +169,11 @@ def export_regions(folder: Path, regions: Mapping[str, Region]) -> None:
 
 
 def export_brain_table(
-    folder: Path, brains: pd.DataFrame, associations: pd.DataFrame, about: Provenance
+    folder: Path,
+    brains: pd.DataFrame,
+    associations: pd.DataFrame,
+    about: Provenance,
+    covariates: pd.DataFrame | None = None,
 ) -> None:
     """Write brains.csv, and covariates.csv with its figure if any covariate tells something.
 
@@ -176,11 +183,21 @@ def export_brain_table(
         From `brain_table`, by the first model that ``about`` describes.
     associations
         From `associate`; may have no rows.
+    covariates
+        What is known of the same brains, in their order: further columns of brains.csv.
     """
-    write_table(brains.reset_index(), folder / "brains.csv", about)
+    if covariates is not None:
+        taken = {name: f"covariate_{name}" for name in covariates if name in brains}
+        brains = brains.join(covariates.rename(columns=taken).set_axis(brains.index))
+    write_table(brains.reset_index(), folder / "brains.csv")
     if len(associations):
-        write_table(associations, folder / "covariates.csv", about)
-        draw = partial(figures.association_heatmap, associations)
+        write_table(associations, folder / "covariates.csv")
+        draw = partial(
+            figures.association_heatmap,
+            associations,
+            model=_first_model(about),
+            replicated=_replicated(about),
+        )
         _write_figure(draw, folder / "covariates", about)
 
 
@@ -188,14 +205,21 @@ def export_fields(folder: Path, fields: Fields, about: Provenance) -> None:
     """Write projective_field.ome.tif, its tables by region, and the figure (Fig. 3A)."""
     path = folder / "projective_field.ome.tif"
     write_maps(path, fields.maps, fields.factors, fields.pixel_size_um, about)
+    section = fields.section
     for name, table in fields.tables.items():
-        write_table(table, folder / f"{name}.csv", about, fields.options)
+        full = table.assign(name=_full_names(table["region"], section))
+        write_table(full, folder / f"{name}.csv")
+    labels, tree = labels_and_tree(section)
     draw = partial(
         figures.projective_fields,
         fields.maps,
         factors=fields.factors,
-        outlines=fields.borders,
+        outlines=None if labels is None else structure_outlines(labels, tree),
         limit=float(fields.options.get("limit", LIMIT)),
+        pixel_size_um=fields.pixel_size_um,
+        plane=_plane(section, about),
+        model=_first_model(about),
+        replicated=_replicated(about),
     )
     _write_figure(draw, folder / "projective_fields", about)
 
@@ -222,13 +246,13 @@ def export_cards(
 
     labels, tree = labels_and_tree(section)
     table = factor_table([card.description for card in cards])
-    write_table(table, folder / "factors.csv", about)
+    write_table(table, folder / "factors.csv")
     write_card_maps(
         folder / "shape_and_brightness.ome.tif", cards, cards[0].parts.pixel_size_um, about
     )
     report(progress, 0, 2 * len(cards))
     with figures.MATPLOTLIB:
-        drawn = draw_cards(cards, labels, tree)
+        drawn = draw_cards(cards, labels, tree, _plane(section, about), _first_model(about))
         for done, (name, figure) in enumerate(drawn.items(), start=len(cards)):
             report(progress, done, 2 * len(cards))
             figures.save_figure(figure, folder / name, about)
@@ -242,18 +266,35 @@ def export_cards(
         write_report(folder / "report.html", "What the factors are", parts)
 
 
-def write_table(
-    table: pd.DataFrame, path: Path, about: Provenance, options: Mapping[str, Any] | None = None
-) -> None:
-    """Write a table as CSV; two columns more say the checkpoint's fingerprint and the options.
-
-    Of several models, that of the one that the column ``model`` names, else of the first.
-    """
-    prints = {name: model["fingerprint"] for name, model in about["models"].items()}
-    whose = table["model"].map(prints) if "model" in table else next(iter(prints.values()))
-    signed = table.assign(checkpoint=whose, options=json.dumps(dict(options or {})))
+def write_table(table: pd.DataFrame, path: Path) -> None:
+    """Write a table as CSV; factors are called F1, F2 and so on, as everywhere."""
+    if "factor" in table and pd.api.types.is_integer_dtype(table["factor"]):
+        table = table.assign(factor=[f"F{number}" for number in table["factor"]])
     with replacing(path) as beside:
-        signed.to_csv(beside, index=False)
+        table.to_csv(beside, index=False)
+
+
+def _first_model(about: Provenance) -> str:
+    return str(next(iter(about.get("models", {})), ""))
+
+
+def _replicated(about: Provenance) -> npt.NDArray[np.bool_] | None:
+    """Which factors of the first model come again, as its header says; None if nobody looked."""
+    told = told_replication(next(iter(about.get("models", {}).values()), {}))
+    return None if told is None else told.replicated
+
+
+def _plane(section: AtlasSection | None, about: Provenance) -> int | None:
+    if section is not None:
+        return section.plane
+    return about.get("plane")
+
+
+def _full_names(regions: pd.Series, section: AtlasSection | None) -> list[str]:
+    """Names of structures in full, with their side if they have one; of drawn regions their own."""
+    known = {} if section is None else {s.acronym: s.name for s in section.atlas}
+    parted = [region.partition(" (") for region in regions]
+    return [known.get(acronym, acronym) + bracket + side for acronym, bracket, side in parted]
 
 
 def _write_figure(draw: Callable[[], Figure], stem: Path, about: Provenance) -> None:
@@ -318,7 +359,9 @@ def write_card_maps(
     )
 
 
-def impact_figures(impacts: Mapping[str, Impact]) -> dict[str, Callable[[], Figure]]:
+def impact_figures(
+    impacts: Mapping[str, Impact], *, replicated: npt.ArrayLike | None = None
+) -> dict[str, Callable[[], Figure]]:
     """Give what draws each figure of measured impacts, by the name of its file.
 
     Of each region the codes are shown of the factor that it has most impact on.
@@ -327,14 +370,19 @@ def impact_figures(impacts: Mapping[str, Impact]) -> dict[str, Callable[[], Figu
     ----------
     impacts
         By the name of the model. The first is shown in full, the others in the comparison.
+    replicated
+        ``(L,)`` bool, which factors of the first come again; None if nobody looked.
     """
-    impact = next(iter(impacts.values()))
-    draw: dict[str, Callable[[], Figure]] = {"impact": partial(figures.impact_heatmap, impact)}
+    model, impact = next(iter(impacts.items()))
+    marked: dict[str, Any] = {"model": model, "replicated": replicated}
+    draw: dict[str, Callable[[], Figure]] = {
+        "impact": partial(figures.impact_heatmap, impact, **marked)
+    }
     for region, factor in zip(impact.regions, impact.matrix().argmax(axis=1), strict=True):
         name = f"codes_{file_name(region)}_F{factor + 1}"
-        draw[name] = partial(figures.impact_distributions, impact, region, int(factor))
+        draw[name] = partial(figures.impact_distributions, impact, region, int(factor), model=model)
     if min(impact.matrix().shape) > 1:
-        draw["factor_covariance"] = partial(figures.factor_covariance, impact)
+        draw["factor_covariance"] = partial(figures.factor_covariance, impact, **marked)
         draw["disentanglement"] = partial(figures.disentanglement_bars, impacts)
     return draw
 
