@@ -125,7 +125,7 @@ def robust_inference(
 
 
 def _say(strangeness: Images, *, last: bool) -> Array:
-    """Weights of pixels: Huber's first, which find home from anywhere; Tukey's last, which forget."""
+    """Weights of pixels: Huber's, which find home from anywhere, then Tukey's, which forget."""
     if last:
         return np.asarray(np.square(np.clip(1 - np.square(strangeness / FORGOTTEN), 0, None)))
     return LESS_HEARD / np.maximum(strangeness, LESS_HEARD)

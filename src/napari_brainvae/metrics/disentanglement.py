@@ -119,8 +119,8 @@ def reading(score: str, value: float, low: float, high: float, factors: int) -> 
     )
     if score == "paper" and not min(value, low) > 0:
         return (
-            f"{found}; says nothing here: below 0, or where its interval reaches there, covariances "
-            "cancel, and more is not better. Look at Tr A / sum |off-diagonal|"
+            f"{found}; says nothing here: below 0, or where its interval reaches there, "
+            "covariances cancel, and more is not better. Look at Tr A / sum |off-diagonal|"
         )
     if low > alike:
         return f"{found}; {scale}: factors react to different regions"

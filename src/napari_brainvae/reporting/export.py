@@ -33,6 +33,7 @@ from napari_brainvae.factors.replication import told_replication
 from napari_brainvae.io.atomic_files import filling, replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.metrics.disentanglement import reading
 from napari_brainvae.reporting import paper_figures as figures
 from napari_brainvae.reporting.provenance import Provenance
 from napari_brainvae.reporting.section_axes import structure_outlines
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 RECORD = "record.json"
+
+Part = tuple[str, str, Any]
+"""Of a report: heading, text, and a figure, a table, code or nothing."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,7 +147,7 @@ def export_impact(
     """
     tables = {
         "impact": {name: impact.table() for name, impact in impacts.items()},
-        "scores": {name: impact.scores() for name, impact in impacts.items()},
+        "scores": {name: _read_scores(impact) for name, impact in impacts.items()},
         "impact_matrix": {name: _wide(impact) for name, impact in impacts.items()},
     }
     for name, by_model in tables.items():
@@ -153,6 +157,15 @@ def export_impact(
     for done, (name, draw) in enumerate(panels.items()):
         report(progress, done, len(panels))
         _write_figure(draw, folder / name, about)
+
+
+def _read_scores(impact: Impact) -> pd.DataFrame:
+    """Scores of disentanglement, and in words what is good in each and what it comes to."""
+    table = impact.scores()
+    rows = zip(table["score"], table["value"], table["low"], table["high"], strict=True)
+    factors = impact.mean.shape[-1]
+    said = [reading(name, value, low, high, factors) for name, value, low, high in rows]
+    return table.assign(reading=said)
 
 
 def _wide(impact: Impact) -> pd.DataFrame:
@@ -231,7 +244,7 @@ def export_cards(
     section: AtlasSection | None = None,
     *,
     progress: Progress | None = None,
-) -> None:
+) -> list[Part]:
     """Write factors.csv, a card of each factor, their maps, and report.html, which shows them.
 
     Parameters
@@ -240,8 +253,13 @@ def export_cards(
         From `factors.cards.factor_cards`, by the first model that ``about`` describes.
     section
         The atlas under the sections, for outlines.
+
+    Returns
+    -------
+    list
+        The parts of that report, for another one to lead with.
     """
-    from napari_brainvae.reporting.factor_cards import draw_cards
+    from napari_brainvae.reporting.factor_cards import card_parts, draw_cards
     from napari_brainvae.reporting.html import write_report
 
     labels, tree = labels_and_tree(section)
@@ -256,14 +274,9 @@ def export_cards(
         for done, (name, figure) in enumerate(drawn.items(), start=len(cards)):
             report(progress, done, 2 * len(cards))
             figures.save_figure(figure, folder / name, about)
-        shown = table[list(table.columns[:9])].set_index("factor").round(2)
-        text = "Per standard deviation of the factor; all columns are in factors.csv."
-        parts: list[tuple[str, str, Any]] = [
-            (f"{card.description.factor}: {card.description.name}", "", figure)
-            for card, figure in zip(cards, drawn.values(), strict=True)
-        ]
-        parts.append(("All factors", text, shown))
+        parts = card_parts(cards, drawn.values())
         write_report(folder / "report.html", "What the factors are", parts)
+    return parts
 
 
 def write_table(table: pd.DataFrame, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from napari_brainvae.arrays import Images, Labels, Mask
 from napari_brainvae.atlas.ontology import StructureTree
 from napari_brainvae.data.tissue import brain_mask
 from napari_brainvae.factors.cards import REACH, FactorCard
+from napari_brainvae.factors.description import factor_table
 from napari_brainvae.reporting.section_axes import (
     draw_outlines,
     frame,
@@ -269,6 +270,21 @@ def _write_title(figure: Figure, card: FactorCard) -> None:
     figure.text(0.013, 1 - 0.3 * inch, text, fontsize=11, weight="bold", color=color, va="center")
     if doubtful:
         figure.patch.set(linewidth=5, edgecolor="#c43c3c", linestyle=(0, (4, 3)))
+
+
+def card_parts(cards: Sequence[FactorCard], drawn: Iterable[Figure]) -> list[tuple[str, str, Any]]:
+    """Give the parts of a report, a card each, and the table of all of them."""
+    parts: list[tuple[str, str, Any]] = [
+        (f"{card.description.factor}: {card.description.name}", "", figure)
+        for card, figure in zip(cards, drawn, strict=True)
+    ]
+    table = factor_table([card.description for card in cards])
+    text = "Per standard deviation of the factor; all columns are in factors.csv."
+    known = [told.replicated for told in (card.description for card in cards)]
+    if None not in known:
+        text = f"{sum(map(bool, known))} of {len(known)} factors replicate in split halves. {text}"
+    shown = table[list(table.columns[:9])].set_index("factor").round(2)
+    return [*parts, ("All factors", text, shown)]
 
 
 def draw_cards(
