@@ -270,7 +270,7 @@ def export_cards(
     )
     report(progress, 0, 2 * len(cards))
     with figures.MATPLOTLIB:
-        drawn = draw_cards(cards, labels, tree, _plane(section, about), _first_model(about))
+        drawn = draw_cards(cards, labels, tree, _plane(section, about), _made_from(about))
         for done, (name, figure) in enumerate(drawn.items(), start=len(cards)):
             report(progress, done, 2 * len(cards))
             figures.save_figure(figure, folder / name, about)
@@ -291,6 +291,12 @@ def _first_model(about: Provenance) -> str:
     return str(next(iter(about.get("models", {})), ""))
 
 
+def _made_from(about: Provenance) -> str:
+    """Name the first model, and how many brains were measured by it."""
+    measured = about.get("data", {}).get("measured", ())
+    return _first_model(about) + f", codes of {len(measured)} brains" * bool(measured)
+
+
 def _replicated(about: Provenance) -> npt.NDArray[np.bool_] | None:
     """Which factors of the first model come again, as its header says; None if nobody looked."""
     told = told_replication(next(iter(about.get("models", {}).values()), {}))
@@ -298,9 +304,7 @@ def _replicated(about: Provenance) -> npt.NDArray[np.bool_] | None:
 
 
 def _plane(section: AtlasSection | None, about: Provenance) -> int | None:
-    if section is not None:
-        return section.plane
-    return about.get("plane")
+    return about.get("plane") if section is None else section.plane
 
 
 def _full_names(regions: pd.Series, section: AtlasSection | None) -> list[str]:
@@ -327,16 +331,8 @@ def write_maps(
 ) -> None:
     """Write maps of factors ``(F, C, H, W)`` as an OME-TIFF in micrometres.
 
-    Parameters
-    ----------
-    factors
-        Indices of the F factors, from 0.
-    about
-        What the maps were made from and how; goes into the file as JSON.
-    title
-        What they are.
-    channels
-        Names of the C maps of a factor.
+    ``factors`` are their indices from 0, ``channels`` the names of the C maps of each; ``about``
+    goes into the file as JSON.
     """
     names = [f"F{factor + 1}" for factor in factors]
     text = f"{title}. {json.dumps(about, sort_keys=True)}"

@@ -266,7 +266,8 @@ def _write_title(figure: Figure, card: FactorCard) -> None:
     inch = 1 / figure.get_figheight()
     doubtful = told.replicated is False
     color = "0.45" if doubtful else "black"
-    text = textwrap.fill(told.sentence, 105, break_on_hyphens=False)
+    sentence = told.sentence.replace(" um ", " µm ")
+    text = textwrap.fill(sentence, 105, break_on_hyphens=False)
     figure.text(0.013, 1 - 0.3 * inch, text, fontsize=11, weight="bold", color=color, va="center")
     if doubtful:
         figure.patch.set(linewidth=5, edgecolor="#c43c3c", linestyle=(0, (4, 3)))
