@@ -176,7 +176,7 @@ def baselines(population: Population, models: list[Model], held_out: list[int]) 
     counts = dict.fromkeys(model.latent_dim for model in models)
     fitted = {_pca_name(n): PCA.fit(sections, n, preprocessing=preprocessing) for n in counts}
     for model in fitted.values():
-        _know_the_usual(model, sections)
+        know_the_usual(model, sections)
     pca = next(iter(fitted.values()))
     mean = PCA(
         pca.header.model_copy(update={"reference": None}),
@@ -187,7 +187,7 @@ def baselines(population: Population, models: list[Model], held_out: list[int]) 
     return {MEAN_SECTION: mean, **fitted}
 
 
-def _know_the_usual(model: Model, sections: Images) -> None:
+def know_the_usual(model: Model, sections: Images) -> None:
     """Note how the sections it was fitted on look through a baseline, as ``fit`` does."""
     mean, log_variance = model.encode(sections)
     decoded = model.decode(mean)
