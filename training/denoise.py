@@ -52,6 +52,8 @@ def denoise(options: DenoiseOptions) -> None:
 
     population = Population.open(options.population)
     model = load_checkpoint(options.model)
+    if options.robust is None and model.header.reference is None:
+        log.info("the checkpoint does not say what is usual, so no brain is an outlier: --robust")
     if options.brains:
         unknown = [brain for brain in options.brains if brain not in population.ids]
         if unknown:

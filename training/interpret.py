@@ -79,7 +79,8 @@ def interpret(options: InterpretOptions) -> None:
         if fields is not None:
             export.export_fields(folder, fields, about)
         if brains is not None:
-            export.export_brain_table(folder, *brains, about, covariates)
+            known = covariates.assign(flagged=population.flagged)
+            export.export_brain_table(folder, *brains, about, known)
         if cards is not None:
             export.export_cards(folder, cards, about, place.section)
     log.info("results: %s", options.out)

@@ -371,9 +371,7 @@ def write_card_maps(
 def impact_figures(
     impacts: Mapping[str, Impact], *, replicated: npt.ArrayLike | None = None
 ) -> dict[str, Callable[[], Figure]]:
-    """Give what draws each figure of measured impacts, by the name of its file.
-
-    Of each region the codes are shown of the factor that it has most impact on.
+    """Give what draws each figure of impacts, by file: of a region the codes of its main factor.
 
     Parameters
     ----------

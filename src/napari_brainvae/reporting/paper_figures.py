@@ -46,6 +46,7 @@ MATPLOTLIB = threading.Lock()
 WEAKEST = 1e-3
 """A factor whose variance stays below this share of the strongest factor's is drawn black."""
 
+LINEAR = "variance of a pixel as the factor moves by c; brightness linear, full at each map's most"
 MIXED = "mixed as inks: cyan + magenta = blue, cyan + yellow = green, magenta + yellow = red"
 
 
@@ -281,20 +282,10 @@ def projective_fields(
     for axes in panels[len(maps) :]:
         axes.set_axis_off()
     _legend(figure, limit, across)
-    marked = any(name != f"F{factor + 1}" for factor, name in enumerate(names))
-    said = (
-        "variance of a pixel as the factor moves by c; brightness linear, full at each map's most"
-    )
-    figure.suptitle(
-        "\n".join(
-            [
-                ", ".join(["Projective fields", *([model] if model else [])]),
-                *([said, MIXED] if columns > 2 else []),
-                *([EXPLAINED] if marked else []),
-            ]
-        ),
-        fontsize=8,
-    )
+    marked = any(MARK in name for name in names)
+    lines = [", ".join(["Projective fields", *([model] if model else [])])]
+    lines += [LINEAR, MIXED] * (columns > 2) + [EXPLAINED] * marked
+    figure.suptitle("\n".join(lines), fontsize=8)
     return figure
 
 
