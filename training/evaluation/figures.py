@@ -19,6 +19,7 @@ from training.evaluation.comparison import (
     FLOOR,
     MEAN_SECTION,
     Comparison,
+    brains,
 )
 from training.evaluation.held_out_metrics import (
     HIGHER_IS_BETTER,
@@ -185,9 +186,12 @@ def evaluation_figures(comparison: Comparison) -> dict[str, Figure]:
     intervals = "95 % intervals over brains"
     figures = {
         "denoising": denoising_figure(comparison),
-        "metrics": intervals_figure(judged, f"Held-out brains, {intervals}", colors),
+        "metrics": intervals_figure(judged, f"{brains(comparison)}, {intervals}", colors),
         "differences": intervals_figure(
-            rivals, f"Paired difference to {comparison.baseline}, {intervals}", colors, zero=True
+            rivals,
+            f"{brains(comparison)}: paired difference to {comparison.baseline}, {intervals}",
+            colors,
+            zero=True,
         ),
     }
     latent = latent_figure(metrics, colors)
@@ -208,7 +212,9 @@ def traversal_figure(model: Model) -> Figure:
     columns = factor_names(model.latent_dim, None if told is None else told.replicated)
     rows = [f"{s:+g} SD" for s in steps]
     look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-    return grid_of_images(turned, rows, columns, header=model.header, **look)
+    figure = grid_of_images(turned, rows, columns, header=model.header, **look)
+    figure.supxlabel(f"change of brightness, linear: blue -{limit:.2g}, red +{limit:.2g} of 1")
+    return figure
 
 
 def history_figure(history: pd.DataFrame) -> Figure:
