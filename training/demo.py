@@ -15,7 +15,7 @@ from training.cli import main
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to do
     from napari_brainvae.models.base import Model
-    from napari_brainvae.reporting.export import Part
+    from napari_brainvae.reporting.html import Part
 
 log = logging.getLogger(__name__)
 

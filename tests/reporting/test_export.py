@@ -82,13 +82,17 @@ def about(model="m1", data="d1", **options):
     }
 
 
-def test_a_table_is_a_table_and_calls_factors_by_their_names(tmp_path):
-    """Where it comes from is in the folder's record.json, once."""
-    write_table(pd.DataFrame({"factor": [1, 12], "value": [1.0, 2.0]}), tmp_path / "t.csv")
-    assert (tmp_path / "t.csv").read_text() == "factor,value\nF1,1.0\nF12,2.0\n"
-    named = pd.DataFrame({"factor": ["F1"], "value": [1.0]})
-    write_table(named, tmp_path / "t.csv")
-    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "t.csv"), named)
+def test_a_table_says_its_checkpoint_and_calls_factors_by_their_names(tmp_path):
+    """All else that it was made from is in the folder's record.json, once."""
+    table = pd.DataFrame({"factor": [1, 12], "value": [1.0, 2.0]})
+    write_table(table, tmp_path / "t.csv", about())
+    text = "factor,value,checkpoint\nF1,1.0,m1\nF12,2.0,m1\n"
+    assert (tmp_path / "t.csv").read_text() == text
+    named = pd.DataFrame({"model": ["PCA", "VAE"], "factor": ["F1", "F2"]})
+    write_table(named, tmp_path / "t.csv", about())
+    written = pd.read_csv(tmp_path / "t.csv")
+    assert written["factor"].tolist() == ["F1", "F2"]
+    assert written["checkpoint"].tolist() == ["pca", "m1"]
 
 
 def test_brains_have_their_covariates_and_flags(tmp_path):
@@ -98,7 +102,8 @@ def test_brains_have_their_covariates_and_flags(tmp_path):
     known.index = pd.Index(["a", "b"])
     export_brain_table(tmp_path, brains, pd.DataFrame(), about(), known)
     table = pd.read_csv(tmp_path / "brains.csv")
-    assert list(table) == ["id", "squared_error", "F1", "sex", "covariate_F1", "flagged"]
+    known = ["id", "squared_error", "F1", "sex", "covariate_F1", "flagged"]
+    assert list(table) == [*known, "checkpoint"]
     assert table["flagged"].tolist() == [False, True]
     assert table["covariate_F1"].tolist() == [7, 8]
 

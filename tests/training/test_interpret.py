@@ -64,9 +64,11 @@ def expected(model_file, phantom_file, atlas_folder, **options):
     return impact_matrix(model, population, regions, ImpactOptions(**options))
 
 
-def read(path):
-    """A table; of brains.csv no problem is an empty text."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""] * (path.stem != "brains"))
+def unsigned(path, *models):
+    """A table less the column that says its checkpoint, which must be right."""
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""] * (path.stem != "brains"))
+    assert set(table.pop("checkpoint")) == {fingerprint(load_checkpoint(model)) for model in models}
+    return table
 
 
 def test_the_folder_holds_everything_and_nothing_else(results):
@@ -113,15 +115,15 @@ def test_factors_are_told_and_the_report_leads_with_their_cards(
 
 
 def test_brains_and_covariates_are_what_the_functions_say(results, phantom_file, run_folder):
-    model = load_checkpoint(run_folder / "model.safetensors")
-    population = Population.open(phantom_file)
-    brains = read(results / "brains.csv").set_index("id")
+    checkpoint = run_folder / "model.safetensors"
+    model, population = load_checkpoint(checkpoint), Population.open(phantom_file)
+    brains = unsigned(results / "brains.csv", checkpoint).set_index("id")
     known = population.covariates
     pd.testing.assert_frame_equal(brains[list(known)], known, check_dtype=False)
     brains = brains.drop(columns=list(known))
     pd.testing.assert_frame_equal(brains, brain_table(model, population), rtol=1e-12)
     usable = brains.loc[~population.flagged, ["F1", "F2", "F3", "F4"]]
-    table = read(results / "covariates.csv")
+    table = unsigned(results / "covariates.csv", checkpoint)
     pd.testing.assert_frame_equal(table, associate(usable, population.covariates), rtol=1e-9)
     assert "age_days" in set(table["covariate"])
 
@@ -129,7 +131,7 @@ def test_brains_and_covariates_are_what_the_functions_say(results, phantom_file,
 def test_the_tables_are_what_the_functions_say(
     results, phantom_file, atlas_folder, run_folder, pca_file
 ):
-    table = read(results / "impact.csv")
+    table = unsigned(results / "impact.csv", run_folder / "model.safetensors", pca_file)
     assert list(table) == ["model", "region", "factor", "direction", "value", "low", "high"]
     assert table["model"].unique().tolist() == ["beta-VAE", "PCA"]
     impact = expected(

@@ -2,7 +2,7 @@
 
 Results go into a folder (`results_folder`) with one ``record.json`` that says where they come from:
 options, versions, sections, models. Figures and maps carry it in their metadata, too, for when they
-are taken out of the folder; tables are tables.
+are taken out of the folder; tables have the checkpoint's fingerprint.
 """
 
 from __future__ import annotations
@@ -41,10 +41,9 @@ from napari_brainvae.reporting.section_axes import structure_outlines
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-RECORD = "record.json"
+    from napari_brainvae.reporting.html import Part
 
-Part = tuple[str, str, Any]
-"""Of a report: heading, text, and a figure, a table, code or nothing."""
+RECORD = "record.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,7 +151,7 @@ def export_impact(
     }
     for name, by_model in tables.items():
         table = pd.concat(by_model, names=["model"]).reset_index("model").reset_index(drop=True)
-        write_table(table, folder / f"{name}.csv")
+        write_table(table, folder / f"{name}.csv", about)
     panels = impact_figures(impacts, replicated=_replicated(about))
     for done, (name, draw) in enumerate(panels.items()):
         report(progress, done, len(panels))
@@ -202,9 +201,9 @@ def export_brain_table(
     if covariates is not None:
         taken = {name: f"covariate_{name}" for name in covariates if name in brains}
         brains = brains.join(covariates.rename(columns=taken).set_axis(brains.index))
-    write_table(brains.reset_index(), folder / "brains.csv")
+    write_table(brains.reset_index(), folder / "brains.csv", about)
     if len(associations):
-        write_table(associations, folder / "covariates.csv")
+        write_table(associations, folder / "covariates.csv", about)
         draw = partial(
             figures.association_heatmap,
             associations,
@@ -221,7 +220,7 @@ def export_fields(folder: Path, fields: Fields, about: Provenance) -> None:
     section = fields.section
     for name, table in fields.tables.items():
         full = table.assign(name=_full_names(table["region"], section))
-        write_table(full, folder / f"{name}.csv")
+        write_table(full, folder / f"{name}.csv", about)
     labels, tree = labels_and_tree(section)
     draw = partial(
         figures.projective_fields,
@@ -230,7 +229,7 @@ def export_fields(folder: Path, fields: Fields, about: Provenance) -> None:
         outlines=None if labels is None else structure_outlines(labels, tree),
         limit=float(fields.options.get("limit", LIMIT)),
         pixel_size_um=fields.pixel_size_um,
-        plane=_plane(section, about),
+        plane=section.plane if section else about.get("plane"),
         model=_first_model(about),
         replicated=_replicated(about),
     )
@@ -264,13 +263,15 @@ def export_cards(
 
     labels, tree = labels_and_tree(section)
     table = factor_table([card.description for card in cards])
-    write_table(table, folder / "factors.csv")
+    write_table(table, folder / "factors.csv", about)
     write_card_maps(
         folder / "shape_and_brightness.ome.tif", cards, cards[0].parts.pixel_size_um, about
     )
     report(progress, 0, 2 * len(cards))
     with figures.MATPLOTLIB:
-        drawn = draw_cards(cards, labels, tree, _plane(section, about), _made_from(about))
+        drawn = draw_cards(
+            cards, labels, tree, section.plane if section else about.get("plane"), _made_from(about)
+        )
         for done, (name, figure) in enumerate(drawn.items(), start=len(cards)):
             report(progress, done, 2 * len(cards))
             figures.save_figure(figure, folder / name, about)
@@ -279,12 +280,18 @@ def export_cards(
     return parts
 
 
-def write_table(table: pd.DataFrame, path: Path) -> None:
-    """Write a table as CSV; factors are called F1, F2 and so on, as everywhere."""
+def write_table(table: pd.DataFrame, path: Path, about: Provenance) -> None:
+    """Write a table as CSV; factors are called F1, F2 and so on, as everywhere.
+
+    A column ``checkpoint`` has the model's fingerprint: of several models, that of the one that the
+    column ``model`` names, else of the first. All else is in the folder's record.
+    """
     if "factor" in table and pd.api.types.is_integer_dtype(table["factor"]):
         table = table.assign(factor=[f"F{number}" for number in table["factor"]])
+    prints = {name: model["fingerprint"] for name, model in about["models"].items()}
+    whose = table["model"].map(prints) if "model" in table else next(iter(prints.values()))
     with replacing(path) as beside:
-        table.to_csv(beside, index=False)
+        table.assign(checkpoint=whose).to_csv(beside, index=False)
 
 
 def _first_model(about: Provenance) -> str:
@@ -301,10 +308,6 @@ def _replicated(about: Provenance) -> npt.NDArray[np.bool_] | None:
     """Which factors of the first model come again, as its header says; None if nobody looked."""
     told = told_replication(next(iter(about.get("models", {}).values()), {}))
     return None if told is None else told.replicated
-
-
-def _plane(section: AtlasSection | None, about: Provenance) -> int | None:
-    return about.get("plane") if section is None else section.plane
 
 
 def _full_names(regions: pd.Series, section: AtlasSection | None) -> list[str]:
