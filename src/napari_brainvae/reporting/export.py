@@ -1,8 +1,7 @@
 """What the plugin and the commands write: the same files, with the same columns.
 
-Results go into a folder (`results_folder`) with one ``record.json`` that says where they come from:
-options, versions, sections, models. Figures and maps carry it in their metadata, too, for when they
-are taken out of the folder; tables have the checkpoint's fingerprint.
+Results go into a folder (`results_folder`) with one ``record.json`` that says where they come from.
+Figures and maps carry that in their metadata, too, and tables the checkpoint's fingerprint.
 """
 
 from __future__ import annotations
