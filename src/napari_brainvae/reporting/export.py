@@ -159,11 +159,9 @@ def export_impact(
 
 def _read_scores(impact: Impact) -> pd.DataFrame:
     """Scores of disentanglement, and in words what is good in each and what it comes to."""
-    table = impact.scores()
+    table, factors = impact.scores(), impact.mean.shape[-1]
     rows = zip(table["score"], table["value"], table["low"], table["high"], strict=True)
-    factors = impact.mean.shape[-1]
-    said = [reading(name, value, low, high, factors) for name, value, low, high in rows]
-    return table.assign(reading=said)
+    return table.assign(reading=[reading(*row, factors=factors) for row in rows])
 
 
 def _wide(impact: Impact) -> pd.DataFrame:
