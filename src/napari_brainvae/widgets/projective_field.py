@@ -371,7 +371,7 @@ def _write(
         said,
         size or job.model.header.pixel_size_um,
         {} if table is None else {which: table},
-        section.borders if section else None,
+        section,
     )
     with results_folder(folder, about) as beside:
         export_fields(beside, fields, about)
