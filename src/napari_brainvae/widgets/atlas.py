@@ -10,7 +10,7 @@ import napari.viewer
 import numpy as np
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit
-from napari.layers import Labels, Layer, Shapes
+from napari.layers import Labels, Shapes
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -29,23 +29,25 @@ from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
     CLEAR,
+    OWNER,
     AtlasSelection,
     add_plane,
     update_plane,
 )
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import (
-    ATLAS_FOLDER,
     AXES,
+    MADE_BY,
     MADE_HERE,
     add_quietly,
     population_of,
     section_geometry,
     update_layer,
 )
-from napari_brainvae.widgets.panels.layer_choice import LayerChoice, has_sections
+from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.structure_tree import StructureView
 from napari_brainvae.widgets.workers import Latest, PluginWidget, notify
+from napari_brainvae.widgets.workspace import workspace_of
 
 TOLERANCE = 1.0
 """How far the outlines to edit may be off the atlas's, px: few vertices are easier to move."""
@@ -56,13 +58,13 @@ class AtlasWidget(PluginWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer, self.workspace = viewer, workspace_of(viewer)
         self._directory = FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,
             nullable=True,
             tooltip="Atlas, as allensdk caches it.",
         )
-        self.sections = LayerChoice(viewer, has_sections, "Sections that the plane is laid over.")
+        self.sections = LayerChoice(viewer, "sections", "Sections that the plane is laid over.")
         self._plane = QSpinBox(toolTip="Coronal plane of the atlas (AP index).", enabled=False)
         self._about = QLabel("Open an atlas directory to begin.", wordWrap=True)
         self._cursor = QLabel(wordWrap=True)
@@ -78,7 +80,7 @@ class AtlasWidget(PluginWidget):
         self._opened: Path | None = None
         self.section: AtlasSection | None = None
         self._structure: int | None = None
-        self._made = PluginLayers(viewer)
+        self._made = PluginLayers(viewer, OWNER)
         self.latest = Latest(_cut, self._show, self._failed, parent=self)
         self._directory.changed.connect(self._open)
         self._plane.valueChanged.connect(self.refresh)
@@ -89,10 +91,9 @@ class AtlasWidget(PluginWidget):
         self._add.clicked.connect(self.add_region)
         self._edit.clicked.connect(self.edit_as_shapes)
         viewer.cursor.events.position.connect(self._hover)
-        viewer.layers.events.inserted.connect(self._inserted)
+        self.workspace.folder_changed.connect(self._take_folder)
         self._sections_changed()
-        for layer in viewer.layers:
-            self._take_folder(layer)
+        self._take_folder()
 
     def _arrange(self) -> None:
         layout = QVBoxLayout(self)
@@ -177,19 +178,18 @@ class AtlasWidget(PluginWidget):
         self.latest.close()
         self.sections.release()
         self.viewer.cursor.events.position.disconnect(self._hover)
-        self.viewer.layers.events.inserted.disconnect(self._inserted)
+        self.workspace.folder_changed.disconnect(self._take_folder)
         self._made.release()
 
-    def _inserted(self, event: Any) -> None:
-        self._take_folder(event.value)
-
-    def _take_folder(self, layer: Layer) -> None:
-        """Open the atlas that a layer came from, unless one is open."""
-        if ATLAS_FOLDER in layer.metadata and self._opened is None:
-            self.open_atlas(layer.metadata[ATLAS_FOLDER])
+    def _take_folder(self) -> None:
+        """Open the atlas that was opened or dropped last."""
+        folder = self.workspace.atlas_folder
+        if folder is not None and folder != self._opened:
+            self.open_atlas(folder)
 
     def _open(self, directory: Path | None) -> None:
         self._opened = directory
+        self.workspace.atlas_folder = directory
         if directory is not None:
             self._about.setText(f"Opening {directory} …")
             self._plane.setEnabled(False)
@@ -251,9 +251,9 @@ class AtlasWidget(PluginWidget):
             )
         self._about.setText(text)
 
-    def _failed(self) -> None:
+    def _failed(self, message: str) -> None:
         """Show nothing rather than the plane before."""
-        self._about.setText("This cannot be shown as an atlas plane; see the notification.")
+        self._about.setText(f"This cannot be shown as an atlas plane: {message}")
         self._forget_structure()
         self._made.remove_all()
         self.section = self._opened = None
@@ -292,7 +292,12 @@ class AtlasWidget(PluginWidget):
         self._about.setText(f"<b>{name}</b><br>{area:,} px, {square_mm:.2f} mm²")
         image = mask.astype(np.uint8)
         if "structure" not in self._made:
-            made = Labels(image, metadata={MADE_HERE: "structure"}, opacity=1, **self._geometry())
+            made = Labels(
+                image,
+                metadata={MADE_HERE: "structure", MADE_BY: OWNER},
+                opacity=1,
+                **self._geometry(),
+            )
             made.contour = 2
             add_quietly(self.viewer, made)
             self._made["structure"] = made

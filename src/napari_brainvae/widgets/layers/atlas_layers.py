@@ -12,10 +12,18 @@ from psygnal import Signal
 
 from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
 from napari_brainvae.atlas.regions import DEFAULT_REGIONS
-from napari_brainvae.widgets.layers.section_layers import MADE_HERE, add_quietly, update_layer
+from napari_brainvae.widgets.layers.section_layers import (
+    MADE_BY,
+    MADE_HERE,
+    add_quietly,
+    update_layer,
+)
 
 ATLAS = "brainvae_atlas"
 """Metadata key of the layer that shows an atlas; its value is an `AtlasSelection`."""
+
+OWNER = "Atlas"
+"""The panel that makes these layers, and finds them again."""
 
 CLEAR = (0.0, 0.0, 0.0, 0.0)
 UNKNOWN = (0.6, 0.6, 0.6, 1.0)
@@ -88,7 +96,7 @@ def add_plane(
         opacity=0.4,
         colormap=colormap(section),
         features=features(section),
-        metadata={ATLAS: AtlasSelection(section), MADE_HERE: 1},
+        metadata={ATLAS: AtlasSelection(section), MADE_HERE: "atlas", MADE_BY: OWNER},
         **geometry,
     )
     labels.editable = False
@@ -99,7 +107,7 @@ def add_plane(
         blending="additive",
         opacity=0.6,
         contrast_limits=(0, 1),
-        metadata={MADE_HERE: "outlines"},
+        metadata={MADE_HERE: "outlines", MADE_BY: OWNER},
         **geometry,
     )
     add_quietly(viewer, labels)
