@@ -209,7 +209,7 @@ class ReconstructWidget(PluginWidget):
         """Lay the layers out in a row, or five in two, and give the viewer back as it was."""
         if on and self._made:
             ours = [self.source.layer, *self._made.values()]
-            self._grid.show(ours, (1 if len(ours) <= 3 else 2, -1))
+            self._grid.show(ours)
         elif not on:
             self._grid.end()
 

@@ -26,10 +26,15 @@ from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     CHECKPOINT,
     MADE_HERE,
+    lay_on,
     place_events,
     population_of,
+    tell_population,
 )
 from napari_brainvae.widgets.workers import Latest
+
+STAND_INS = {CHECKPOINT, ATLAS_FOLDER}
+"""Of the layers by which a model or an atlas is opened, and shown where there are no sections."""
 
 
 class Inputs(NamedTuple):
@@ -84,7 +89,10 @@ class Workspace:
         self.sections_changed = self._chosen["sections"].changed
         self.atlas_changed = self._chosen["atlas"].changed
         self._load = Latest(load_once, self._loaded, self._failed)
-        viewer.layers.events.inserted.connect(self._inserted)
+        self._shown_alone: set[Layer] = set()
+        self.sections_changed.connect(self._relay)
+        # Last: the viewer is to know a layer before it is laid out.
+        viewer.layers.events.inserted.connect(self._inserted, position="last")
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
             self._take(layer)
@@ -168,6 +176,12 @@ class Workspace:
         section = self.atlas.cropped(model.shape) if atlas and self.atlas is not None else None
         return Inputs(sections, model, population, section, options)
 
+    def give(self, population: Population) -> None:
+        """Say more of the brains on show than their file did: their pixels are the same."""
+        if self.sections is not None:
+            tell_population(self.sections, population)
+            self.sections_changed.emit()
+
     def say(self, sentence: str) -> None:
         """Say something in every panel, in the place of what was said before."""
         self.said = sentence
@@ -175,6 +189,27 @@ class Workspace:
 
     def _inserted(self, event: Any) -> None:
         self._take(event.value, opened=True)
+        viewer = self._viewer()
+        if viewer is not None:
+            self._lay_out(viewer, event.value)
+
+    def _lay_out(self, viewer: Any, layer: Layer) -> None:
+        """Keep what was opened in sight: no canvas is black, and ours is in the units of hers.
+
+        The section that a model or an atlas is shown by is hidden where there are sections.
+        """
+        if self.sections is None:
+            if layer.metadata.keys() & STAND_INS and not layer.visible:
+                layer.visible = True
+                self._shown_alone.add(layer)
+            return
+        self._relay()
+        for each in self._shown_alone:
+            each.visible = False
+        self._shown_alone.clear()
+        seen = [each for each in viewer.layers if each.visible and each is not layer]
+        if layer is self.sections and all(each.units != layer.units for each in seen):
+            viewer.reset_view()
 
     def _take(self, layer: Layer, *, opened: bool = False) -> None:
         """Choose what was opened last, and say so where something else was chosen."""
@@ -199,6 +234,15 @@ class Workspace:
                     self.say("")
                 else:
                     self.say(f"{title}: now “{now.name}”; the other was removed.")
+
+    def _relay(self) -> None:
+        """Lay what is ours on the sections: in other units they were a dot in the view of all."""
+        viewer = self._viewer()
+        if viewer is None or self.sections not in viewer.layers:
+            return
+        for each in viewer.layers:
+            if each.metadata.keys() & {MADE_HERE, *STAND_INS}:
+                lay_on(each, self.sections, always=CHECKPOINT in each.metadata)
 
     def _loaded(self, result: tuple[Path, Model]) -> None:
         path, model = result

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Layer, Shapes
 
@@ -16,6 +17,9 @@ from napari_brainvae.widgets.layers.section_layers import (
     section_geometry,
     update_layer,
 )
+
+HIDDEN = "brainvae_hidden_with_its_panel"
+"""Metadata key of layers that are to be seen again when their panel is reopened."""
 
 
 class PluginLayers(dict[str, Any]):
@@ -56,6 +60,8 @@ class PluginLayers(dict[str, Any]):
         geometry = section_geometry(sections, picture.shape[:2])
         if part in self:
             update_layer(self[part], picture, name, geometry)
+            if self[part].metadata.pop(HIDDEN, False):
+                self[part].visible = True
             return
         self[part] = Image(picture, name=name, metadata=self._about(part), **look, **geometry)
         add_quietly(self._viewer, self[part], position)
@@ -76,7 +82,18 @@ class PluginLayers(dict[str, Any]):
             self.remove(part)
 
     def release(self) -> None:
-        """Leave no callback behind; the layers stay."""
+        """Leave no callback behind; the layers stay, out of sight: nobody keeps them up to date.
+
+        The panel finds them again when it is reopened, and shows what it showed.
+        """
+        for layer in self.values():
+            if layer.visible:
+                layer.metadata[HIDDEN] = True
+                layer.visible = False
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave no callback behind, and the layers as they are."""
         self._viewer.layers.events.removed.disconnect(self._removed)
 
     def _removed(self, event: Any) -> None:
@@ -93,36 +110,36 @@ class SideBySide:
         self._grid: tuple[Any, ...] = ()
         self._visible: dict[Layer, bool] = {}
         self._named: list[Layer] = []
-        self._shrunk = 1
+        self._camera: tuple[Any, float, float] = ((), 1.0, 1.0)
 
-    def show(self, layers: Sequence[Layer], shape: tuple[int, int] = (-1, -1)) -> None:
-        """Lay layers out in rows and columns; -1 is as many as it takes."""
-        grid = canvas_grid(self._viewer)
-        if not self._grid:
+    def show(self, layers: Sequence[Layer]) -> None:
+        """Lay layers out in the rows and columns that show them largest, each of them whole."""
+        grid, view = canvas_grid(self._viewer), camera(self._viewer)
+        began = not self._grid
+        if began:
             self._grid = grid.enabled, grid.shape, grid.stride
             self._visible = {layer: layer.visible for layer in self._viewer.layers}
             for layer in self._viewer.layers:
                 layer.visible = layer in layers
-        grid.shape, grid.stride, grid.enabled = shape, 1, True
-        rows = shape[0] if shape[0] > 0 else math.ceil(math.sqrt(len(layers)))
-        self._shrink(max(rows, math.ceil(len(layers) / rows)))
         self._name([*layers])
+        before = view.center, view.zoom
+        grid.shape = best_grid(len(layers), world_size(layers[0]), canvas_size(self._viewer))
+        grid.stride, grid.enabled = 1, True
+        self._viewer.reset_view()
+        if began:
+            self._camera = *before, view.zoom
 
     def end(self) -> None:
         """Give the viewer back."""
         if self._grid:
-            grid = canvas_grid(self._viewer)
+            grid, view = canvas_grid(self._viewer), camera(self._viewer)
             grid.enabled, grid.shape, grid.stride = self._grid
             for layer, visible in self._visible.items():
                 layer.visible = visible
             self._grid, self._visible = (), {}
-            self._shrink(1)
             self._name([])
-
-    def _shrink(self, times: int) -> None:
-        """Show in each cell as much as the whole canvas showed."""
-        camera(self._viewer).zoom *= self._shrunk / times
-        self._shrunk = times
+            centre, zoom, fitted = self._camera
+            view.center, view.zoom = centre, zoom * view.zoom / fitted  # what she zoomed stays
 
     def _name(self, layers: list[Layer]) -> None:
         for layer in {*self._named, *layers}:
@@ -131,6 +148,31 @@ class SideBySide:
                 layer.name_overlay.visible = layer in layers
                 layer.name_overlay.font_size = 7
         self._named = layers
+
+
+def best_grid(
+    count: int, size: tuple[float, float], canvas: tuple[float, float]
+) -> tuple[int, int]:
+    """Rows and columns in which so many pictures of a size ``(H, W)`` are largest on a canvas."""
+
+    def scale(rows: int) -> float:
+        return min(canvas[0] / rows / size[0], canvas[1] / math.ceil(count / rows) / size[1])
+
+    rows = max(range(1, count + 1), key=scale)
+    return rows, math.ceil(count / rows)
+
+
+def world_size(layer: Layer) -> tuple[float, float]:
+    """Height and width of a layer's sections in the world."""
+    low, high = np.asarray(layer.extent.world)[:, -2:]
+    height, width = np.maximum(high - low, 1e-9)
+    return float(height), float(width)
+
+
+def canvas_size(viewer: Any) -> tuple[float, float]:
+    """Height and width of the canvas, px."""
+    height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    return float(height), float(width)
 
 
 def below_line_drawings(viewer: Any) -> int:
