@@ -240,18 +240,21 @@ class ProjectiveFieldWidget(PluginWidget):
         self._shown = step
         self._show_step(step)
         self._export.setEnabled(True)
-        name, error = f"F{step.job.factor + 1}", step.estimate.error
-        if step.done:
-            self._status.setText(
-                f"{name}: {step.estimate.points} sections decoded; "
-                f"variance exact to {error:.2%} of its maximum."
-            )
-            return
-        coarse = "coarse" if np.isinf(error) else f"last change {error:.1%}"
-        self._status.setText(
-            f"{name}: {step.estimate.points} sections decoded; variance {coarse}, refining …"
-        )
-        self.latest.request(step.job)
+        self._tell(step)
+        if not step.done:
+            self.latest.request(step.job)
+
+    def _tell(self, step: FieldStep) -> None:
+        error, decoded = step.estimate.error, f"{step.estimate.points} sections decoded"
+        if self.signed:
+            text = f"Half the difference of 1 SD more and 1 SD less, from the {step.job.start}."
+        elif step.done:
+            text = f"{decoded}; exact to {error:.2%} of the maximum."
+        elif np.isinf(error):
+            text = f"{decoded} (coarse); refining …"
+        else:
+            text = f"{decoded} (last change {error:.1%}); refining …"
+        self._status.setText(f"F{step.job.factor + 1}: {text}")
 
     def _show_step(self, step: FieldStep) -> None:
         """Show a factor's signed change, or its variance, and the shares of what is shown."""
@@ -273,6 +276,7 @@ class ProjectiveFieldWidget(PluginWidget):
     def _view_changed(self, event: Any = None) -> None:
         if self._shown is not None:
             self._show_step(self._shown)
+            self._tell(self._shown)
         self._show_pictures()
 
     def _pick(self, region: str) -> None:

@@ -125,7 +125,7 @@ def add_plane(
     )
     labels.editable = False
     outlines = _line_layer(section.lines, f"outlines: {name}", section.shape, geometry)
-    outlines.metadata[MADE_HERE], outlines.opacity = "outlines", 0.6
+    outlines.metadata[MADE_HERE], outlines.opacity = "outlines", 0.4
     add_quietly(viewer, labels)
     add_quietly(viewer, outlines)
     return {"atlas": labels, "outlines": outlines}

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from napari_brainvae.factors.field_colours import BRIGHTER, DARKER, Color, mixed_hues
 
+SHORT = ("c&gt;0", "c&lt;0", "large")
+"""The parts of the range of c, as the table's columns call them."""
+
 
 def change_legend(percent: float | None = None) -> str:
     """Legend of a signed change whose colour is full at so many percent of the mean brightness."""
@@ -15,15 +18,20 @@ def change_legend(percent: float | None = None) -> str:
 def variance_legend(limit: float) -> str:
     """Legend of the paper's map for moves up to ``limit``, mixed colours included."""
     half = limit / 2
-    parts = (f"0 &lt; c ≤ {half:g}", f"−{half:g} ≤ c &lt; 0", f"|c| &gt; {half:g}")
+    names = (f"0 &lt; c ≤ {half:g}", f"−{half:g} ≤ c &lt; 0", f"|c| &gt; {half:g}")
     said = []
     for varies, color in mixed_hues():
-        ranges = [part for part, varying in zip(parts, varies, strict=True) if varying]
-        text = "all three" if len(ranges) == len(parts) else " and ".join(ranges)
-        said.append(f"{_swatch(color, 'black')} {text}")
-    return "Each pixel varies with c in<br>" + "<br>".join(
-        " &nbsp; ".join(said[i:j]) for i, j in ((0, 3), (3, 5), (5, 7))
-    )
+        if sum(varies) == 1:
+            text = names[varies.index(True)]
+        elif all(varies):
+            text = "all three"
+        else:
+            text = " + ".join(word for word, varying in zip(SHORT, varies, strict=True) if varying)
+        said.append(f"<td>{_swatch(color, 'black')} {text} &nbsp;</td>")
+    # The three that are pure on the left, the mixed ones on the right.
+    rows = ("".join(said[i] for i in row) for row in ((0, 3), (1, 4), (2, 5), (6,)))
+    table = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f"Each pixel varies for<table>{table}</table>"
 
 
 def _swatch(color: Color, ground: str) -> str:

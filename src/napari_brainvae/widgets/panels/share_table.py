@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from qtpy.QtCore import QModelIndex, Qt, Signal
 from qtpy.QtWidgets import QHeaderView, QLabel, QSizePolicy, QTableView, QVBoxLayout, QWidget
 
@@ -10,15 +12,21 @@ from napari_brainvae.factors.projective_field import HUES, PARTS
 from napari_brainvae.widgets.panels.structure_tree import swatch
 from napari_brainvae.widgets.panels.table_model import Column, TableModel
 
-PERCENT = "{:.1f} %"
+PERCENT = "{:.1f}"
+MEASURED = 80
+"""Most rows whose heights are measured."""
+
 STRUCTURE = Column("structure", "structure", tooltip="Click a row to outline its structure.")
-AREA = Column("area", "area", PERCENT, tooltip="Of the section's tissue.")
+AREA = Column("area", "area", PERCENT, tooltip="Percent of the section's tissue.")
 
 CHANGE = [
     STRUCTURE,
-    Column("share", "share", PERCENT, tooltip="Of the summed change, whatever its sign."),
+    Column("share", "share", PERCENT, tooltip="Percent of the summed change, whatever its sign."),
     Column(
-        "mean", "change", "{:+.1f} %", tooltip="Mean change per SD, of the tissue's brightness."
+        "mean",
+        "change",
+        "{:+.1f}",
+        tooltip="Mean change per SD, percent of the tissue's brightness.",
     ),
     AREA,
 ]
@@ -29,7 +37,7 @@ VARIANCE = [
             part,
             title,
             PERCENT,
-            tooltip=f"Of the variance for {part} moves.",
+            tooltip=f"Percent of the variance for {part} moves.",
             icon=swatch((255 * r, 255 * g, 255 * b)),
         )
         for part, title, (r, g, b) in zip(
@@ -59,9 +67,6 @@ class ShareTable(QWidget):
         self.view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
         self.view.setWordWrap(True)
         self.view.verticalHeader().hide()
-        self.view.verticalHeader().setDefaultSectionSize(
-            2 * self.view.fontMetrics().lineSpacing() + 4
-        )
         header = self.view.horizontalHeader()
         header.setSortIndicator(-1, Qt.SortOrder.DescendingOrder)
         self.view.setSortingEnabled(True)
@@ -88,13 +93,31 @@ class ShareTable(QWidget):
             header.setSortIndicator(-1, Qt.SortOrder.DescendingOrder)
             self._lay_out()
         self.shares.sort(header.sortIndicatorSection(), header.sortIndicatorOrder())
+        self._fit_rows()
         self.rest.setText("" if shares is None else _rest(shares, columns))
 
     def _lay_out(self) -> None:
-        """Give the names what the numbers leave."""
-        header = self.view.horizontalHeader()
-        header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        """Give the numbers what they need, and the names the rest, but never less than a word."""
+        header, metrics = self.view.horizontalHeader(), self.view.fontMetrics()
+        header.setMinimumSectionSize(20)
+        header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        for i, column in enumerate(self.shares.columns[1:], start=1):
+            title = metrics.horizontalAdvance(column.title) + (22 if column.icon else 0)
+            header.resizeSection(i, max(title, metrics.horizontalAdvance("-100.0")) + 12)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+
+    def resizeEvent(self, event: Any) -> None:
+        """Give the names as many lines as they need in this width."""
+        super().resizeEvent(event)
+        self._fit_rows()
+
+    def _fit_rows(self) -> None:
+        """Show names whole; hundreds of them, whose measuring would take long, in three lines."""
+        if self.shares.rowCount() <= MEASURED:
+            self.view.resizeRowsToContents()
+        else:
+            rows = self.view.verticalHeader()
+            rows.setDefaultSectionSize(3 * self.view.fontMetrics().lineSpacing() + 4)
 
     def _clicked(self, index: QModelIndex) -> None:
         self.chosen.emit(str(self.shares.headerData(index.row(), Qt.Orientation.Vertical)))
@@ -105,6 +128,6 @@ def _rest(shares: Shares, columns: list[Column]) -> str:
     if shares.rest is None:
         return "These are all of the section's tissue."
     *numbers, area = (
-        f"{column.title} {column.form.format(shares.rest[column.name])}" for column in columns[1:]
+        f"{column.title} {column.form.format(shares.rest[column.name])} %" for column in columns[1:]
     )
     return f"Elsewhere, in the other tissue: {', '.join(numbers)} ({area})."

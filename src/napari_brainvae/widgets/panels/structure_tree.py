@@ -127,11 +127,11 @@ class StructureView(QWidget):
         self._expand(tree, hits if text else set())
 
     def _expand(self, tree: StructureTree, hits: set[int]) -> None:
-        """Open the tree down to what was found, or a few levels."""
+        """Open the tree down to the parts of what was found, or a few levels."""
         self._tree.collapseAll()
         if not hits:
             self._tree.expandToDepth(3)
-        for key in {above for hit in hits for above in tree.structure(hit).path[:-1]}:
+        for key in {above for hit in hits for above in tree.structure(hit).path}:
             if (item := self._by_id.get(key)) is not None:
                 self._tree.setExpanded(self._filter.mapFromSource(item.index()), True)
 
