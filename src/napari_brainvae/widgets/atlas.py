@@ -11,7 +11,7 @@ import napari.viewer
 import numpy as np
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit
-from napari.layers import Layer, Shapes
+from napari.layers import Shapes
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -29,6 +29,7 @@ from napari_brainvae.atlas.regions import mask_to_polygons
 from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
+    OWNER,
     AtlasSelection,
     add_plane,
     outline_picked,
@@ -37,14 +38,14 @@ from napari_brainvae.widgets.layers.atlas_layers import (
 )
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import (
-    ATLAS_FOLDER,
     AXES,
     population_of,
     section_geometry,
 )
-from napari_brainvae.widgets.panels.layer_choice import LayerChoice, has_sections
+from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.structure_tree import StructureView
 from napari_brainvae.widgets.workers import Latest, PluginWidget, notify
+from napari_brainvae.widgets.workspace import workspace_of
 
 TOLERANCE = 1.0
 """How far the outlines to edit may be off the atlas's, px: few vertices are easier to move."""
@@ -59,13 +60,13 @@ class AtlasWidget(PluginWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        self.viewer = viewer
+        self.viewer, self.workspace = viewer, workspace_of(viewer)
         self._directory = FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,
             nullable=True,
             tooltip="Atlas, as allensdk caches it.",
         )
-        self.sections = LayerChoice(viewer, has_sections, "Sections that the plane is laid over.")
+        self.sections = LayerChoice(viewer, "sections", "Sections that the plane is laid over.")
         self._plane = QSpinBox(toolTip="Coronal plane of the atlas (AP index).", enabled=False)
         self._about = QLabel("Open an atlas directory to begin.", wordWrap=True)
         self._cursor = QLabel(wordWrap=True)
@@ -81,7 +82,7 @@ class AtlasWidget(PluginWidget):
         self._opened: Path | None = None
         self.section: AtlasSection | None = None
         self._selected: AtlasSelection | None = None
-        self._made = PluginLayers(viewer)
+        self._made = PluginLayers(viewer, OWNER)
         self.latest = Latest(_cut, self._show, self._failed, parent=self)
         self._directory.changed.connect(self._open)
         self._plane.valueChanged.connect(self.refresh)
@@ -93,10 +94,9 @@ class AtlasWidget(PluginWidget):
         self._edit.clicked.connect(self.edit_as_shapes)
         viewer.cursor.events.position.connect(self._hover)
         viewer.mouse_drag_callbacks.append(self._click)
-        viewer.layers.events.inserted.connect(self._inserted)
+        self.workspace.folder_changed.connect(self._take_folder)
         self._sections_changed()
-        for layer in viewer.layers:
-            self._take_folder(layer)
+        self._take_folder()
 
     def _arrange(self) -> None:
         layout = QVBoxLayout(self)
@@ -183,19 +183,18 @@ class AtlasWidget(PluginWidget):
         self._follow(None)
         self.viewer.cursor.events.position.disconnect(self._hover)
         self.viewer.mouse_drag_callbacks.remove(self._click)
-        self.viewer.layers.events.inserted.disconnect(self._inserted)
+        self.workspace.folder_changed.disconnect(self._take_folder)
         self._made.release()
 
-    def _inserted(self, event: Any) -> None:
-        self._take_folder(event.value)
-
-    def _take_folder(self, layer: Layer) -> None:
-        """Open the atlas that a layer came from, unless one is open."""
-        if ATLAS_FOLDER in layer.metadata and self._opened is None:
-            self.open_atlas(layer.metadata[ATLAS_FOLDER])
+    def _take_folder(self) -> None:
+        """Open the atlas that was opened or dropped last."""
+        folder = self.workspace.atlas_folder
+        if folder is not None and folder != self._opened:
+            self.open_atlas(folder)
 
     def _open(self, directory: Path | None) -> None:
         self._opened = directory
+        self.workspace.atlas_folder = directory
         if directory is not None:
             self._about.setText(f"Opening {directory} …")
             self._plane.setEnabled(False)
@@ -263,9 +262,9 @@ class AtlasWidget(PluginWidget):
             )
         return text
 
-    def _failed(self) -> None:
+    def _failed(self, message: str) -> None:
         """Show nothing rather than the plane before."""
-        self._about.setText("This cannot be shown as an atlas plane; see the notification.")
+        self._about.setText(f"This cannot be shown as an atlas plane: {message}")
         if (selection := self._selection()) is not None:
             selection.pick(None)
         self._follow(None)

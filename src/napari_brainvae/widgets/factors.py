@@ -33,7 +33,7 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.factor_cards import card_size, factor_card
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.association import associate
-from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection
 from napari_brainvae.widgets.layers.change_layer import show_change
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import population_of, show_index
@@ -84,7 +84,7 @@ class FactorsWidget(PluginWidget):
         super().__init__()
         self.viewer = viewer
         self.source = SectionsAndModel(viewer)
-        self.atlas = LayerChoice(viewer, is_atlas, "Atlas layer for names; optional.")
+        self.atlas = LayerChoice(viewer, "atlas", "Atlas layer for names; optional.")
         self._describe = QPushButton("Describe factors")
         self._describe.setToolTip(
             "<p>Say of each factor where it acts, whether tissue gets brighter or is displaced, "
@@ -101,7 +101,7 @@ class FactorsWidget(PluginWidget):
         self._highest.setToolTip("Show the brain with the largest code of the factor.")
         self.tabs, self.job = QTabWidget(), JobBar()
         self._arrange()
-        self._made = PluginLayers(viewer)
+        self._made = PluginLayers(viewer, "Factors")
         self._atlas_shown: AtlasSelection | None = None
         self.described: Described | None = None
         self._connect()

@@ -40,7 +40,6 @@ from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
     AtlasSelection,
     hide_colours,
-    is_atlas,
     outline_picked,
 )
 from napari_brainvae.widgets.layers.change_layer import show_change
@@ -56,7 +55,7 @@ from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.share_table import CHANGE, VARIANCE, ShareTable
-from napari_brainvae.widgets.workers import Latest, PluginWidget, notify
+from napari_brainvae.widgets.workers import WARNING, Latest, PluginWidget, notify
 
 CHOSEN, EVERY = "chosen regions", "every structure"
 SIGNED, PAPER = "signed change per SD", "variance, as in the paper"
@@ -69,7 +68,7 @@ class ProjectiveFieldWidget(PluginWidget):
         super().__init__()
         self.viewer = viewer
         self.source = SectionsAndModel(viewer)
-        self.atlas = LayerChoice(viewer, is_atlas, "Atlas layer for the table and the outlines.")
+        self.atlas = LayerChoice(viewer, "atlas", "Atlas layer for the table and the outlines.")
         self._factor = QComboBox(toolTip="Latent factor to move.")
         self._view = QComboBox()
         self._view.addItems([SIGNED, PAPER])
@@ -96,13 +95,16 @@ class ProjectiveFieldWidget(PluginWidget):
         self._export.setToolTip("<p>Write maps (OME-TIFF), table (CSV) and figure (PNG, SVG).</p>")
         self.job = JobBar()
         self._arrange()
-        self._made, self._side_by_side = PluginLayers(viewer), SideBySide(viewer)
+        self._made, self._side_by_side = (
+            PluginLayers(viewer, "Projective field"),
+            SideBySide(viewer),
+        )
         self._fields: AllFields | None = None
         self._shown: FieldStep | None = None
         self._asked: FieldJob | None = None
         self._atlas_shown: AtlasSelection | None = None
         self.latest = Latest(FieldJob.step, self._show, self._failed, parent=self)
-        self.traversal = Latest(_traverse, self._show_traversal, parent=self)
+        self.traversal = Latest(_traverse, self._show_traversal, self._failed, parent=self)
         self._connect()
         self._source_changed()
         self._atlas_changed()
@@ -365,8 +367,9 @@ class ProjectiveFieldWidget(PluginWidget):
         self.position.setRange(-limit, limit)
         self.refresh()
 
-    def _failed(self) -> None:
+    def _failed(self, message: str) -> None:
         self._clear()
+        self._status.setText(f"<span style='color:{WARNING}'>{message}</span>")
 
     def _forget_all(self) -> None:
         """Fields of other options are not to be seen beside those of these."""

@@ -8,13 +8,14 @@ from typing import Any
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.factors.projective_field import population_mean
+from napari_brainvae.io.file_stamp import file_stamp
 from napari_brainvae.models.base import Model
-from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.widgets.layers.section_layers import (
     AXES,
     CHECKPOINT,
     population_layer,
 )
+from napari_brainvae.widgets.workspace import load_once
 
 LayerData = tuple[Any, dict[str, Any], str]
 
@@ -44,7 +45,8 @@ def _read_checkpoint(path: str) -> list[LayerData]:
     file = Path(path)
     # Runs call their file model.safetensors; their folder has the name that tells them apart.
     name = file.parent.name if file.stem == "model" else file.stem
-    return [model_layer(load_checkpoint(file), file, name)]
+    _, model = load_once(file, file_stamp([file]))
+    return [model_layer(model, file, name)]
 
 
 def model_layer(model: Model, file: Path, name: str) -> LayerData:

@@ -91,7 +91,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self.population = MeasurePanel(self.source, self.regions, self.controls.values)
         self.tabs = QTabWidget()
         self._arrange()
-        self._made = PluginLayers(viewer)
+        self._made = PluginLayers(viewer, "Receptive field")
         self._brain: ProbedBrain | None = None
         self._region: tuple[RequestedRegion, float, Images] | None = None
         self._limit = 1.0

@@ -31,7 +31,7 @@ from napari_brainvae.widgets.layers.section_layers import population_of, show_in
 from napari_brainvae.widgets.panels.brain_list import OUTLIER, BrainList
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.workers import AtRest, Latest, PluginWidget, notify
+from napari_brainvae.widgets.workers import WARNING, AtRest, Latest, PluginWidget, notify
 
 RESIDUAL = Colormap(
     [[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual (blue, black, orange)"
@@ -61,7 +61,7 @@ class ReconstructWidget(PluginWidget):
         self.job = JobBar()
         self.brains = BrainList(self.source, self.job)
         self._arrange()
-        self._made, self._grid = PluginLayers(viewer), SideBySide(viewer)
+        self._made, self._grid = PluginLayers(viewer, "Reconstruct"), SideBySide(viewer)
         self._asked: tuple[Any, ...] | None = None
         self._model: EncodingCache | None = None
         self.latest = Latest(self._compute, self._show, self._clear, parent=self)
@@ -200,9 +200,9 @@ class ReconstructWidget(PluginWidget):
             f"KL divergence {shown.kl:.1f} nats{typical_kl}"
         )
 
-    def _clear(self) -> None:
-        """Show nothing rather than something stale."""
-        self._readout.setText("")
+    def _clear(self, message: str = "") -> None:
+        """Show nothing rather than something stale, and say why."""
+        self._readout.setText(f"<span style='color:{WARNING}'>{message}</span>" if message else "")
         self._made.remove_all()
 
     def _set_side_by_side(self, on: bool) -> None:

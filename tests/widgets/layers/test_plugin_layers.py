@@ -26,7 +26,7 @@ def viewer():
 
 @pytest.fixture
 def made(viewer):
-    return PluginLayers(viewer)
+    return PluginLayers(viewer, "panel")
 
 
 def picture(seed: int) -> np.ndarray:
@@ -89,7 +89,7 @@ def test_new_layers_go_where_they_are_told_and_the_active_one_stays(made, viewer
 
 def test_nothing_is_left_behind(viewer):
     before = callbacks(viewer)
-    made = PluginLayers(viewer)
+    made = PluginLayers(viewer, "panel")
     show(made, viewer)
     made.remove_all()
     made.release()

@@ -14,6 +14,7 @@ from psygnal import Signal
 from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
 from napari_brainvae.atlas.regions import DEFAULT_REGIONS, edges
 from napari_brainvae.widgets.layers.section_layers import (
+    MADE_BY,
     MADE_HERE,
     PLACE,
     add_quietly,
@@ -22,6 +23,9 @@ from napari_brainvae.widgets.layers.section_layers import (
 
 ATLAS = "brainvae_atlas"
 """Metadata key of the layer that shows an atlas; its value is an `AtlasSelection`."""
+
+OWNER = "Atlas"
+"""The panel that makes these layers, and finds them again."""
 
 CLEAR = (0.0, 0.0, 0.0, 0.0)
 UNKNOWN = (0.6, 0.6, 0.6, 1.0)
@@ -117,15 +121,15 @@ def add_plane(
         opacity=0.4,
         colormap=colormap(section),
         features=features(section),
-        metadata={ATLAS: AtlasSelection(section), MADE_HERE: 1},
+        metadata={ATLAS: AtlasSelection(section), MADE_HERE: "atlas", MADE_BY: OWNER},
         visible=not any(
             layer.visible and layer.metadata.get(MADE_HERE) in COLOURED for layer in viewer.layers
         ),
         **geometry,
     )
     labels.editable = False
-    outlines = _line_layer(section.lines, f"outlines: {name}", section.shape, geometry)
-    outlines.metadata[MADE_HERE], outlines.opacity = "outlines", 0.4
+    outlines = _line_layer(section.lines, f"outlines: {name}", section.shape, geometry, "outlines")
+    outlines.opacity = 0.4
     add_quietly(viewer, labels)
     add_quietly(viewer, outlines)
     return {"atlas": labels, "outlines": outlines}
@@ -158,8 +162,7 @@ def outline_picked(viewer: Any, atlas: Layer) -> None:
     geometry = {key: getattr(atlas, key) for key in (*PLACE, "axis_labels")}
     geometry["affine"] = atlas.affine.affine_matrix
     if shown is None:
-        shown = _line_layer(lines, name, section.shape, geometry, PICKED)
-        shown.metadata[MADE_HERE] = "structure"
+        shown = _line_layer(lines, name, section.shape, geometry, "structure", PICKED)
         add_quietly(viewer, shown)
     else:
         update_layer(shown, as_vectors(lines), name, geometry)
@@ -193,6 +196,7 @@ def _line_layer(
     name: str,
     shape: tuple[int, int],
     geometry: dict[str, Any],
+    part: str,
     color: str = "white",
 ) -> Vectors:
     return Vectors(
@@ -202,6 +206,7 @@ def _line_layer(
         vector_style="line",
         edge_color=color,
         edge_width=THIN * max(shape),
+        metadata={MADE_HERE: part, MADE_BY: OWNER},
         **geometry,
     )
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from napari.layers import Image, Layer, Shapes
 
 from napari_brainvae.widgets.layers.section_layers import (
+    MADE_BY,
     MADE_HERE,
     add_quietly,
     section_geometry,
@@ -19,11 +20,20 @@ from napari_brainvae.widgets.layers.section_layers import (
 
 
 class PluginLayers(dict[str, Any]):
-    """Layers by what they show; one that the user removes is forgotten."""
+    """Layers by what they show; one that the user removes is forgotten.
 
-    def __init__(self, viewer: Any) -> None:
+    Parameters
+    ----------
+    owner
+        Name of the panel: what a panel of that name has left in the viewer is found again.
+    """
+
+    def __init__(self, viewer: Any, owner: str) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._owner = viewer, owner
+        for layer in viewer.layers:
+            if layer.metadata.get(MADE_BY) == owner:
+                self[layer.metadata[MADE_HERE]] = layer
         viewer.layers.events.removed.connect(self._removed)
 
     def show(
@@ -48,8 +58,11 @@ class PluginLayers(dict[str, Any]):
         if part in self:
             update_layer(self[part], picture, name, geometry)
             return
-        self[part] = Image(picture, name=name, metadata={MADE_HERE: part}, **look, **geometry)
+        self[part] = Image(picture, name=name, metadata=self._about(part), **look, **geometry)
         add_quietly(self._viewer, self[part], position)
+
+    def _about(self, part: str) -> dict[str, str]:
+        return {MADE_HERE: part, MADE_BY: self._owner}
 
     def remove(self, part: str) -> None:
         """Remove the layer of a part, if there is one."""

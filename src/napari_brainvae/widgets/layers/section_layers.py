@@ -20,7 +20,9 @@ POPULATION = "brainvae_population"
 CHECKPOINT = "brainvae_checkpoint"
 ATLAS_FOLDER = "brainvae_atlas_folder"
 MADE_HERE = "brainvae_made_here"
-"""Metadata key of layers that the widgets make; they are not offered as sections."""
+"""Metadata key of layers that the widgets make, with what they show; no sections are among them."""
+MADE_BY = "brainvae_made_by"
+"""Metadata key with the panel that made a layer, and finds it again when it is reopened."""
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 """Properties that say where in the world a layer's pixels or vertices lie."""
 AXES = ("brain", "DV", "ML")
