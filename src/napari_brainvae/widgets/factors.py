@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import napari.viewer
-import numpy as np
 import pandas as pd
 from napari.layers import Image
-from napari.utils import Colormap
 from qtpy.QtWidgets import (
     QFileDialog,
     QFormLayout,
@@ -27,22 +25,17 @@ from napari_brainvae.atlas.atlas_section import AtlasSection, labels_and_tree
 from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.factors.cards import FactorCard, factor_cards
+from napari_brainvae.factors.field_colours import BRIGHTER, DARKER
 from napari_brainvae.factors.impact import usable_sections
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress
 from napari_brainvae.models.base import Model
-from napari_brainvae.reporting.factor_cards import (
-    BRIGHTER,
-    DARKER,
-    card_size,
-    change_limit,
-    factor_card,
-    signed_overlay,
-)
+from napari_brainvae.reporting.factor_cards import card_size, factor_card
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.association import associate
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection
-from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, below_line_drawings
+from napari_brainvae.widgets.layers.change_layer import show_change
+from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import population_of, show_index
 from napari_brainvae.widgets.panels.brains_by_code import BrainsByCode
 from napari_brainvae.widgets.panels.factor_list import FactorList
@@ -51,12 +44,6 @@ from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import PluginWidget, notify
-
-SIGNED = Colormap(
-    signed_overlay(np.linspace(-1, 1, 255)[None], 1)[0],
-    name="signed change (blue darker, red brighter)",
-)
-"""As on the cards: transparent where nothing changes."""
 
 CARD_DPI = 70
 """Enough to read a card, most of which a dock scrolls."""
@@ -208,21 +195,7 @@ class FactorsWidget(PluginWidget):
         """Show a factor's change; its contrast is the user's as long as it is this factor."""
         assert self.described is not None  # nothing was chosen without
         layer, change = self.described.inputs.layer, self.described.cards[factor].change
-        name, limit = f"change: F{factor + 1}", change_limit(change)
-        limits = (-limit, limit)
-        before = self._made.get("change")
-        if before is not None and before.name != name:
-            before.contrast_limits_range = before.contrast_limits = limits
-        self._made.show(
-            "change",
-            change,
-            layer,
-            name,
-            below_line_drawings(self.viewer),
-            colormap=SIGNED,
-            contrast_limits=limits,
-            blending="translucent",
-        )
+        show_change(self._made, self.viewer, change, layer, f"change: F{factor + 1}")
 
     def _go_to(self, index: int) -> None:
         if self.described is not None:

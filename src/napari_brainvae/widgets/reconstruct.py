@@ -206,7 +206,7 @@ class ReconstructWidget(PluginWidget):
         self._made.remove_all()
 
     def _set_side_by_side(self, on: bool) -> None:
-        """Lay the layers out in a row, or five in two, and give the viewer back as it was."""
+        """Lay the layers out as the canvas allows, and give the viewer back as it was."""
         if on and self._made:
             ours = [self.source.layer, *self._made.values()]
             self._grid.show(ours)

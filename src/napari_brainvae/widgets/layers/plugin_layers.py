@@ -107,39 +107,33 @@ class SideBySide:
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
-        self._grid: tuple[Any, ...] = ()
+        self._before: tuple[Any, ...] = ()
         self._visible: dict[Layer, bool] = {}
         self._named: list[Layer] = []
-        self._camera: tuple[Any, float, float] = ((), 1.0, 1.0)
 
     def show(self, layers: Sequence[Layer]) -> None:
-        """Lay layers out in the rows and columns that show them largest, each of them whole."""
-        grid, view = canvas_grid(self._viewer), camera(self._viewer)
-        began = not self._grid
-        if began:
-            self._grid = grid.enabled, grid.shape, grid.stride
+        """Lay layers out as large as the canvas allows, each of them whole."""
+        grid, scene = canvas_grid(self._viewer), camera(self._viewer)
+        if not self._before:
+            self._before = grid.enabled, grid.shape, grid.stride, scene.zoom, scene.center
             self._visible = {layer: layer.visible for layer in self._viewer.layers}
             for layer in self._viewer.layers:
                 layer.visible = layer in layers
-        self._name([*layers])
-        before = view.center, view.zoom
-        grid.shape = best_grid(len(layers), world_size(layers[0]), canvas_size(self._viewer))
+        height, width = np.ptp(layers[0].extent.world, axis=0)[-2:]
+        grid.shape = grid_shape(len(layers), height / width, canvas_size(self._viewer))
         grid.stride, grid.enabled = 1, True
+        self._name([*layers])
         self._viewer.reset_view()
-        if began:
-            self._camera = *before, view.zoom
 
     def end(self) -> None:
         """Give the viewer back."""
-        if self._grid:
-            grid, view = canvas_grid(self._viewer), camera(self._viewer)
-            grid.enabled, grid.shape, grid.stride = self._grid
+        if self._before:
+            grid, scene = canvas_grid(self._viewer), camera(self._viewer)
+            grid.enabled, grid.shape, grid.stride, scene.zoom, scene.center = self._before
             for layer, visible in self._visible.items():
                 layer.visible = visible
-            self._grid, self._visible = (), {}
+            self._before, self._visible = (), {}
             self._name([])
-            centre, zoom, fitted = self._camera
-            view.center, view.zoom = centre, zoom * view.zoom / fitted  # what she zoomed stays
 
     def _name(self, layers: list[Layer]) -> None:
         for layer in {*self._named, *layers}:
@@ -148,31 +142,6 @@ class SideBySide:
                 layer.name_overlay.visible = layer in layers
                 layer.name_overlay.font_size = 7
         self._named = layers
-
-
-def best_grid(
-    count: int, size: tuple[float, float], canvas: tuple[float, float]
-) -> tuple[int, int]:
-    """Rows and columns in which so many pictures of a size ``(H, W)`` are largest on a canvas."""
-
-    def scale(rows: int) -> float:
-        return min(canvas[0] / rows / size[0], canvas[1] / math.ceil(count / rows) / size[1])
-
-    rows = max(range(1, count + 1), key=scale)
-    return rows, math.ceil(count / rows)
-
-
-def world_size(layer: Layer) -> tuple[float, float]:
-    """Height and width of a layer's sections in the world."""
-    low, high = np.asarray(layer.extent.world)[:, -2:]
-    height, width = np.maximum(high - low, 1e-9)
-    return float(height), float(width)
-
-
-def canvas_size(viewer: Any) -> tuple[float, float]:
-    """Height and width of the canvas, px."""
-    height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
-    return float(height), float(width)
 
 
 def below_line_drawings(viewer: Any) -> int:
@@ -190,6 +159,31 @@ def _is_line_drawing(layer: Layer) -> bool:
 def camera(viewer: Any) -> Any:
     """The viewer's camera, which napari 0.9 moved to its scene."""
     return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
+def grid_shape(count: int, aspect: float, canvas: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns in which pictures are largest.
+
+    Parameters
+    ----------
+    aspect
+        Height of a picture / its width.
+    canvas
+        Height and width of what they are laid out on.
+    """
+
+    def size(rows: int) -> tuple[float, int]:
+        columns = math.ceil(count / rows)
+        return min(canvas[0] / rows / aspect, canvas[1] / columns), -rows * columns
+
+    rows = max(range(1, count + 1), key=size)
+    return rows, math.ceil(count / rows)
+
+
+def canvas_size(viewer: Any) -> tuple[int, int]:
+    """Height and width of the viewer's canvas, which napari 0.9 made a part of its own."""
+    height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    return int(height), int(width)
 
 
 def canvas_grid(viewer: Any) -> Any:

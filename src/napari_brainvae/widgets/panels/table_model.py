@@ -66,9 +66,12 @@ class TableModel(QAbstractTableModel):
         self._tooltips: list[Any] = []
         self._colours: list[Any] = []
 
-    def show_table(self, table: pd.DataFrame | None) -> None:
-        """Show another table, in its own order; no rows without."""
+    def show_table(
+        self, table: pd.DataFrame | None, columns: Sequence[Column] | None = None
+    ) -> None:
+        """Show another table, in its own order, or other columns of it; no rows without."""
         self.beginResetModel()
+        self.columns = self.columns if columns is None else list(columns)
         self._table = pd.DataFrame() if table is None else table
         self._order = np.arange(len(self._table))
         # Looked up for every cell at every paint: pandas would take a hundred times as long.
