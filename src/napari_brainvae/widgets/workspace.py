@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 from weakref import finalize, ref
 
+import numpy as np
 from napari.layers import Image, Layer
 from psygnal import Signal
 
 from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.data.population import Population
+from napari_brainvae.data.preprocessing import crop_to
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.models.base import Model
@@ -120,6 +122,19 @@ class Workspace:
             return None
 
     @property
+    def unusable(self) -> str:
+        """Why nothing can be computed for the chosen sections; empty if it can."""
+        if self.sections is None:
+            return ""
+        try:
+            shape = population_of(self.sections).shape
+            if self.model is not None:
+                crop_to(np.empty((0, *shape)), self.model.shape)
+        except InputError as error:
+            return str(error)
+        return ""
+
+    @property
     def checkpoint(self) -> Path | None:
         """The chosen file of a model, which is loaded in the background."""
         return self._checkpoint
@@ -173,7 +188,12 @@ class Workspace:
         sections, population, model = self.sections, self.population, self.model
         if not self.ready or sections is None or population is None or model is None:
             return None
-        section = self.atlas.cropped(model.shape) if atlas and self.atlas is not None else None
+        section = None
+        if atlas and self.atlas is not None:
+            try:
+                section = self.atlas.cropped(model.shape)
+            except InputError:  # it is laid on other sections
+                return None
         return Inputs(sections, model, population, section, options)
 
     def give(self, population: Population) -> None:
