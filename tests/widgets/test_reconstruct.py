@@ -256,6 +256,7 @@ def test_bad_input_is_said_in_the_panel_and_nothing_stale_is_shown(
             images[0, 0, 0] = np.nan
         viewer.dims.set_point(0, 0)
         viewer.add_image(images, name="bad", contrast_limits=(0, 2))
+        where = where if case == "a NaN" else widget.source._about
     qtbot.waitUntil(lambda: BAD[case] in where.text(), timeout=20_000)
     assert reconstruction_of(viewer) is None
     if where is not widget._readout:
