@@ -41,7 +41,7 @@ def test_the_tour_through_the_menus(viewer, qtbot):
     errors = []
     for brain in range(0, 48, 6):
         show(viewer, widget, qtbot, brain)
-        look = reconstruct_section(model, population, brain)
+        look = reconstruct_section(model, population, brain, robust=False)
         assert np.array_equal(reconstruction_of(viewer).data, look.reconstruction)
         assert population.ids[brain] in widget._readout.text()
         errors.append(look.error)
@@ -53,7 +53,7 @@ def test_layers_follow_the_slider_with_scale_units_and_names(reconstruct, qtbot,
     stack = viewer.layers["phantom"]
     population = Population.open(phantom_file)
     show(viewer, widget, qtbot, 9)
-    look = reconstruct_section(widget.source.model, population, 9)
+    look = reconstruct_section(widget.source.model, population, 9, robust=False)
     for part in ("reconstruction", "residual"):
         layer = viewer.layers[f"{part}: phantom"]
         assert np.array_equal(layer.data, getattr(look, part))
