@@ -54,7 +54,7 @@ from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.panels.share_table import CHANGE, VARIANCE, ShareTable
+from napari_brainvae.widgets.panels.share_table import ShareTable
 from napari_brainvae.widgets.workers import WARNING, Latest, PluginWidget, notify
 
 CHOSEN, EVERY = "chosen regions", "every structure"
@@ -266,14 +266,14 @@ class ProjectiveFieldWidget(PluginWidget):
             assert self.source.layer is not None  # nothing was asked for without
             show_change(self._made, self.viewer, job.change, self.source.layer, f"change: {name}")
             self._legend.setText(change_legend(job.percent(change_limit(job.change))))
-            self.table.fill(job.change_shares, CHANGE)
+            self.table.fill(job.change_shares)
             return
         self._made.remove("change")
         if "field" not in self._made:
             hide_colours(self.viewer)
         self._put("field", step.rgba, f"field: {name}")
         self._legend.setText(variance_legend(job.options.limit))
-        self.table.fill(step.shares, VARIANCE)
+        self.table.fill(step.shares, signed=False)
 
     def _view_changed(self, event: Any = None) -> None:
         if self._shown is not None:
