@@ -198,6 +198,9 @@ def test_a_search_shows_what_is_found_with_its_parts_and_says_what_lies_elsewher
     widget.tree.search("no such thing")
     assert widget.tree.visible() == [] and "no such thing" in widget.tree._found.text()
     widget.tree.search("")
+    assert widget.tree.visible() == [] and "Nothing of this atlas" in widget.tree._found.text()
+    widget.plane = 2
+    qtbot.waitUntil(lambda: "atlas: p.atlas, plane 2" in viewer.layers, timeout=20_000)
     assert widget.tree._found.isHidden()
 
 
