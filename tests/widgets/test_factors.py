@@ -121,7 +121,7 @@ def test_the_export_has_the_sentences_and_says_where_they_come_from(factors, qtb
 
 def test_nothing_stale_stays(viewer, factors, atlas, run_folder, qtbot):
     widget = factors
-    stack, labels = viewer.layers["phantom"], widget.atlas.layer
+    stack, labels = viewer.layers["phantom"], widget.source.atlas.layer
 
     def is_clear():
         return (

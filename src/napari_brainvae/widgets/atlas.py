@@ -184,7 +184,7 @@ class AtlasWidget(PluginWidget):
         self.viewer.cursor.events.position.disconnect(self._hover)
         self.viewer.mouse_drag_callbacks.remove(self._click)
         self.workspace.folder_changed.disconnect(self._take_folder)
-        self._made.release()
+        self._made.leave()
 
     def _take_folder(self) -> None:
         """Open the atlas that was opened or dropped last."""

@@ -34,7 +34,7 @@ from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.region_list import RegionList
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.shift_bars import ShiftBars
-from napari_brainvae.widgets.workers import Latest, PluginWidget
+from napari_brainvae.widgets.workers import WARNING, Latest, PluginWidget
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +65,7 @@ class RegionResponse:
     """What was asked, and how the factors answer or why they cannot."""
 
     layer: Image
+    model: Model
     brain: str
     region: str
     weight: float
@@ -166,7 +167,7 @@ class ReceptiveFieldWidget(PluginWidget):
         options: Perturbation,
     ) -> RegionResponse:
         """Perturb one section; runs in a background thread, one at a time."""
-        asked = layer, population.ids[index], region.name, weight
+        asked = layer, model, population.ids[index], region.name, weight
         try:
             if self._brain is None or not self._brain.matches(model, population, index):
                 self._brain = ProbedBrain.of(model, population, index)
@@ -189,6 +190,8 @@ class ReceptiveFieldWidget(PluginWidget):
         layer = answer.layer
         if self.source.layer != layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed
+        if answer.model is not self.source.model or answer.region not in self.regions.names:
+            return  # as was the region or the model
         if isinstance(answer.shift, str):
             self._clear(answer.shift)
             return
@@ -210,7 +213,7 @@ class ReceptiveFieldWidget(PluginWidget):
 
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale."""
-        self._message.setText(f"<span style='color:#ff9933'>{message}</span>")
+        self._message.setText(f"<span style='color:{WARNING}'>{message}</span>")
         self.bars.clear()
         self._made.remove_all()
 

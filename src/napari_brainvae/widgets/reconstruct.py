@@ -36,6 +36,15 @@ from napari_brainvae.widgets.workers import WARNING, AtRest, Latest, PluginWidge
 RESIDUAL = Colormap(
     [[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual (blue, black, orange)"
 )
+ARTIFACT = Colormap([[1.0, 0.9, 0.0, 0.0], [1.0, 0.9, 0.0, 1.0]], name="artifact (yellow)")
+LEGEND = (
+    "residual: <span style='color:#ff8c26'>■</span> brighter than the model has it, "
+    "<span style='color:#40a6ff'>■</span> darker"
+)
+SAVES = (
+    "<p>{} as OME-TIFF or Zarr; where artifacts are looked for, with the repaired section and the "
+    "mask of what is artifact.</p>"
+)
 
 
 class ReconstructWidget(PluginWidget):
@@ -56,8 +65,8 @@ class ReconstructWidget(PluginWidget):
         self._readout.setWordWrap(True)
         self._save_shown = QPushButton("Export shown …")
         self._save_all = QPushButton("Export all …")
-        self._save_shown.setToolTip("Write the reconstruction on show as OME-TIFF or Zarr.")
-        self._save_all.setToolTip("Write the reconstruction of every brain as OME-TIFF or Zarr.")
+        self._save_shown.setToolTip(SAVES.format("The reconstruction on show"))
+        self._save_all.setToolTip(SAVES.format("The reconstruction of every brain"))
         self.job = JobBar()
         self.brains = BrainList(self.source, self.job)
         self._arrange()
@@ -71,6 +80,7 @@ class ReconstructWidget(PluginWidget):
         self._side_by_side.toggled.connect(self._set_side_by_side)
         self._robust.toggled.connect(self.refresh)
         self.brains.chosen.connect(self._go_to)
+        self.job.changed.connect(self._enable)
         self._save_shown.clicked.connect(lambda: self._ask_export(all_brains=False))
         self._save_all.clicked.connect(lambda: self._ask_export(all_brains=True))
         self._changed()
@@ -94,6 +104,7 @@ class ReconstructWidget(PluginWidget):
         if not self.source.ready:
             return
         layer = self.source.layer
+        self.brains.follow(self._index())
         wanted = (self._model, layer, self._index(), self._robust.isChecked())
         if wanted != self._asked:
             self._asked = wanted
@@ -106,8 +117,10 @@ class ReconstructWidget(PluginWidget):
         If artifacts are to be found, repaired sections and artifact masks go into the same file.
         A file of that name is replaced once the new one is complete: the file dialog has asked.
         """
-        assert self.source.layer is not None and self.source.model is not None  # buttons are off
-        model, population = self.source.model, population_of(self.source.layer)
+        inputs = self.source.workspace.inputs(atlas=False)
+        if inputs is None or self.job.running:
+            return
+        model, population = inputs.model, inputs.population
         robust = self._robust.isChecked()
         if not all_brains:
             population = population.subset([self._index()])
@@ -121,6 +134,7 @@ class ReconstructWidget(PluginWidget):
 
     def release(self) -> None:
         """Stop what runs and leave no callback behind; the layers stay."""
+        self._grid.end()
         self.latest.close()
         self._ahead.stop()
         self.job.cancel()
@@ -137,14 +151,20 @@ class ReconstructWidget(PluginWidget):
             show_index(self.viewer, self.source.layer, index)
 
     def _changed(self) -> None:
-        for button in (self._save_shown, self._save_all, self._side_by_side):
-            button.setEnabled(self.source.ready)
+        self._enable()
         self._asked = None
         self._ahead.stop()
         self._model = EncodingCache(self.source.model) if self.source.model else None
         if not self.source.ready:
             self._clear()
         self.refresh()
+
+    def _enable(self) -> None:
+        """What cannot work is off."""
+        for box in (self._side_by_side, self._robust):
+            box.setEnabled(self.source.ready)
+        for button in (self._save_shown, self._save_all):
+            button.setEnabled(self.source.ready and not self.job.running)
 
     @staticmethod
     def _compute(model: Model, layer: Image, index: int, robust: bool, population: Any) -> Any:
@@ -175,11 +195,13 @@ class ReconstructWidget(PluginWidget):
         """Colours and contrast of a new layer; from then on they are the user's."""
         if part == "residual":
             strong = max(float(np.percentile(np.abs(shown.residual), 99.5)), 1e-3)
-            return {"colormap": RESIDUAL, "contrast_limits": (-strong, strong)}
+            # Hidden: over the section it would be all there is to see.
+            contrast = {"contrast_limits": (-strong, strong)}
+            return {"colormap": RESIDUAL, "visible": self._side_by_side.isChecked(), **contrast}
         if part == "artifact":
             # The repaired section beneath is to be seen.
-            clear = {"blending": "additive", "opacity": 0.4}
-            return {"colormap": "red", "contrast_limits": (0, 1), **clear}
+            clear = {"blending": "translucent", "opacity": 0.5}
+            return {"colormap": ARTIFACT, "contrast_limits": (0, 1), **clear}
         # As bright as the original is shown, and the repaired section as the reconstruction.
         bright = max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
         beside = self._made.get("reconstruction")
@@ -197,12 +219,13 @@ class ReconstructWidget(PluginWidget):
         self._readout.setText(
             f"<b>{brain}</b> &nbsp; <span style='color:{colour}'>{verdict}</span><br>"
             f"squared error {shown.error:.5f}{typical}<br>"
-            f"KL divergence {shown.kl:.1f} nats{typical_kl}"
+            f"KL divergence {shown.kl:.1f} nats{typical_kl}<br>{LEGEND}"
         )
 
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale, and say why."""
         self._readout.setText(f"<span style='color:{WARNING}'>{message}</span>" if message else "")
+        self._grid.end()
         self._made.remove_all()
 
     def _set_side_by_side(self, on: bool) -> None:

@@ -9,8 +9,8 @@ from functools import cache
 from pathlib import Path
 
 from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
-from napari_brainvae.widgets.layers.section_layers import ATLAS_FOLDER, AXES, population_layer
-from napari_brainvae.widgets.readers import LayerData, model_layer
+from napari_brainvae.widgets.layers.section_layers import population_layer
+from napari_brainvae.widgets.readers import LayerData, atlas_layer, model_layer
 
 
 def demo_population() -> list[LayerData]:
@@ -33,17 +33,7 @@ def demo_atlas() -> list[LayerData]:
     from napari_brainvae.atlas.atlas import Atlas
     from napari_brainvae.phantom.phantom import DRAWN_PLANE
 
-    atlas = Atlas.open(_demo_atlas_folder())
-    size = atlas.resolution_um
-    options = {
-        "name": "Demo: template of the atlas",
-        "scale": (size, size),
-        "units": ("um", "um"),
-        "axis_labels": AXES[1:],
-        "metadata": {ATLAS_FOLDER: str(atlas.directory)},
-        "visible": False,
-    }
-    return [(atlas.template(DRAWN_PLANE)[0], options, "image")]
+    return [atlas_layer(Atlas.open(_demo_atlas_folder()), "Demo", DRAWN_PLANE)]
 
 
 @cache

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 from weakref import finalize, ref
 
+import numpy as np
 from napari.layers import Image, Layer
 from psygnal import Signal
 
 from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.data.population import Population
+from napari_brainvae.data.preprocessing import crop_to
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.models.base import Model
@@ -26,10 +28,15 @@ from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     CHECKPOINT,
     MADE_HERE,
+    lay_on,
     place_events,
     population_of,
+    tell_population,
 )
 from napari_brainvae.widgets.workers import Latest
+
+STAND_INS = {CHECKPOINT, ATLAS_FOLDER}
+"""Of the layers by which a model or an atlas is opened, and shown where there are no sections."""
 
 
 class Inputs(NamedTuple):
@@ -84,7 +91,10 @@ class Workspace:
         self.sections_changed = self._chosen["sections"].changed
         self.atlas_changed = self._chosen["atlas"].changed
         self._load = Latest(load_once, self._loaded, self._failed)
-        viewer.layers.events.inserted.connect(self._inserted)
+        self._shown_alone: set[Layer] = set()
+        self.sections_changed.connect(self._relay)
+        # Last: the viewer is to know a layer before it is laid out.
+        viewer.layers.events.inserted.connect(self._inserted, position="last")
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
             self._take(layer)
@@ -110,6 +120,19 @@ class Workspace:
             return None if self.sections is None else population_of(self.sections)
         except InputError:
             return None
+
+    @property
+    def unusable(self) -> str:
+        """Why nothing can be computed for the chosen sections; empty if it can."""
+        if self.sections is None:
+            return ""
+        try:
+            shape = population_of(self.sections).shape
+            if self.model is not None:
+                crop_to(np.empty((0, *shape)), self.model.shape)
+        except InputError as error:
+            return str(error)
+        return ""
 
     @property
     def checkpoint(self) -> Path | None:
@@ -165,8 +188,19 @@ class Workspace:
         sections, population, model = self.sections, self.population, self.model
         if not self.ready or sections is None or population is None or model is None:
             return None
-        section = self.atlas.cropped(model.shape) if atlas and self.atlas is not None else None
+        section = None
+        if atlas and self.atlas is not None:
+            try:
+                section = self.atlas.cropped(model.shape)
+            except InputError:  # it is laid on other sections
+                return None
         return Inputs(sections, model, population, section, options)
+
+    def give(self, population: Population) -> None:
+        """Say more of the brains on show than their file did: their pixels are the same."""
+        if self.sections is not None:
+            tell_population(self.sections, population)
+            self.sections_changed.emit()
 
     def say(self, sentence: str) -> None:
         """Say something in every panel, in the place of what was said before."""
@@ -175,6 +209,27 @@ class Workspace:
 
     def _inserted(self, event: Any) -> None:
         self._take(event.value, opened=True)
+        viewer = self._viewer()
+        if viewer is not None:
+            self._lay_out(viewer, event.value)
+
+    def _lay_out(self, viewer: Any, layer: Layer) -> None:
+        """Keep what was opened in sight: no canvas is black, and ours is in the units of hers.
+
+        The section that a model or an atlas is shown by is hidden where there are sections.
+        """
+        if self.sections is None:
+            if layer.metadata.keys() & STAND_INS and not layer.visible:
+                layer.visible = True
+                self._shown_alone.add(layer)
+            return
+        self._relay()
+        for each in self._shown_alone:
+            each.visible = False
+        self._shown_alone.clear()
+        seen = [each for each in viewer.layers if each.visible and each is not layer]
+        if layer is self.sections and all(each.units != layer.units for each in seen):
+            viewer.reset_view()
 
     def _take(self, layer: Layer, *, opened: bool = False) -> None:
         """Choose what was opened last, and say so where something else was chosen."""
@@ -199,6 +254,15 @@ class Workspace:
                     self.say("")
                 else:
                     self.say(f"{title}: now “{now.name}”; the other was removed.")
+
+    def _relay(self) -> None:
+        """Lay what is ours on the sections: in other units they were a dot in the view of all."""
+        viewer = self._viewer()
+        if viewer is None or self.sections not in viewer.layers:
+            return
+        for each in viewer.layers:
+            if each.metadata.keys() & {MADE_HERE, *STAND_INS}:
+                lay_on(each, self.sections, always=CHECKPOINT in each.metadata)
 
     def _loaded(self, result: tuple[Path, Model]) -> None:
         path, model = result

@@ -18,6 +18,9 @@ from napari_brainvae.widgets.layers.section_layers import (
     update_layer,
 )
 
+HIDDEN = "brainvae_hidden_with_its_panel"
+"""Metadata key of layers that are to be seen again when their panel is reopened."""
+
 
 class PluginLayers(dict[str, Any]):
     """Layers by what they show; one that the user removes is forgotten.
@@ -57,6 +60,8 @@ class PluginLayers(dict[str, Any]):
         geometry = section_geometry(sections, picture.shape[:2])
         if part in self:
             update_layer(self[part], picture, name, geometry)
+            if self[part].metadata.pop(HIDDEN, False):
+                self[part].visible = True
             return
         self[part] = Image(picture, name=name, metadata=self._about(part), **look, **geometry)
         add_quietly(self._viewer, self[part], position)
@@ -77,7 +82,18 @@ class PluginLayers(dict[str, Any]):
             self.remove(part)
 
     def release(self) -> None:
-        """Leave no callback behind; the layers stay."""
+        """Leave no callback behind; the layers stay, out of sight: nobody keeps them up to date.
+
+        The panel finds them again when it is reopened, and shows what it showed.
+        """
+        for layer in self.values():
+            if layer.visible:
+                layer.metadata[HIDDEN] = True
+                layer.visible = False
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave no callback behind, and the layers as they are."""
         self._viewer.layers.events.removed.disconnect(self._removed)
 
     def _removed(self, event: Any) -> None:

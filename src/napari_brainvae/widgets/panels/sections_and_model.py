@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 
 import napari.viewer
@@ -72,11 +73,11 @@ class SectionsAndModel(QWidget):
             form.addRow("Atlas", self.atlas.native)
         form.addRow(self._about)
         form.addRow(self._said)
-        self._layers.changed.connect(self.changed)
-        self._layers.altered.connect(self.changed)
+        self._layers.changed.connect(self._changed)
+        self._layers.altered.connect(self._changed)
         self._models.activated.connect(self._pick)
         self._open.clicked.connect(self._ask)
-        self.workspace.model_changed.connect(self._model_changed)
+        self.workspace.model_changed.connect(self._changed)
         self.workspace.said_changed.connect(self._say)
         self._tell()
         self._say()
@@ -114,10 +115,10 @@ class SectionsAndModel(QWidget):
         self._layers.release()
         if self.atlas is not None:
             self.atlas.release()
-        self.workspace.model_changed.disconnect(self._model_changed)
+        self.workspace.model_changed.disconnect(self._changed)
         self.workspace.said_changed.disconnect(self._say)
 
-    def _model_changed(self) -> None:
+    def _changed(self) -> None:
         self._tell()
         self.changed.emit()
 
@@ -130,8 +131,8 @@ class SectionsAndModel(QWidget):
             self._models.setItemData(row, str(each), Qt.ItemDataRole.ToolTipRole)
         self._models.setCurrentIndex(-1 if path is None else known.index(path))
         self._models.setEnabled(bool(known))
-        if self.workspace.problem:
-            self._about.setText(f"<span style='color:{WARNING}'>{self.workspace.problem}</span>")
+        if wrong := self.workspace.problem or self.workspace.unusable:
+            self._about.setText(f"<span style='color:{WARNING}'>{escape(wrong)}</span>")
         elif self.model is not None:
             self._about.setText(about(self.model))
         elif path is not None:

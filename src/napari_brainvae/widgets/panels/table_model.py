@@ -83,6 +83,11 @@ class TableModel(QAbstractTableModel):
         """Where the row on show is in the table."""
         return int(self._order[row])
 
+    def row(self, position: int) -> int | None:
+        """Row on show of a position in the table."""
+        rows = np.flatnonzero(self._order == position)
+        return int(rows[0]) if len(rows) else None
+
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Rows of the table."""
         return 0 if parent is not None and parent.isValid() else len(self._order)
