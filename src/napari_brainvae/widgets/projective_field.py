@@ -53,20 +53,23 @@ from napari_brainvae.widgets.panels.field_legend import change_legend, variance_
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.option_controls import Controls
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.share_table import ShareTable
-from napari_brainvae.widgets.workers import WARNING, Latest, PluginWidget, notify
+from napari_brainvae.widgets.workers import Latest, notify, warning
 
 CHOSEN, EVERY = "chosen regions", "every structure"
 SIGNED, PAPER = "signed change per SD", "variance, as in the paper"
 
 
-class ProjectiveFieldWidget(PluginWidget):
+class ProjectiveFieldWidget(Panel):
     """Choose a factor; its field appears coarsely at once and gets exact by itself."""
 
+    page, tab = "projective_field", "Projective"
+    first = "To begin, drop brain sections and a model on the canvas."
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.source = SectionsAndModel(viewer)
         self.atlas = LayerChoice(viewer, "atlas", "Atlas layer for the table and the outlines.")
         self._factor = QComboBox(toolTip="Latent factor to move.")
@@ -110,7 +113,7 @@ class ProjectiveFieldWidget(PluginWidget):
         self._atlas_changed()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
         layout.addWidget(self.controls)
         layout.addWidget(self._legend)
@@ -369,7 +372,7 @@ class ProjectiveFieldWidget(PluginWidget):
 
     def _failed(self, message: str) -> None:
         self._clear()
-        self._status.setText(f"<span style='color:{WARNING}'>{message}</span>")
+        self._status.setText(warning(message))
 
     def _forget_all(self) -> None:
         """Fields of other options are not to be seen beside those of these."""
