@@ -43,9 +43,9 @@ from napari_brainvae.widgets.layers.section_layers import (
     section_geometry,
 )
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.structure_tree import StructureView
-from napari_brainvae.widgets.workers import Latest, PluginWidget, notify
-from napari_brainvae.widgets.workspace import workspace_of
+from napari_brainvae.widgets.workers import Latest, notify
 
 TOLERANCE = 1.0
 """How far the outlines to edit may be off the atlas's, px: few vertices are easier to move."""
@@ -55,12 +55,15 @@ JITTER = 3
 """How far the mouse may move in a click, px of the screen."""
 
 
-class AtlasWidget(PluginWidget):
+class AtlasWidget(Panel):
     """Open an atlas, lay its plane over the sections, find structures and make regions of them."""
 
+    page, tab = "atlas", "Atlas"
+    first = "To begin, choose the folder of an atlas, or drop it on the canvas."
+    needs = ("atlas",)
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer, self.workspace = viewer, workspace_of(viewer)
+        super().__init__(viewer)
         self._directory = FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,
             nullable=True,
@@ -99,7 +102,7 @@ class AtlasWidget(PluginWidget):
         self._take_folder()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         form = QFormLayout()
         form.addRow("Atlas", self._directory.native)
         form.addRow("Sections", self.sections.native)

@@ -35,8 +35,9 @@ from napari_brainvae.widgets.panels.brains_by_code import BrainsByCode
 from napari_brainvae.widgets.panels.factor_list import FactorList
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.workers import PluginWidget, notify
+from napari_brainvae.widgets.workers import notify
 from napari_brainvae.widgets.workspace import Inputs
 
 CARD_DPI = 70
@@ -58,12 +59,14 @@ class Described:
     positions: list[int]
 
 
-class FactorsWidget(PluginWidget):
+class FactorsWidget(Panel):
     """Describe the factors; a click shows what one does, and leads to its extreme brains."""
 
+    page, tab = "factors", "Factors"
+    first = "To begin, drop brain sections and a model on the canvas."
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.source = SectionsAndModel(viewer, atlas=True)
         self._describe = QPushButton("Describe factors")
         self._describe.setToolTip(
@@ -88,7 +91,7 @@ class FactorsWidget(PluginWidget):
         self._enable()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
         layout.addLayout(_row(self._describe, self._export))
         scrolled = QScrollArea()

@@ -53,20 +53,23 @@ from napari_brainvae.widgets.panels.field_legend import change_legend, variance_
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.option_controls import Controls
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.panels.share_table import CHANGE, VARIANCE, ShareTable
-from napari_brainvae.widgets.workers import WARNING, Latest, PluginWidget, notify
+from napari_brainvae.widgets.panels.share_table import ShareTable
+from napari_brainvae.widgets.workers import Latest, notify, warning
 
 CHOSEN, EVERY = "chosen regions", "every structure"
 SIGNED, PAPER = "signed change per SD", "variance, as in the paper"
 
 
-class ProjectiveFieldWidget(PluginWidget):
+class ProjectiveFieldWidget(Panel):
     """Choose a factor; its field appears coarsely at once and gets exact by itself."""
 
+    page, tab = "projective_field", "Projective"
+    first = "To begin, drop brain sections and a model on the canvas."
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.source = SectionsAndModel(viewer)
         self.atlas = LayerChoice(viewer, "atlas", "Atlas layer for the table and the outlines.")
         self._factor = QComboBox(toolTip="Latent factor to move.")
@@ -110,7 +113,7 @@ class ProjectiveFieldWidget(PluginWidget):
         self._atlas_changed()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
         layout.addWidget(self.controls)
         layout.addWidget(self._legend)
@@ -283,14 +286,14 @@ class ProjectiveFieldWidget(PluginWidget):
             assert self.source.layer is not None  # nothing was asked for without
             show_change(self._made, self.viewer, job.change, self.source.layer, f"change: {name}")
             self._legend.setText(change_legend(job.percent(change_limit(job.change))))
-            self.table.fill(job.change_shares, CHANGE)
+            self.table.fill(job.change_shares)
             return
         self._made.remove("change")
         if "field" not in self._made:
             hide_colours(self.viewer)
         self._put("field", step.rgba, f"field: {name}")
         self._legend.setText(variance_legend(job.options.limit))
-        self.table.fill(step.shares, VARIANCE)
+        self.table.fill(step.shares, signed=False)
 
     def _view_changed(self, event: Any = None) -> None:
         if self._shown is not None:
@@ -386,7 +389,7 @@ class ProjectiveFieldWidget(PluginWidget):
 
     def _failed(self, message: str) -> None:
         self._clear()
-        self._status.setText(f"<span style='color:{WARNING}'>{message}</span>")
+        self._status.setText(warning(message))
 
     def _forget_all(self) -> None:
         """Fields of other options are not to be seen beside those of these."""

@@ -31,10 +31,11 @@ from napari_brainvae.widgets.layers.region_layers import RequestedRegion
 from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
 from napari_brainvae.widgets.panels.impact_panel import MeasurePanel
 from napari_brainvae.widgets.panels.option_controls import Controls
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.region_list import RegionList
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.shift_bars import ShiftBars
-from napari_brainvae.widgets.workers import WARNING, Latest, PluginWidget
+from napari_brainvae.widgets.workers import Latest, warning
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +74,14 @@ class RegionResponse:
     bright: float = 1.0
 
 
-class ReceptiveFieldWidget(PluginWidget):
+class ReceptiveFieldWidget(Panel):
     """Choose a region, move the weight, and watch the factors; then measure the population."""
 
+    page, tab = "receptive_field", "Receptive"
+    first = "To begin, drop brain sections and a model on the canvas."
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.source = SectionsAndModel(viewer)
         self.regions = RegionList(viewer)
         self.controls = Controls(Perturbation, ["mode", "soft_edge"], columns=2)
@@ -111,7 +114,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self._source_changed()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
         layout.addWidget(QLabel("Regions"))
         layout.addWidget(self.regions)
@@ -213,7 +216,7 @@ class ReceptiveFieldWidget(PluginWidget):
 
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale."""
-        self._message.setText(f"<span style='color:{WARNING}'>{message}</span>")
+        self._message.setText(warning(message))
         self.bars.clear()
         self._made.remove_all()
 

@@ -28,14 +28,13 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.models.encoding_cache import EncodingCache, encode_ahead
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import population_of, show_index, shown_index
-from napari_brainvae.widgets.panels.brain_list import OUTLIER, BrainList
+from napari_brainvae.widgets.panels.brain_list import BrainList
 from napari_brainvae.widgets.panels.job_bar import JobBar
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.workers import WARNING, AtRest, Latest, PluginWidget, notify
+from napari_brainvae.widgets.workers import AtRest, Latest, notify, warning
 
-RESIDUAL = Colormap(
-    [[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual (blue, black, orange)"
-)
+RESIDUAL = Colormap([[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual")
 ARTIFACT = Colormap([[1.0, 0.9, 0.0, 0.0], [1.0, 0.9, 0.0, 1.0]], name="artifact (yellow)")
 LEGEND = (
     "residual: <span style='color:#ff8c26'>■</span> brighter than the model has it, "
@@ -47,12 +46,14 @@ SAVES = (
 )
 
 
-class ReconstructWidget(PluginWidget):
+class ReconstructWidget(Panel):
     """Original, reconstruction and residual of the brain on show, following the dims slider."""
 
+    page, tab = "reconstruct", "Denoise"
+    first = "To begin, drop brain sections and a model on the canvas."
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.source = SectionsAndModel(viewer)
         self._side_by_side = QCheckBox("Side by side")
         self._side_by_side.setToolTip("Original, reconstruction and residual in one row.")
@@ -86,7 +87,7 @@ class ReconstructWidget(PluginWidget):
         self._changed()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
         layout.addWidget(self._readout)
         layout.addWidget(self._robust)
@@ -212,19 +213,20 @@ class ReconstructWidget(PluginWidget):
         reference = self.source.model.header.reference if self.source.model else None
         typical = f" (typical {reference.error_median:.5f})" if reference else ""
         typical_kl = f" (typical {reference.kl_median:.1f})" if reference else ""
-        verdict = {None: "", True: "outlier: unlike the brains the model knows", False: "as usual"}[
-            shown.outlier
-        ]
-        colour = OUTLIER if shown.outlier else "#77cc77"
+        verdict = {
+            None: "",
+            True: warning("outlier: unlike the brains the model knows"),
+            False: "as usual",
+        }[shown.outlier]
         self._readout.setText(
-            f"<b>{brain}</b> &nbsp; <span style='color:{colour}'>{verdict}</span><br>"
+            f"<b>{brain}</b> &nbsp; {verdict}<br>"
             f"squared error {shown.error:.5f}{typical}<br>"
             f"KL divergence {shown.kl:.1f} nats{typical_kl}<br>{LEGEND}"
         )
 
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale, and say why."""
-        self._readout.setText(f"<span style='color:{WARNING}'>{message}</span>" if message else "")
+        self._readout.setText(warning(message) if message else "")
         self._grid.end()
         self._made.remove_all()
 

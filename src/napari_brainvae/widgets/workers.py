@@ -19,8 +19,6 @@ from qtpy.QtWidgets import QWidget
 from napari_brainvae.io.errors import InputError
 
 REST_MS = 200
-WARNING = "#ff9933"
-"""Colour of what is wrong, dark enough for a light theme and light enough for a dark one."""
 BUG = "This went wrong in a way that nobody foresaw: napari's notification says how."
 
 
@@ -194,6 +192,11 @@ def start_now(worker: Any) -> None:
     all of them aborts the process.
     """
     QThreadPool.globalInstance().start(worker)
+
+
+def warning(text: str) -> str:
+    """Mark what is wrong; not by a colour, none of which can be read on dark and on light."""
+    return f"<b>\u26a0</b> {text}"
 
 
 def notify(message: str) -> None:

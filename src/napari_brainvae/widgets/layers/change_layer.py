@@ -15,9 +15,9 @@ from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, below_lin
 
 SIGNED = Colormap(
     signed_overlay(np.linspace(-1, 1, 255)[None], 1)[0],
-    name="signed change (blue darker, red brighter)",
+    name="signed change",  # short: napari's layer controls are as wide as the longest name
 )
-"""As on the cards: transparent where nothing changes."""
+"""As on the cards: blue is darker, red brighter, and where nothing changes it is transparent."""
 
 
 def show_change(

@@ -36,8 +36,6 @@ from napari_brainvae.widgets.panels.table_model import Column, TableModel
 from napari_brainvae.widgets.workers import notify
 from napari_brainvae.widgets.workspace import Inputs
 
-OUTLIER = "#ff9933"
-"""Colour of brains that the model does not know, and of those that cannot be used."""
 COLUMNS = [
     Column("id", "brain", tooltip="Click a brain to show it."),
     Column(
@@ -246,7 +244,7 @@ def _write(folder: Path, listed: BrainTable) -> None:
 
 
 def _as_shown(brains: pd.DataFrame, model: Model, population: Population) -> pd.DataFrame:
-    """Add notes and colours; what cannot be used is on top where the largest come first."""
+    """Add notes; what cannot be used is in bold, and on top where the largest come first."""
     table = brains.reset_index()
     bad, outlier = table["problem"] != "", table.get("unusual", False)
     reference = model.header.reference
@@ -257,7 +255,7 @@ def _as_shown(brains: pd.DataFrame, model: Model, population: Population) -> pd.
     table["note"] = [_note(*each) for each in notes]
     numbers = table.columns.intersection([column.name for column in COLUMNS[1:-1]])
     table[numbers] = table[numbers].mask(bad, np.inf)
-    return table.assign(colour=np.where(bad | outlier, OUTLIER, ""))
+    return table.assign(strong=bad | outlier)
 
 
 def _note(flagged: bool, outlier_by: str, bad: bool) -> str:

@@ -42,7 +42,7 @@ from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.region_list import RegionList
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.workers import WARNING, notify
+from napari_brainvae.widgets.workers import notify, warning
 from napari_brainvae.widgets.workspace import Inputs
 
 SCORES = {
@@ -156,10 +156,10 @@ class MeasurePanel(QWidget):
         except ValidationError as error:
             raise InputError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
-    def tell(self, warning: str = "") -> None:
+    def tell(self, wrong: str = "") -> None:
         """Say which sections count, or what is wrong."""
-        if warning:
-            self._about.setText(f"<span style='color:{WARNING}'>{warning}</span>")
+        if wrong:
+            self._about.setText(warning(wrong))
         elif self.source.layer is not None:
             try:
                 flagged = population_of(self.source.layer).flagged
@@ -250,8 +250,10 @@ class MeasurePanel(QWidget):
         ] + [f"{name} was not measured" for name in now if name not in before]
         if changes:
             self._outdated.setText(
-                f"<span style='color:{WARNING}'>Out of date: {escape('; '.join(changes))}. Measure "
-                "again; the export holds the regions as they were measured.</span>"
+                warning(
+                    f"Out of date: {escape('; '.join(changes))}. Measure again; the export holds "
+                    "the regions as they were measured."
+                )
             )
         self._outdated.setVisible(bool(changes))
 

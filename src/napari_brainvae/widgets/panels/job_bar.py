@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_brainvae.io.progress import Progress, Stopped
-from napari_brainvae.widgets.workers import BUG, WARNING, said_or_done, start_now
+from napari_brainvae.widgets.workers import BUG, said_or_done, start_now, warning
 
 POLL_MS = 100
 CHANGED = "What it was computed from was changed while it ran: nothing is kept of it. Run it again."
@@ -153,7 +153,7 @@ class JobBar(QWidget):
     def _reset(self) -> None:
         self._worker = None
         self._timer.stop()
-        self._text.setText(f"<span style='color:{WARNING}'>{escape(self.message)}</span>")
+        self._text.setText(warning(escape(self.message)))
         for widget in (self._bar, self._cancel):
             widget.hide()
         self.setVisible(bool(self.message))

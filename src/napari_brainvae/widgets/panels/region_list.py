@@ -36,7 +36,7 @@ from napari_brainvae.widgets.layers.section_layers import (
     population_of,
     section_geometry,
 )
-from napari_brainvae.widgets.workers import WARNING
+from napari_brainvae.widgets.workers import warning
 
 KEY = Qt.ItemDataRole.UserRole
 FILES = "Regions (*.json)"
@@ -206,7 +206,7 @@ class RegionList(QWidget):
         try:
             action()
         except (InputError, OSError) as error:
-            self.message.setText(f"<span style='color:{WARNING}'>{escape(str(error))}</span>")
+            self.message.setText(warning(escape(str(error))))
             self.message.show()
         else:
             self.message.hide()

@@ -21,7 +21,7 @@ from qtpy.QtWidgets import (
 
 from napari_brainvae.models.base import Model
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
-from napari_brainvae.widgets.workers import WARNING
+from napari_brainvae.widgets.workers import warning
 from napari_brainvae.widgets.workspace import name_of_model, workspace_of
 
 FILES = "Checkpoints (*.safetensors *.pth *.pt);;All files (*)"
@@ -132,7 +132,7 @@ class SectionsAndModel(QWidget):
         self._models.setCurrentIndex(-1 if path is None else known.index(path))
         self._models.setEnabled(bool(known))
         if wrong := self.workspace.problem or self.workspace.unusable:
-            self._about.setText(f"<span style='color:{WARNING}'>{escape(wrong)}</span>")
+            self._about.setText(warning(escape(wrong)))
         elif self.model is not None:
             self._about.setText(about(self.model))
         elif path is not None:

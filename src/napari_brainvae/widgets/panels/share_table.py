@@ -30,22 +30,6 @@ CHANGE = [
     ),
     AREA,
 ]
-VARIANCE = [
-    STRUCTURE,
-    *(
-        Column(
-            part,
-            title,
-            PERCENT,
-            tooltip=f"Percent of the variance for {part} moves.",
-            icon=swatch((255 * r, 255 * g, 255 * b)),
-        )
-        for part, title, (r, g, b) in zip(
-            PARTS, ("c>0", "c<0", "large"), HUES.values(), strict=True
-        )
-    ),
-    AREA,
-]
 
 
 class ShareTable(QWidget):
@@ -61,6 +45,7 @@ class ShareTable(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self._columns = {True: CHANGE, False: _variance()}
         self.shares = TableModel(CHANGE, tooltip="tip", parent=self)
         self.view = QTableView()
         self.view.setModel(self.shares)
@@ -80,8 +65,9 @@ class ShareTable(QWidget):
         self.view.clicked.connect(self._clicked)
         self._lay_out()
 
-    def fill(self, shares: Shares | None, columns: list[Column] = CHANGE) -> None:
-        """Show the shares of one factor, in the order chosen; nothing without."""
+    def fill(self, shares: Shares | None, *, signed: bool = True) -> None:
+        """Show the shares of one factor's change or variance, in the order chosen; or nothing."""
+        columns = self._columns[signed]
         others = columns != self.shares.columns
         listed = None
         if shares is not None:
@@ -121,6 +107,23 @@ class ShareTable(QWidget):
 
     def _clicked(self, index: QModelIndex) -> None:
         self.chosen.emit(str(self.shares.headerData(index.row(), Qt.Orientation.Vertical)))
+
+
+def _variance() -> list[Column]:
+    """Columns of a variance, with the colours of its parts; icons need a running application."""
+    parts = [
+        Column(
+            part,
+            title,
+            PERCENT,
+            tooltip=f"Percent of the variance for {part} moves.",
+            icon=swatch((255 * r, 255 * g, 255 * b)),
+        )
+        for part, title, (r, g, b) in zip(
+            PARTS, ("c>0", "c<0", "large"), HUES.values(), strict=True
+        )
+    ]
+    return [STRUCTURE, *parts, AREA]
 
 
 def _rest(shares: Shares, columns: list[Column]) -> str:

@@ -119,6 +119,8 @@ class StructureView(QWidget):
         self._found.setVisible(not hits)
         if not everywhere:
             self._found.setText(f"No structure of this atlas is called \u201c{text}\u201d.")
+        elif not hits and not text:
+            self._found.setText("Nothing of this atlas lies in this plane.")
         elif not hits:
             self._found.setText(f"Not in this plane; {len(everywhere)} elsewhere in the atlas:")
             hits = everywhere
