@@ -132,9 +132,7 @@ def planted(shared_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("planted")
     files = {"fit": (240, 0.2, 11), "test": (80, 0.75, 12)}
     for name, (count, artifacts, seed) in files.items():
-        options = PhantomOptions(
-            count=count, artifacts=artifacts, seed=seed, height=96, width=128
-        )
+        options = PhantomOptions(count=count, artifacts=artifacts, seed=seed, height=96, width=128)
         write_phantom(Phantom(template, options), folder / f"{name}.zarr")
     preprocessing = Preprocessing.fit(Population.open(folder / "fit.zarr").sections())
     fit, held = (

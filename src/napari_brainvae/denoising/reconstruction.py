@@ -76,6 +76,13 @@ class Reconstruction:
         return 0.0 if self.artifact is None else float(self.artifact.mean())
 
     @property
+    def error_left(self) -> float:
+        """Squared error averaged over the pixels that are no artifact."""
+        if self.artifact is None or self.artifact.all():
+            return self.error
+        return float(np.square(self.residual[~self.artifact]).mean())
+
+    @property
     def finding(self) -> str:
         """What was found, and what was done about it, in a sentence."""
         if self.artifact is None:
@@ -277,7 +284,11 @@ def _to_zarr(
         }
     )
     table = population.covariates.copy()
-    names = ["reconstruction_error", "kl_divergence", *(["gain", "artifact_share", "robust"] * masks)]
+    names = [
+        "reconstruction_error",
+        "kl_divergence",
+        *(["gain", "artifact_share", "robust"] * masks),
+    ]
     measures = np.empty((len(population), len(names)))
     with creating(
         path, population.ids, model.shape, np.float32, description, overwrite=True
