@@ -12,8 +12,8 @@ from napari_brainvae.factors.description import FactorDescription
 from napari_brainvae.factors.signed_change import signed_change
 from napari_brainvae.models.checkpoint import fingerprint
 from napari_brainvae.reporting.factor_cards import BRIGHTER, DARKER
-from napari_brainvae.widgets.factors import SIGNED
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS
+from napari_brainvae.widgets.layers.change_layer import SIGNED
 from napari_brainvae.widgets.layers.section_layers import shown_index
 from napari_brainvae.widgets.panels.factor_list import FactorList
 from tests.listeners import callbacks

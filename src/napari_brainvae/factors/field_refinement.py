@@ -81,12 +81,17 @@ class FieldJob:
     wanted: Callable[[], bool] = lambda: True
     _steps: Iterator[Estimate] | None = field(default=None, repr=False)
 
+    @property
+    def z0_index(self) -> int | None:
+        """Which brain the factor is moved from; None for the population's mean."""
+        return None if self.options.start == MEAN or self.population is None else self.index
+
     @cached_property
     def z0(self) -> npt.NDArray[np.float32]:
         """Codes ``(L,)`` from which the factor is moved."""
-        if self.options.start == MEAN or self.population is None:
+        if self.population is None or self.z0_index is None:
             return population_mean(self.model)
-        section = self.population.prepared(self.model.header.preprocessing, [self.index])
+        section = self.population.prepared(self.model.header.preprocessing, [self.z0_index])
         mean, _ = self.model.encode(section)
         return np.asarray(mean[0])
 

@@ -170,6 +170,8 @@ class ProjectiveFieldWidget(Panel):
 
     def refresh(self) -> None:
         """Ask for the field of the chosen factor."""
+        if self._fields is not None and not self._still(self._fields.job):
+            self._forget_all()
         if self.source.ready:
             job = self._job()
             self._asked = job
@@ -183,7 +185,12 @@ class ProjectiveFieldWidget(Panel):
         if self.job.running:
             return
         job = self._job()
-        self.job.run("Fields of all factors", partial(all_fields, job), self._show_all)
+        self.job.run(
+            "Fields of all factors",
+            partial(all_fields, job),
+            self._show_all,
+            lambda: self._still(job),
+        )
 
     def export(self, folder: Path) -> None:
         """Write the fields that were computed to a folder, in the background."""
@@ -217,6 +224,16 @@ class ProjectiveFieldWidget(Panel):
             self._atlas_shown.changed.disconnect(self.refresh)
         self.viewer.dims.events.point.disconnect(self._brain_changed)
         self._made.release()
+
+    def _still(self, job: FieldJob) -> bool:
+        """Whether fields of all factors would be computed from the same now."""
+        if not self.source.ready:
+            return False
+        now = self._job()
+        objects = ((now.model, job.model), (now.population, job.population),
+                   (now.section, job.section))  # fmt: skip
+        same = now.options == job.options and now.regions == job.regions
+        return same and all(a is b for a, b in objects) and now.z0_index == job.z0_index
 
     def _job(self) -> FieldJob:
         layer, model = self.source.layer, self.source.model

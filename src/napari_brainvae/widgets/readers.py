@@ -12,6 +12,7 @@ from typing import Any
 
 import napari
 import numpy as np
+from napari.layers import Image
 
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.regions import Region
@@ -91,8 +92,22 @@ def _said(read: Reader) -> Reader:
     return reader
 
 
+def _place(shape: tuple[int, int], size_um: float | None = None) -> dict[str, Any]:
+    """Where a section of a model or an atlas lies: on the sections, or in their units.
+
+    Without sections it is in pixels: those of a stack that says nothing of their size are, too.
+    """
+    workspace = _workspace()
+    sections = None if workspace is None else workspace.sections
+    if sections is None:
+        return {"scale": (1, 1), "units": ("pixel",) * 2, "axis_labels": AXES[1:]}
+    if size_um and str(sections.units[-1]) != "pixel":
+        return {"scale": (size_um, size_um), "units": ("um", "um"), "axis_labels": AXES[1:]}
+    return section_geometry(sections, shape)
+
+
 def _read_population(path: str) -> list[LayerData]:
-    return [population_layer(Population.open(path), Path(path).stem)]
+    return [population_data(Population.open(path), Path(path).stem)]
 
 
 def _read_checkpoint(path: str) -> list[LayerData]:
@@ -143,15 +158,20 @@ def _read_covariates(path: str) -> list[Any]:
     return NOTHING
 
 
+def population_data(population: Population, name: str) -> LayerData:
+    """Show a population; what is ours in the viewer makes room for it."""
+    images, options, kind = population_layer(population, name)
+    if (workspace := _workspace()) is not None:
+        workspace.make_room(Image(images, **options))
+    return images, options, kind
+
+
 def model_layer(model: Model, file: Path, name: str) -> LayerData:
     """Show a model by the section that it decodes at the population's mean; it carries the path."""
     section = model.decode(population_mean(model)[None])[0]
-    size = model.header.pixel_size_um
     options = {
         "name": f"{name}: mean section of the model",
-        "scale": (size or 1, size or 1),
-        "units": ("um" if size else "pixel",) * 2,
-        "axis_labels": AXES[1:],
+        **_place(section.shape),
         "metadata": {CHECKPOINT: str(file)},
         "visible": False,
     }
@@ -168,12 +188,9 @@ def atlas_layer(atlas: Atlas, name: str, plane: int | None = None) -> LayerData:
         section, what = atlas.template(plane)[0], "template"
     except (InputError, OSError):  # an atlas need not have one
         section, what = (atlas.plane(plane) > 0).astype(np.float32), "tissue"
-    size = atlas.resolution_um
     options = {
         "name": f"{name}: {what} of the atlas",
-        "scale": (size, size),
-        "units": ("um", "um"),
-        "axis_labels": AXES[1:],
+        **_place(section.shape, atlas.resolution_um),
         "metadata": {ATLAS_FOLDER: str(atlas.directory)},
         "visible": False,
     }

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QGridLayout,
+    QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
@@ -57,11 +58,14 @@ class ReconstructWidget(Panel):
         self.source = SectionsAndModel(viewer)
         self._side_by_side = QCheckBox("Side by side")
         self._side_by_side.setToolTip("Original, reconstruction and residual in one row.")
-        self._robust = QCheckBox("Find artifacts")
+        self._robust = QCheckBox("Find artifacts in every brain")
         self._robust.setToolTip(
-            "Mark what the residual says is artifact, put the reconstruction there, and encode "
-            "again: shows the artifact and the repaired section."
+            "<p>Leave what the residual says is artifact out of every section that is encoded; "
+            "else only where the model calls a brain an outlier, and intact brains stay as they "
+            "are.</p>"
         )
+        self._plain = QCheckBox("Plain")
+        self._plain.setToolTip("Reconstruct every section as it came, artifacts and all.")
         self._readout = QLabel()
         self._readout.setWordWrap(True)
         self._save_shown = QPushButton("Export shown …")
@@ -79,7 +83,8 @@ class ReconstructWidget(Panel):
         self.source.changed.connect(self._changed)
         viewer.dims.events.point.connect(self.refresh)
         self._side_by_side.toggled.connect(self._set_side_by_side)
-        self._robust.toggled.connect(self.refresh)
+        for box in (self._robust, self._plain):
+            box.toggled.connect(self._mode_changed)
         self.brains.chosen.connect(self._go_to)
         self.job.changed.connect(self._enable)
         self._save_shown.clicked.connect(lambda: self._ask_export(all_brains=False))
@@ -90,7 +95,10 @@ class ReconstructWidget(Panel):
         layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
         layout.addWidget(self._readout)
-        layout.addWidget(self._robust)
+        row = QHBoxLayout()
+        row.addWidget(self._robust)
+        row.addWidget(self._plain)
+        layout.addLayout(row)
         layout.addWidget(self._side_by_side)
         buttons = QGridLayout()
         buttons.addWidget(self._save_shown, 0, 0)
@@ -100,13 +108,20 @@ class ReconstructWidget(Panel):
         layout.addWidget(self.job)
         layout.addStretch()
 
+    @property
+    def robust(self) -> bool | None:
+        """Whether artifacts are left out: of every brain, of none, or (None) of outliers."""
+        if self._plain.isChecked():
+            return False
+        return True if self._robust.isChecked() else None
+
     def refresh(self, event: Any = None) -> None:
         """Ask for the reconstruction of the brain on show, if it is not the one asked for last."""
         if not self.source.ready:
             return
         layer = self.source.layer
         self.brains.follow(self._index())
-        wanted = (self._model, layer, self._index(), self._robust.isChecked())
+        wanted = (self._model, layer, self._index(), self.robust)
         if wanted != self._asked:
             self._asked = wanted
             self._ahead.stop()
@@ -122,7 +137,7 @@ class ReconstructWidget(Panel):
         if inputs is None or self.job.running:
             return
         model, population = inputs.model, inputs.population
-        robust = self._robust.isChecked()
+        robust = self.robust
         if not all_brains:
             population = population.subset([self._index()])
         self.job.run(
@@ -162,13 +177,20 @@ class ReconstructWidget(Panel):
 
     def _enable(self) -> None:
         """What cannot work is off."""
-        for box in (self._side_by_side, self._robust):
+        for box in (self._side_by_side, self._plain):
             box.setEnabled(self.source.ready)
+        self._robust.setEnabled(self.source.ready and not self._plain.isChecked())
         for button in (self._save_shown, self._save_all):
             button.setEnabled(self.source.ready and not self.job.running)
 
+    def _mode_changed(self) -> None:
+        self._enable()
+        self.refresh()
+
     @staticmethod
-    def _compute(model: Model, layer: Image, index: int, robust: bool, population: Any) -> Any:
+    def _compute(
+        model: Model, layer: Image, index: int, robust: bool | None, population: Any
+    ) -> Any:
         shown = reconstruct_section(model, population, index, robust=robust)
         return model, layer, population, index, shown
 
@@ -177,20 +199,31 @@ class ReconstructWidget(Panel):
         if model is not self._model or layer not in self.viewer.layers:
             return  # another was chosen, or the layer removed, while this was computed
         before = set(self._made)
-        for part in ("reconstruction", "residual", "repaired", "artifact"):
-            image = getattr(shown, part)
-            if image is None:
-                self._made.remove(part)
-            else:
-                look = {} if part in self._made else self._look(part, layer, shown)
-                picture, name = np.asarray(image, dtype=np.float32), f"{part}: {layer.name}"
-                self._made.show(part, picture, layer, name, **look)
+        for part, image in self._parts(shown).items():
+            look = {} if part in self._made else self._look(part, layer, shown)
+            picture, name = np.asarray(image, dtype=np.float32), f"{part}: {layer.name}"
+            self._made.show(part, picture, layer, name, **look)
+        for part in set(self._made) - set(self._parts(shown)):
+            self._made.remove(part)
         if not before:
             self.viewer.layers.selection.active = layer
         self._tell(population.ids[index], shown)
         if set(self._made) != before:
             self._set_side_by_side(self._side_by_side.isChecked())
         self._ahead.begin(model, population, index)
+
+    def _parts(self, shown: Reconstruction) -> dict[str, Any]:
+        """What is shown; once there were artifacts, an intact brain has none, as it came.
+
+        Layers that come and go with the slider would make it stick.
+        """
+        parts = {"reconstruction": shown.reconstruction, "residual": shown.residual}
+        if shown.artifact is not None:
+            return parts | {"repaired": shown.repaired, "artifact": shown.artifact}
+        if "artifact" in self._made and self.robust is not False:
+            nothing = np.zeros(shown.section.shape, dtype=bool)
+            return parts | {"repaired": shown.section, "artifact": nothing}
+        return parts
 
     def _look(self, part: str, layer: Image, shown: Reconstruction) -> dict[str, Any]:
         """Colours and contrast of a new layer; from then on they are the user's."""
@@ -207,7 +240,9 @@ class ReconstructWidget(Panel):
         bright = max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
         beside = self._made.get("reconstruction")
         limits = (0, bright) if beside is None else beside.contrast_limits
-        return {"colormap": "gray", "contrast_limits": limits}
+        # The denoised section is on show; the repaired one beside it.
+        seen = part == "reconstruction" or self._side_by_side.isChecked()
+        return {"colormap": "gray", "contrast_limits": limits, "visible": seen}
 
     def _tell(self, brain: str, shown: Reconstruction) -> None:
         reference = self.source.model.header.reference if self.source.model else None
@@ -218,9 +253,10 @@ class ReconstructWidget(Panel):
             True: warning("outlier: unlike the brains the model knows"),
             False: "as usual",
         }[shown.outlier]
+        left_out = " of what is left" if shown.artifact_share else ""
         self._readout.setText(
-            f"<b>{brain}</b> &nbsp; {verdict}<br>"
-            f"squared error {shown.error:.5f}{typical}<br>"
+            f"<b>{brain}</b> &nbsp; {verdict}<br>{shown.finding}<br>"
+            f"squared error {shown.error_left:.5f}{left_out}{typical}<br>"
             f"KL divergence {shown.kl:.1f} nats{typical_kl}<br>{LEGEND}"
         )
 

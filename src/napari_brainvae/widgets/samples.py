@@ -9,15 +9,19 @@ from functools import cache
 from pathlib import Path
 
 from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
-from napari_brainvae.widgets.layers.section_layers import population_layer
-from napari_brainvae.widgets.readers import LayerData, atlas_layer, model_layer
+from napari_brainvae.widgets.readers import (
+    LayerData,
+    atlas_layer,
+    model_layer,
+    population_data,
+)
 
 
 def demo_population() -> list[LayerData]:
     """Draw 48 phantom brains like those that the demo model was fitted on, but none of them."""
     from napari_brainvae.phantom.phantom import demo_population
 
-    return [population_layer(demo_population(), "Demo population")]
+    return [population_data(demo_population(), "Demo population")]
 
 
 def demo_model() -> list[LayerData]:

@@ -93,7 +93,7 @@ class Workspace:
         self._load = Latest(load_once, self._loaded, self._failed)
         self._shown_alone: set[Layer] = set()
         self.sections_changed.connect(self._relay)
-        # Last: the viewer is to know a layer before it is laid out.
+        # Last: the viewer is to know a layer before panels hear of it.
         viewer.layers.events.inserted.connect(self._inserted, position="last")
         viewer.layers.events.removed.connect(self._removed)
         for layer in viewer.layers:
@@ -150,6 +150,11 @@ class Workspace:
         self.model_changed.emit()
 
     @property
+    def model_name(self) -> str:
+        """Run and file of the chosen model."""
+        return "" if self._checkpoint is None else name_of_model(self._checkpoint)
+
+    @property
     def atlas(self) -> AtlasSelection | None:
         """Plane on show and chosen regions of the chosen atlas."""
         layer = self._chosen["atlas"].layer
@@ -167,13 +172,14 @@ class Workspace:
 
     @property
     def ready(self) -> bool:
-        """Whether sections are chosen and a model is loaded.
+        """Whether sections are chosen and a model is loaded that they can be given to.
 
         A layer that is just being removed moves the slider before the workspace hears of it:
         nothing is to be computed for it any more.
         """
         viewer = self._viewer()
-        return self.model is not None and viewer is not None and self.sections in viewer.layers
+        chosen = viewer is not None and self.sections in viewer.layers
+        return self.model is not None and chosen and not self.unusable
 
     def inputs(self, options: Any = None, *, atlas: bool = True) -> Inputs | None:
         """Give what a result is computed from now; None while something is missing.
@@ -241,7 +247,7 @@ class Workspace:
         if CHECKPOINT in layer.metadata:
             before, self.checkpoint = self._checkpoint, layer.metadata[CHECKPOINT]
             if opened and before not in (None, self._checkpoint):
-                self.say(f"Model: now “{name_of_model(layer.metadata[CHECKPOINT])}”, opened last.")
+                self.say(f"Model: now “{self.model_name}”, opened last.")
         if ATLAS_FOLDER in layer.metadata:
             self.atlas_folder = layer.metadata[ATLAS_FOLDER]
 
@@ -255,14 +261,21 @@ class Workspace:
                 else:
                     self.say(f"{title}: now “{now.name}”; the other was removed.")
 
-    def _relay(self) -> None:
-        """Lay what is ours on the sections: in other units they were a dot in the view of all."""
+    def make_room(self, sections: Image) -> None:
+        """Lay what is ours on sections that are about to be opened.
+
+        In other units it were a dot in the view of everything, or they were; and napari complains
+        of that as soon as it draws them.
+        """
         viewer = self._viewer()
-        if viewer is None or self.sections not in viewer.layers:
-            return
-        for each in viewer.layers:
-            if each.metadata.keys() & {MADE_HERE, *STAND_INS}:
-                lay_on(each, self.sections, always=CHECKPOINT in each.metadata)
+        for each in () if viewer is None else viewer.layers:
+            if each.ndim == 2 and each.metadata.keys() & {MADE_HERE, *STAND_INS}:
+                lay_on(each, sections, always=CHECKPOINT in each.metadata)
+
+    def _relay(self) -> None:
+        viewer = self._viewer()
+        if viewer is not None and self.sections in viewer.layers:
+            self.make_room(self.sections)
 
     def _loaded(self, result: tuple[Path, Model]) -> None:
         path, model = result

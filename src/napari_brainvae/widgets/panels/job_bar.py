@@ -25,6 +25,7 @@ from napari_brainvae.io.progress import Progress, Stopped
 from napari_brainvae.widgets.workers import BUG, said_or_done, start_now, warning
 
 POLL_MS = 100
+CHANGED = "What it was computed from was changed while it ran: nothing is kept of it. Run it again."
 
 
 class JobBar(QWidget):
@@ -125,7 +126,10 @@ class JobBar(QWidget):
 
     def _conclude(self, outcome: tuple[str, tuple[bool, Any] | None]) -> None:
         message, ended = outcome
-        if self._stop.is_set() or not self._belongs():
+        if not self._belongs():
+            self.message = CHANGED
+            return
+        if self._stop.is_set():
             return
         self.message = message
         if ended is not None and ended[0]:
