@@ -12,15 +12,14 @@ from matplotlib.path import Path
 from matplotlib.quiver import Quiver
 
 from napari_brainvae.factors.cards import factor_cards
+from napari_brainvae.factors.field_colours import MOST_OPAQUE, signed_overlay
 from napari_brainvae.phantom.phantom import FACTORS, Phantom, PhantomOptions, draw_section
 from napari_brainvae.reporting.export import write_card_maps
 from napari_brainvae.reporting.factor_cards import (
     BRIGHTER,
     DARKER,
-    MOST_OPAQUE,
     draw_cards,
     factor_card,
-    signed_overlay,
 )
 from napari_brainvae.reporting.section_axes import readable_labels
 from tests.linear_model import LinearModel
