@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import Seed
 from training.cli import main
 
 log = logging.getLogger(__name__)
@@ -23,11 +24,13 @@ class DemoOptions(BaseModel):
     """
 
     out: CliPositionalArg[Path] = Field(Path("demo"), description="Folder for everything.")
-    count: int = Field(240, ge=20, description="Brains to make.")
-    height: int = Field(160, ge=64, description="Rows of a section, px.")
-    width: int = Field(224, ge=64, description="Columns of a section, px.")
-    steps: int | None = Field(None, ge=1, description="Training steps; recipe fast's by default.")
-    seed: int = Field(1, ge=0, description="Of the population and of the fit.")
+    count: int = Field(240, ge=20, le=1_000_000, description="Brains to make.")
+    height: int = Field(160, ge=64, le=8192, description="Rows of a section, px.")
+    width: int = Field(224, ge=64, le=8192, description="Columns of a section, px.")
+    steps: int | None = Field(
+        None, ge=1, le=10**9, description="Training steps; recipe fast's by default."
+    )
+    seed: Seed = Field(1, description="Of the population and of the fit.")
 
 
 def demo(options: DemoOptions) -> None:

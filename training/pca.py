@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.option_types import Seed
 from training.cli import main
 
 log = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ class PCAOptions(BaseModel):
     held_out: float = Field(
         0.2, ge=0, lt=1, description="Share of the brains kept out of the fit, chosen by the seed."
     )
-    seed: int = Field(0, ge=0, description="Of the split.")
+    seed: Seed = Field(0, description="Of the split.")
     overwrite: bool = Field(False, description="Replace the checkpoint if it exists.")
 
 

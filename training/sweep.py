@@ -13,7 +13,8 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
-from training.cli import main
+from napari_brainvae.io.option_types import Seed, Threads
+from training.cli import main, numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,16 +41,20 @@ class SweepOptions(BaseModel):
     betas: str = Field("1:20", description="Values of beta: FROM:TO, FROM:TO:STEP or 1,3,4.5.")
     latent_dims: str = Field("4:20", description="Numbers of factors L, likewise.")
     recipe: Literal["paper", "fast"] = Field("fast", description="As in training.fit.")
-    steps: int | None = Field(None, ge=1, description="Training steps a cell; the recipe's.")
+    steps: int | None = Field(
+        None, ge=1, le=10**9, description="Training steps a cell; the recipe's."
+    )
     held_out: float = Field(
         0.2, gt=0, lt=1, description="Share of the brains kept out of the fits, to measure on."
     )
-    seed: int = Field(0, ge=0, description="Of the split and of each fit.")
-    threads: int | None = Field(None, ge=1, description="CPU threads of a fit.")
+    seed: Seed = Field(0, description="Of the split and of each fit.")
+    threads: Threads | None = Field(None, description="CPU threads of a fit.")
     scheduler: str | None = Field(
         None, description="Address of a dask scheduler, such as tcp://node:8786; see docs/sweep.md."
     )
-    workers: int = Field(2, ge=1, description="Processes on this machine, without --scheduler.")
+    workers: int = Field(
+        2, ge=1, le=1024, description="Processes on this machine, without --scheduler."
+    )
 
     @field_validator("betas")
     @classmethod
@@ -60,33 +65,9 @@ class SweepOptions(BaseModel):
     @field_validator("latent_dims")
     @classmethod
     def _latent_dims_are_integers(cls, text: str) -> str:
-        if any(n != int(n) for n in numbers(text, smallest=1)):
+        if any(n != int(n) for n in numbers(text, smallest=1, largest=512)):
             raise InputError(f"numbers of factors are whole: {text!r}")
         return text
-
-
-def numbers(text: str, *, smallest: float) -> list[float]:
-    """Read ``FROM:TO``, ``FROM:TO:STEP`` or ``A,B,C``, ends included.
-
-    Raises
-    ------
-    InputError
-        If it is not that, empty, or below ``smallest``.
-    """
-    try:
-        if ":" in text:
-            first, last, *more = (float(part) for part in text.split(":"))
-            step = more[0] if more else 1.0
-            if len(more) > 1 or step <= 0:
-                raise ValueError
-            found = [first + i * step for i in range(int((last - first) / step + 1e-9) + 1)]
-        else:
-            found = sorted({float(part) for part in text.split(",")})
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{text!r} is neither FROM:TO, FROM:TO:STEP nor a list A,B") from error
-    if not found or not all(smallest <= n < 1e6 for n in found):
-        raise InputError(f"{text!r} names no number from {smallest:g} on")
-    return found
 
 
 def cells(options: SweepOptions) -> list[Cell]:

@@ -49,7 +49,7 @@ def test_an_unknown_flag_is_one_line(capsys):
         run(print, "--numbr", "3")
     assert stop.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: unrecognized arguments: --numbr 3")
+    assert line.startswith("error: there is no flag --numbr: did you mean --number?")
     assert "--help" in line
 
 

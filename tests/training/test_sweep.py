@@ -14,9 +14,9 @@ import pandas as pd
 import psutil
 import pytest
 
-from training.cli import main
+from training.cli import main, numbers
 from training.evaluation.sweep_curves import curves_figure, inflection, inflections
-from training.sweep import SweepOptions, assemble, cells, name_of, numbers, run_cell, sweep
+from training.sweep import SweepOptions, assemble, cells, name_of, run_cell, sweep
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = ("--betas", "2,3", "--latent-dims", "2:4", "--steps", "2", "--threads", "1")
