@@ -19,7 +19,7 @@ import numpy.typing as npt
 import requests
 from tqdm import tqdm
 
-from napari_brainvae.io.atomic_files import recover, remove_leftovers, replacing
+from napari_brainvae.io.atomic_files import make_folder, recover, remove_leftovers, replacing
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import only_one
@@ -139,7 +139,7 @@ def _open_or_begin(manifest: Manifest, work: Work, service: AllenService) -> Non
         log.warning("the sections of %s are gone or changed on disk: fetched again", some)
     manifest.wait_again(lost + (manifest.ids(FAILED) if options.retry_failed else []))
     for kind in ("volumes", "sections"):
-        (work.folder / kind).mkdir(exist_ok=True)
+        make_folder(work.folder / kind)
     _remove_leftovers(manifest, work)
 
 

@@ -27,7 +27,7 @@ from napari_brainvae.factors.description import factor_table
 from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.projective_field import PARTS
-from napari_brainvae.io.atomic_files import filling, replacing, write_text
+from napari_brainvae.io.atomic_files import RECORD, filling, recover, replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.reporting import paper_figures as figures
@@ -35,8 +35,6 @@ from napari_brainvae.reporting.provenance import Provenance
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-RECORD = "record.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +86,7 @@ def results_folder(
     InputError
         If ``folder`` holds the record of something else.
     """
-    folder = Path(folder)
+    folder = recover(Path(folder).absolute())
     record = dict(about) if overwrite else _added_to(folder / RECORD, about)
     with filling(folder) as beside:
         yield beside
