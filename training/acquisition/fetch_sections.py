@@ -19,7 +19,13 @@ import numpy.typing as npt
 import requests
 from tqdm import tqdm
 
-from napari_brainvae.io.atomic_files import make_folder, recover, remove_leftovers, replacing
+from napari_brainvae.io.atomic_files import (
+    make_folder,
+    put_on_disk,
+    recover,
+    remove_leftovers,
+    replacing,
+)
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import only_one
@@ -219,7 +225,9 @@ def _fetch_brain(
     with replacing(work.sections(experiment)) as beside:
         np.save(beside, planes)
         outcome.section_sha256 = sha256_of(beside)
-    if not work.options.keep_volumes:
+    if work.options.keep_volumes:
+        put_on_disk(volumes)
+    else:
         volumes.unlink()
     return outcome, True
 

@@ -184,6 +184,12 @@ def make_folder(folder: Path) -> None:
         _sync_folder(made.parent)
 
 
+def put_on_disk(path: Path) -> None:
+    """Put a file that was written under its final name on disk, and its name in its folder."""
+    _sync(path)
+    _sync_folder(path.parent)
+
+
 def _sync(path: Path) -> None:
     """Put a file on disk, or a folder with all files and folders in it."""
     if not path.is_dir():
