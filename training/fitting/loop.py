@@ -50,7 +50,7 @@ def train(
     saved = folder.load_state(last) if options.resume else None
     if saved is not None:
         try:
-            restore(saved, network, optimizer, capture=capture)
+            restore(saved, network, optimizer)
         except WRONG as error:
             raise InputError(f"{folder.state} is of another network: {error}") from error
     first = saved["step"] if saved else 0
@@ -82,14 +82,24 @@ def train(
     return findings
 
 
-def restore(
-    saved: dict[str, Any], network: Network, optimizer: torch.optim.Optimizer, *, capture: bool
-) -> None:
-    """Put weights and moments back, for steps that are recorded or not, as they are from now on."""
+def restore(saved: dict[str, Any], network: Network, optimizer: torch.optim.Optimizer) -> None:
+    """Put weights and moments back.
+
+    Raises
+    ------
+    RuntimeError, ValueError, KeyError, TypeError, AttributeError
+        If they are of another network.
+    """
     network.load_state_dict(saved["network"])
-    optimizer.load_state_dict(saved["optimizer"])
-    for group in optimizer.param_groups:
-        group["capturable"] = capture
+    # Of the optimiser's options those of this run count: rate and capture may be others now.
+    now = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": now})
+    if len(optimizer.state) != len(list(network.parameters())):
+        raise ValueError(f"it has moments of {len(optimizer.state)} weights")
+    for parameter in network.parameters():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            if optimizer.state[parameter][moment].shape != parameter.shape:
+                raise ValueError(f"{moment} has another shape than the weights")
 
 
 def finite(steps: Iterator[Logged], job: Job, folder: RunFolder) -> Iterator[Logged]:
