@@ -89,7 +89,7 @@ def main(
         _stop(BAD_INPUT, " ".join(str(error).split()))
     except KeyboardInterrupt:
         _stop(INTERRUPTED, "interrupted")
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever else it is, it is shown as a bug
         traceback.print_exc()
         ours = f"napari-brainvae {version('napari-brainvae')}, Python {sys.version.split()[0]}"
         _stop(BUG, f"a bug of {program} ({ours}), not yours: please report it with the lines above")
