@@ -74,6 +74,7 @@ def demo(options: DemoOptions) -> None:
 def _begin(options: DemoOptions) -> None:
     """Note what the demo is, or see that it is the one that was begun in this folder."""
     from napari_brainvae.io.atomic_files import write_text
+    from napari_brainvae.io.json_files import read_json
 
     path, plan = options.out / "demo.json", options.model_dump(mode="json", exclude={"out"})
     if not path.exists():
@@ -81,11 +82,7 @@ def _begin(options: DemoOptions) -> None:
             raise FileExistsError(f"{options.out} is not empty and holds no demo: give another")
         write_text(path, json.dumps(plan, indent=2) + "\n")
         return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if before != plan:
+    if read_json(path) != plan:
         raise InputError(
             f"the demo in {options.out} was begun with other options ({path.name} holds them): "
             "give them again or another folder"
@@ -93,8 +90,10 @@ def _begin(options: DemoOptions) -> None:
 
 
 def _complete(run: Path) -> bool:
-    record = run / "record.json"
-    return record.exists() and json.loads(record.read_text())["status"] == "complete"
+    from training.fitting.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    return folder.record.exists() and folder.read_record().get("status") == "complete"
 
 
 def _report(path: Path, run: Path, out: Path) -> Path:

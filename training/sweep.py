@@ -168,17 +168,14 @@ def _record(options: SweepOptions) -> dict[str, Any]:
 def _check_folder(path: Path, record: dict[str, Any]) -> None:
     """Refuse a folder that holds something else than the sweep of this record."""
     from napari_brainvae.io.folder_lock import LOCK
+    from napari_brainvae.io.json_files import read_json
 
     out = path.parent
     if not path.exists():
         if out.exists() and (not out.is_dir() or set(out.iterdir()) - {out / LOCK}):
             raise FileExistsError(f"{out} is not empty and holds no sweep: give another")
         return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read ({error}): give another folder") from error
-    if before != record:
+    if read_json(path) != record:
         raise InputError(f"the sweep in {out} was begun with other data or options")
 
 

@@ -210,7 +210,7 @@ DAMAGE = {
     "record of nothing": (text("record.json", "{}"), "no record"),
     "record is a list": (text("record.json", "[]"), "no record"),
     "record is null": (text("record.json", "null"), "no record"),
-    "record too deep": (text("record.json", "[" * 100_000), "no record"),
+    "record too deep": (text("record.json", "[" * 100_000), "cannot be read"),
     "record's options are none": (text("record.json", '{"options": 1, "data": {}}'), "no record"),
     "state is text": (text("state/state.pt", "nothing"), "cannot be read"),
     "state is a list": (changed_state(lambda s: [1, 2]), "cannot be read"),
@@ -242,7 +242,7 @@ DAMAGE = {
         lambda out: (out / "history.csv").write_bytes(b"step\n\xff\xfe\0"), "no history",
     ),
     "record is no text": (
-        lambda out: (out / "record.json").write_bytes(b"\xff\xfe\0"), "no record",
+        lambda out: (out / "record.json").write_bytes(b"\xff\xfe\0"), "cannot be read",
     ),
     "record's data is a list": (text("record.json", '{"options": {}, "data": [1]}'), "no record"),
     "record of other data": (

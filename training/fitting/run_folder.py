@@ -20,6 +20,7 @@ from lightning_fabric.utilities import rank_zero_only
 from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.folder_lock import LOCK, only_one
+from napari_brainvae.io.json_files import read_json
 
 log = logging.getLogger(__name__)
 
@@ -132,11 +133,11 @@ class RunFolder:
 
     def read_record(self) -> dict[str, Any]:
         """Read ``record.json``; a run from before there were rotations was begun without one."""
+        record = read_json(self.record)
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
             options, data = record["options"], record["data"]
             return {**record, "options": {"rotation": "none", **options}, "data": {**data}}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self.record} is no record of a run: {error!r}") from error
 
     def write_history(self) -> None:

@@ -29,6 +29,7 @@ from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.projective_field import PARTS
 from napari_brainvae.io.atomic_files import RECORD, filling, recover, replacing, write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.json_files import read_json
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.reporting import paper_figures as figures
 from napari_brainvae.reporting.provenance import Provenance
@@ -98,7 +99,7 @@ def _added_to(path: Path, about: Provenance) -> dict[str, Any]:
     if not path.exists():
         return dict(about)
     try:
-        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        before: dict[str, Any] = read_json(path)
         same = _made_of(before) == _made_of(about)
         options, data = before["options"] | about["options"], before["data"] | about["data"]
     except (KeyError, TypeError, ValueError, AttributeError):  # no JSON, or of another shape
