@@ -87,6 +87,8 @@ def main(
             run(options)
     except (InputError, OSError) as error:
         _stop(BAD_INPUT, " ".join(str(error).split()))
+    except MemoryError as error:
+        _stop(BAD_INPUT, f"this machine has not enough memory: {error}".rstrip(": "))
     except KeyboardInterrupt:
         _stop(INTERRUPTED, "interrupted")
     except Exception:  # noqa: BLE001 - whatever else it is, it is shown as a bug

@@ -78,6 +78,17 @@ def test_bad_input_is_one_line(error, capsys):
     assert capsys.readouterr().err == "error: two lines\n"
 
 
+@pytest.mark.parametrize(
+    "error", [MemoryError(), MemoryError("Unable to allocate 9 TiB for an array")], ids=repr
+)
+def test_too_little_memory_is_one_line(error, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(fail(error))
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"error: this machine has not enough memory: {error}".rstrip(": ")
+
+
 def test_every_command_is_behind_the_door():
     """A module that can be run is a command: its docstring says how, and for what."""
     modules = (ROOT / "training").glob("[!_]*.py")

@@ -220,6 +220,15 @@ def test_no_more_threads_than_cpus(phantom_file, tmp_path, monkeypatch, caplog):
     assert caplog.text.count("--threads 1024: as many as this machine has CPUs, 2,") == 1
 
 
+def test_a_device_with_too_little_memory(phantom_file, tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 TiB")
+
+    monkeypatch.setattr("training.fitting.loop.training_steps", full)
+    with pytest.raises(InputError, match="a smaller --batch-size"):
+        fit(FitOptions(population=phantom_file, out=tmp_path / "run", latent_dim=2))
+
+
 # values at the ends of their range end in a result, or in one line
 
 
