@@ -35,7 +35,9 @@ class PhantomCommand(PhantomOptions):
         description="Population file to write, ending in .zarr."
     )
     atlas: Path | None = Field(
-        None, description="Atlas directory: use its template and annotation instead of drawing."
+        None,
+        description="Atlas directory or BrainGlobe name: use its template and annotation instead "
+        "of drawing.",
     )
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,10 +13,10 @@ from pydantic_settings import CliPositionalArg
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.option_types import Seed, Threads
 from training.cli import main, numbers
+from training.cluster import connected
 
 if TYPE_CHECKING:
     import pandas as pd
-    from distributed import Client
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +127,7 @@ def _measure(
     folder, done = options.out / "cells", total - len(missing)
     task = options.model_dump(exclude={"out", "scheduler", "workers"})
     task["fingerprint"] = fingerprint  # so that no cell hashes the population again
-    with _client(options, len(missing)) as client:
+    with connected(options.scheduler, min(options.workers, len(missing))) as client:
         # Not pure: a cell that failed before is tried again, not remembered by the scheduler.
         futures = {
             client.submit(run_cell, cell, task, key=f"{name}-{client.id}", pure=False): name
@@ -177,34 +175,6 @@ def _check_folder(path: Path, record: dict[str, Any]) -> None:
         return
     if read_json(path) != record:
         raise InputError(f"the sweep in {out} was begun with other data or options")
-
-
-@contextmanager
-def _client(options: SweepOptions, tasks: int) -> Iterator[Client]:
-    """Connect to the scheduler that was named, or start one with workers on this machine."""
-    from dask import config
-    from distributed import Client, LocalCluster
-
-    if options.scheduler is not None:
-        try:
-            client = Client(options.scheduler)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise OSError(f"no dask scheduler answers at {options.scheduler}") from error
-        with client:
-            yield client
-        return
-    # A worker that the system kills must not take a cell with it for good.
-    with (
-        config.set({"distributed.scheduler.allowed-failures": 10}),
-        LocalCluster(
-            n_workers=min(options.workers, tasks),
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 def run_cell(cell: Cell, task: dict[str, Any]) -> dict[str, Any]:
