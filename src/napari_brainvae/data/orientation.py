@@ -97,6 +97,11 @@ def axis_of(orientation: str, letter: str) -> tuple[int, bool]:
     return orientation.index(OPPOSITE[letter]), True
 
 
+def is_turned(orientation: str) -> bool:
+    """Whether sections of this orientation are turned on their way in."""
+    return any(axis_of(orientation, letter) != (i, False) for i, letter in enumerate(INSIDE))
+
+
 def reorient(volume: npt.NDArray[Any], orientation: str, to: str = INSIDE) -> npt.NDArray[Any]:
     """Turn a volume ``(A, B, C)`` into another orientation; a view, nothing is copied.
 
@@ -117,7 +122,8 @@ def reorient(volume: npt.NDArray[Any], orientation: str, to: str = INSIDE) -> np
     """
     places = [axis_of(orientation, letter) for letter in to]
     turned = volume.transpose([axis for axis, _ in places])
-    return turned[tuple(slice(None, None, -1 if flipped else 1) for _, flipped in places)]
+    steps = tuple(slice(None, None, -1 if flipped else 1) for _, flipped in places)
+    return np.asarray(turned[steps])
 
 
 def spacing_inside(spacing: Sequence[Any], orientation: str) -> tuple[Any, Any, Any]:
@@ -176,4 +182,4 @@ class TurnedSections(LazySections):
 
 def turned_section(section: npt.NDArray[Any], orientation: str) -> npt.NDArray[Any]:
     """Turn one coronal section ``(H, W)`` of this orientation `INSIDE`; a view."""
-    return reorient(section[None], orientation)[0]
+    return np.asarray(reorient(section[None], orientation)[0])
