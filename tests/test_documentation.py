@@ -18,6 +18,7 @@ GUIDES = [
     "docs/acquire.md",
     "docs/atlases.md",
     "docs/covariates.md",
+    "docs/gather.md",
     "docs/sweep.md",
 ]
 
