@@ -103,7 +103,12 @@ class Job:
     held_out: list[str]
 
 
-def make_job(options: FitOptions, population: Population, fingerprint: str | None = None) -> Job:
+def make_job(
+    options: FitOptions,
+    population: Population,
+    fingerprint: str | None = None,
+    members: list[int] | None = None,
+) -> Job:
     """Decide everything, and read the population once.
 
     Sections that do not go into the memory of the device are read a second time at the start, for
@@ -113,14 +118,19 @@ def make_job(options: FitOptions, population: Population, fingerprint: str | Non
     ----------
     fingerprint
         Of the population, where it is known.
+    members
+        Positions of the brains to fit, and no others, instead of the share that is not held out.
 
     Raises
     ------
     InputError
         If the sections, or options that hang together, cannot be used.
     """
-    others, held_out = split(population, options.held_out, options.seed)
-    train = leave_out_flagged(population, others, include_flagged=options.include_flagged)
+    if members is None:
+        others, held_out = split(population, options.held_out, options.seed)
+        train = leave_out_flagged(population, others, include_flagged=options.include_flagged)
+    else:
+        train, held_out = members, []
     options = options.resolved(len(train))
     looked_at = held_out[:SAMPLE]
     done = population.description.preprocessing

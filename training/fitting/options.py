@@ -38,6 +38,13 @@ class FitOptions(BaseModel):
         description="Axes of the latent space: 'varimax' of the factors' fields, so that each acts "
         "in one place, or as the fit gave them; varimax in recipe fast, none in paper.",
     )
+    smoothing: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="Standard deviation in px of a Gaussian under which recipe fast fits the "
+        "components it starts from (sections stay sharp); chosen by cross-validation by default.",
+    )
     beta: float = Field(3.0, ge=0, allow_inf_nan=False, description="Weight of the KL divergence.")
     loss: Literal["gaussian", "bernoulli"] = Field(
         "gaussian", description="Squared error or cross entropy, summed over pixels."

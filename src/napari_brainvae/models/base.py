@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 from napari_brainvae.arrays import Images, Latents
@@ -47,16 +48,28 @@ class Reference(BaseModel):
     code_mean: list[float] = Field(description="Mean of the posterior means, per factor.")
     code_std: list[float] = Field(description="Spread of the posterior means, per factor.")
     kl_per_factor: list[float] = Field(description="Mean KL divergence per factor, nats.")
+    residual_spread: list[list[float]] | None = Field(
+        None, description="Typical residual by place, see models.residual_spread."
+    )
 
     @classmethod
     def measure(
-        cls, error: npt.ArrayLike, mean: npt.ArrayLike, log_variance: npt.ArrayLike
+        cls,
+        error: npt.ArrayLike,
+        mean: npt.ArrayLike,
+        log_variance: npt.ArrayLike,
+        residual_spread: npt.ArrayLike | None = None,
     ) -> Reference:
-        """Summarise per-section errors ``(N,)`` and posteriors ``(N, L)``."""
+        """Summarise per-section errors ``(N,)``, posteriors ``(N, L)``, and residuals by place."""
         error_median, error_spread = _median_and_spread(np.asarray(error))
+        by_place = None
+        if residual_spread is not None:
+            # Three digits: a header is text.
+            by_place = [[float(f"{v:.3g}") for v in row] for row in np.asarray(residual_spread)]
         return cls(
             error_median=error_median,
             error_spread=error_spread,
+            residual_spread=by_place,
             **_of_codes(mean, log_variance),
         )
 
@@ -76,6 +89,20 @@ class Reference(BaseModel):
         The rule: a deviation of more than four spreads.
         """
         return np.asarray(self.deviation(error, kl) > 4)
+
+    def outlier_by(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> list[str]:
+        """Say of each section whether its error or its KL divergence makes it an outlier, or both.
+
+        Returns
+        -------
+        list of str
+            ``"error"``, ``"KL"``, ``"error and KL"``, or nothing for what is no outlier.
+        """
+        error, kl = np.atleast_1d(error), np.atleast_1d(kl)
+        nothing = np.full(error.shape, -np.inf)
+        by = {"error": self.is_outlier(error, nothing), "KL": self.is_outlier(nothing, kl)}
+        return [" and ".join(name for name, is_out in by.items() if is_out[i])
+                for i in range(len(error))]  # fmt: skip
 
 
 def _of_codes(mean: npt.ArrayLike, log_variance: npt.ArrayLike) -> dict[str, Any]:
@@ -110,6 +137,21 @@ class Rotation(BaseModel):
     )
 
 
+class Stability(BaseModel):
+    """Which factors came again in split halves of the brains; see `factors.stability`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    splits: int = Field(ge=1)
+    sections: int = Field(ge=6, description="Brains that were split.")
+    similarity: tuple[float, ...] = Field(description="Of each factor's map, median over splits.")
+    came_again: tuple[int, ...] = Field(description="Halves in which a factor did.")
+    replicated: tuple[bool, ...]
+    arch_of: tuple[int, ...] = Field(
+        description="Number, from 0, of the factor that a factor is only the arch of, or -1."
+    )
+
+
 class Header(BaseModel):
     """All that a checkpoint says beside its tensors, so that the file alone is enough."""
 
@@ -126,6 +168,7 @@ class Header(BaseModel):
     plane: int | None = None
     reference: Reference | None = None
     rotation: Rotation | None = None
+    stability: Stability | None = None
     training: dict[str, Any] = Field(
         default_factory=dict,
         description="Options, seeds, versions, data fingerprint, held-out ids.",
@@ -135,9 +178,19 @@ class Header(BaseModel):
     def _without_what_is_not(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Say nothing of a rotation where there is none, as files from before rotation do."""
         values: dict[str, Any] = plain(self)
-        if values.get("rotation") is None:
-            values.pop("rotation", None)
+        for name in ("rotation", "stability"):
+            if values.get(name) is None:
+                values.pop(name, None)
         return values
+
+    @model_validator(mode="after")
+    def _stability_of_all_factors(self) -> Header:
+        told = self.stability
+        each = (told.similarity, told.came_again, told.replicated, told.arch_of) if told else ()
+        for values in each:
+            if len(values) != self.latent_dim:
+                raise ValueError(f"stability of {len(values)} factors, not {self.latent_dim}")
+        return self
 
 
 def check_comparable(headers: Mapping[str, Header]) -> None:
