@@ -51,6 +51,8 @@ def interpret(options: InterpretOptions) -> None:
     model = next(iter(models.values()))
     if options.covariates is not None:
         covariates = read_covariates(options.covariates, population.ids)
+        if "flagged" in covariates:
+            population.covariates["flagged"] = covariates["flagged"]
     else:
         covariates = population.covariates
     place = locate(options, population, model)

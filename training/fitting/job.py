@@ -127,8 +127,8 @@ def make_job(
         If the sections, or options that hang together, cannot be used.
     """
     if members is None:
-        others, held_out = split(population, options.held_out, options.seed)
-        train = leave_out_flagged(population, others, include_flagged=options.include_flagged)
+        train, held_out = split(population, options.held_out, options.seed)
+        train = leave_out_flagged(population, train, include_flagged=options.include_flagged)
     else:
         train, held_out = members, []
     options = options.resolved(len(train))
@@ -166,7 +166,7 @@ def make_job(
             packages=PACKAGES,
             without={"resume", "out"},
             fingerprint=fingerprint,
-            measured=train if len(train) < len(others) else None,
+            measured=train if len(train) + len(held_out) < len(population) else None,
         ),
         [population.ids[i] for i in held_out],
     )
