@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.option_types import Seed
 from training.cli import main
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class PCAOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Also fit brains that the covariate 'flagged' marks."
     )
-    seed: int = Field(0, ge=0, description="Of the split.")
+    seed: Seed = Field(0, description="Of the split.")
     overwrite: bool = Field(False, description="Replace the checkpoint if it exists.")
 
 
