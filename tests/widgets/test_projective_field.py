@@ -108,7 +108,7 @@ def test_the_generated_section_follows_the_slider(viewer, projective, population
     assert np.array_equal(layer.data, traverse(model, 0, 3.0)[0])
     above = viewer.layers[viewer.layers.index(layer) + 1 :]
     assert [each.name for each in above] == ["outlines: p"], "nothing hides it but lines"
-    widget._zero.click()
+    widget.position.zero.click()
     assert not [layer for layer in viewer.layers if layer.name.startswith("generated")]
     assert viewer.layers["change: F1"].visible, "what it covered is there again"
 
