@@ -44,7 +44,7 @@ def test_a_field_refines_itself(viewer, projective, atlas, qtbot):
     names = [shown.headerData(i, Qt.Orientation.Vertical) for i in range(6)]
     assert shown.index(names.index("TH"), 3).data() == f"{100 * share:.1f}"
     assert shown.index(names.index("TH"), 0).data() == "TH: Thalamus"
-    widget._which.setCurrentText("every structure")
+    widget.table.which.setCurrentText("every structure")
     finish(widget, qtbot)
     assert shown.rowCount() == len(np.unique(atlas.plane(2))) - 1
     assert "all of the section's tissue" in widget.table.rest.text()

@@ -7,13 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import napari.viewer
-import numpy as np
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
@@ -47,7 +45,6 @@ from napari_brainvae.widgets.panels.share_table import ShareTable
 from napari_brainvae.widgets.panels.zero_slider import ZeroSlider
 from napari_brainvae.widgets.workers import Latest, notify, warning
 
-CHOSEN, EVERY = "chosen regions", "every structure"
 SIGNED, PAPER = "signed change per SD", "variance, as in the paper"
 
 
@@ -78,8 +75,6 @@ class ProjectiveFieldWidget(Panel):
             "<p>Show the section that the model draws with the factor moved by c.</p>",
             "Back to the maps, and to where the factor is moved from.",
         )
-        self._which = QComboBox(toolTip="Regions of the table.")
-        self._which.addItems([CHOSEN, EVERY])
         self.table = ShareTable()
         self._all = QPushButton("All factors")
         self._all.setToolTip("Compute the field of every factor, a layer each.")
@@ -108,10 +103,6 @@ class ProjectiveFieldWidget(Panel):
         layout.addWidget(self._legend)
         layout.addWidget(self._status)
         layout.addWidget(self.position)
-        head = QHBoxLayout()
-        head.addWidget(QLabel("Share of the field in"))
-        head.addWidget(self._which, 1)
-        layout.addLayout(head)
         layout.addWidget(self.table, 1)
         buttons = QGridLayout()
         buttons.addWidget(self._all, 0, 0)
@@ -126,7 +117,7 @@ class ProjectiveFieldWidget(Panel):
         self._factor.currentIndexChanged.connect(self._factor_changed)
         self.controls.changed.connect(self._options_changed)
         self._view.currentIndexChanged.connect(self._view_changed)
-        self._which.currentIndexChanged.connect(lambda _: self.refresh())
+        self.table.which.currentIndexChanged.connect(lambda _: self.refresh())
         self.table.chosen.connect(self._pick)
         self.position.valueChanged.connect(self._move)
         self._all.clicked.connect(self.compute_all)
@@ -226,7 +217,7 @@ class ProjectiveFieldWidget(Panel):
         section = regions = None
         if self._atlas_shown is not None:
             section = self._atlas_shown.cropped(model.shape)
-            if self._which.currentText() == CHOSEN:
+            if not self.table.every:
                 regions = tuple(self._atlas_shown.regions)
         return FieldJob(
             model,
@@ -246,21 +237,9 @@ class ProjectiveFieldWidget(Panel):
         self._shown = step
         self._show_step(step)
         self._export.setEnabled(True)
-        self._tell(step)
+        self._status.setText(step.sentence(signed=self.signed))
         if not step.done:
             self.latest.request(step.job)
-
-    def _tell(self, step: FieldStep) -> None:
-        error, decoded = step.estimate.error, f"{step.estimate.points} sections decoded"
-        if self.signed:
-            text = f"Half the difference of 1 SD more and 1 SD less, from the {step.job.start}."
-        elif step.done:
-            text = f"{decoded}; exact to {error:.2%} of the maximum."
-        elif np.isinf(error):
-            text = f"{decoded} (coarse); refining …"
-        else:
-            text = f"{decoded} (last change {error:.1%}); refining …"
-        self._status.setText(f"F{step.job.factor + 1}: {text}")
 
     def _show_step(self, step: FieldStep) -> None:
         """Show a factor's signed change, or its variance, and the shares of what is shown."""
@@ -280,7 +259,7 @@ class ProjectiveFieldWidget(Panel):
     def _view_changed(self, event: Any = None) -> None:
         if self._shown is not None:
             self._show_step(self._shown)
-            self._tell(self._shown)
+            self._status.setText(self._shown.sentence(signed=self.signed))
         self._show_pictures()
 
     def _pick(self, region: str) -> None:

@@ -18,7 +18,7 @@ SIGNED = Colormap(
 
 
 def show_change(made: PluginLayers, change: Images, sections: Layer, name: str) -> None:
-    """Show a change ``(H, W)`` as the layer "change"; its contrast is the user's while its name is."""
+    """Show a change ``(H, W)`` as the layer "change"; under the same name its contrast stays."""
     before = made.get("change")
     limit = change_limit(change)
     if before is not None and before.name != name:
