@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Layer, Shapes
 
+from napari_brainvae.widgets.layers.atlas_layers import hide_colours
 from napari_brainvae.widgets.layers.section_layers import (
     MADE_BY,
     MADE_HERE,
@@ -56,7 +57,9 @@ class PluginLayers(dict[str, Any]):
         part
             What it shows; a layer that is missing is made, with its look, which then is the user's.
         position
-            Where a new layer goes; on top by default.
+            Where a new layer goes; by default above all but shapes and outlines.
+
+        The atlas's colours are hidden when a layer is made: they would mix with its own.
         """
         geometry = section_geometry(sections, picture.shape[:2])
         if part in self:
@@ -65,6 +68,9 @@ class PluginLayers(dict[str, Any]):
                 self[part].visible = True
             return
         self[part] = Image(picture, name=name, metadata=self._about(part), **look, **geometry)
+        if position is None:
+            position = below_line_drawings(self._viewer)
+        hide_colours(self._viewer)
         add_quietly(self._viewer, self[part], position)
 
     def _about(self, part: str) -> dict[str, str]:
