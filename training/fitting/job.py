@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -20,7 +21,13 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.objective import Objective
 from napari_brainvae.reporting.provenance import provenance
 from training.fitting.options import FitOptions
-from training.fitting.reading import fit_preprocessing, prepare, read_once, split
+from training.fitting.reading import (
+    fit_preprocessing,
+    leave_out_flagged,
+    prepare,
+    read_once,
+    split,
+)
 from training.fitting.sections import Resident, Sections, Streamed, evenly
 
 log = logging.getLogger(__name__)
@@ -97,7 +104,12 @@ class Job:
     held_out: list[str]
 
 
-def make_job(options: FitOptions, population: Population, fingerprint: str | None = None) -> Job:
+def make_job(
+    options: FitOptions,
+    population: Population,
+    fingerprint: str | None = None,
+    members: list[int] | None = None,
+) -> Job:
     """Decide everything, and read the population once.
 
     Sections that do not go into the memory of the device are read a second time at the start, for
@@ -107,13 +119,19 @@ def make_job(options: FitOptions, population: Population, fingerprint: str | Non
     ----------
     fingerprint
         Of the population, where it is known.
+    members
+        Positions of the brains to fit, and no others, instead of the share that is not held out.
 
     Raises
     ------
     InputError
         If the sections, or options that hang together, cannot be used.
     """
-    train, held_out = split(population, options.held_out, options.seed)
+    if members is None:
+        train, held_out = split(population, options.held_out, options.seed)
+        train = leave_out_flagged(population, train, include_flagged=options.include_flagged)
+    else:
+        train, held_out = members, []
     options = options.resolved(len(train))
     looked_at = held_out[:SAMPLE]
     done = population.description.preprocessing
@@ -149,6 +167,7 @@ def make_job(options: FitOptions, population: Population, fingerprint: str | Non
             packages=PACKAGES,
             without={"resume", "out"},
             fingerprint=fingerprint,
+            measured=train if len(train) + len(held_out) < len(population) else None,
         ),
         [population.ids[i] for i in held_out],
     )
@@ -187,11 +206,22 @@ def make_fabric(options: FitOptions) -> Fabric:
     InputError
         If there is no such device, or it cannot do what was asked for.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(options.device, True):
-        raise InputError(f"torch finds no {options.device} device here: try --device auto")
+    kind = options.device
+    if kind == "auto" and torch.cuda.is_available():
+        kind = "cuda"
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if not there.get(kind, 1):
+        raise InputError(f"torch finds no {kind} device here: try --device auto")
+    if (most := there.get(kind, options.devices)) < options.devices:
+        raise InputError(f"--devices {options.devices}: torch finds {most} {kind} device(s) here")
     if options.threads:
-        torch.set_num_threads(options.threads)
+        if options.threads > cpus():
+            log.warning(
+                "--threads %d: as many as this machine has CPUs, %d, are taken",
+                options.threads,
+                cpus(),
+            )
+        torch.set_num_threads(min(options.threads, cpus()))
     precision: Any = _precision(options.precision, options.device)
     fabric = Fabric(accelerator=options.device, devices=options.devices, precision=precision)
     if options.capture and (fabric.device.type != "cuda" or options.devices > 1):
@@ -202,6 +232,12 @@ def make_fabric(options: FitOptions) -> Fabric:
     fabric.launch()
     torch.backends.cudnn.benchmark = True
     return fabric
+
+
+def cpus() -> int:
+    """How many CPUs this process may use; more threads than that slow each other down."""
+    here = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(here(0)) if here else os.cpu_count() or 1
 
 
 def corruption(options: FitOptions, preprocessing: Preprocessing) -> Corrupt | None:
