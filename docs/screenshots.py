@@ -10,7 +10,8 @@ from typing import Any
 import napari
 from qtpy.QtWidgets import QApplication
 
-from napari_brainvae.phantom.phantom import DEMO, Phantom, draw_section
+from napari_brainvae.phantom.demo import DEMO
+from napari_brainvae.phantom.phantom import Phantom, draw_section
 
 IMAGES = Path(__file__).parent / "images"
 PLUGIN = "napari-brainvae"

@@ -8,8 +8,7 @@ import pandas as pd
 
 from napari_brainvae.arrays import Images, Labels
 from napari_brainvae.atlas.ontology import StructureTree
-from napari_brainvae.factors.description import FactorDescription, Replication, describe_factors
-from napari_brainvae.factors.replication import told_replication
+from napari_brainvae.factors.description import FactorDescription, describe_factors
 from napari_brainvae.factors.shape_and_brightness import ShapeAndBrightness, decompose
 from napari_brainvae.factors.signed_change import sections_at, signed_change
 from napari_brainvae.io.progress import Progress
@@ -47,7 +46,6 @@ def factor_cards(
     labels: Labels | None = None,
     tree: StructureTree | None = None,
     pixel_size_um: float | None = None,
-    replication: Replication | None = None,
     codes: pd.DataFrame | None = None,
     associations: pd.DataFrame | None = None,
     progress: Progress | None = None,
@@ -60,8 +58,6 @@ def factor_cards(
         Side of a pixel, um; by default what the model says.
     labels, tree, codes, associations
         As in `describe_factors`, each optional: what is not known is not said.
-    replication
-        As there; by default what the checkpoint says.
 
     Raises
     ------
@@ -71,7 +67,6 @@ def factor_cards(
         If ``progress`` asked to stop.
     """
     pixel_size_um = pixel_size_um or model.header.pixel_size_um
-    replication = replication or told_replication(model.header)
     changes = signed_change(model)
     sections = [sections_at(model, i, [-REACH, 0, REACH]) for i in range(model.latent_dim)]
     parts = decompose(sections[0][1], changes, pixel_size_um, progress=progress)
@@ -81,7 +76,6 @@ def factor_cards(
         parts,
         labels=labels,
         tree=tree,
-        replication=replication,
         codes=codes,
         associations=associations,
     )

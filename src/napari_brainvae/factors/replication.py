@@ -1,15 +1,12 @@
-"""Which factors would come again in other brains, as a checkpoint tells it."""
+"""Which factors do not come again in other brains, as it is said wherever a factor is named."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from napari_brainvae.models.base import Header
 
 MARK = "†"
 """Follows the name of a factor that did not replicate, wherever there is room for no more."""
@@ -17,32 +14,16 @@ MARK = "†"
 EXPLAINED = f"{MARK} does not replicate in split halves of the brains"
 
 
-@dataclass(frozen=True, eq=False)
-class ToldReplication:
-    """What ``fit`` found out about a model's factors, and wrote into its checkpoint.
+def told_replicated(header: Mapping[str, Any]) -> npt.NDArray[np.bool_] | None:
+    """Say which factors replicate, ``(L,)``, by a model's header as plain data; None if untold.
 
-    Attributes
-    ----------
-    map_similarity
-        ``(1, L)``, median over splits of how alike each factor's map was.
-    replicated
-        ``(L,)`` bool.
+    Examples
+    --------
+    >>> told_replicated({"stability": {"replicated": [True, False]}})
+    array([ True, False])
     """
-
-    map_similarity: npt.NDArray[np.float64]
-    replicated: npt.NDArray[np.bool_]
-
-
-def told_replication(header: Header | Mapping[str, Any]) -> ToldReplication | None:
-    """Read it from a model's header (or that as plain data); None if nobody looked."""
-    plain = header.training if isinstance(header, Header) else header.get("training", {})
-    told = plain.get("stability")
-    if not told:
-        return None
-    return ToldReplication(
-        np.atleast_2d(np.asarray(told["map_similarity"], dtype=np.float64)),
-        np.asarray(told["replicated"], dtype=bool),
-    )
+    told = header.get("stability")
+    return None if told is None else np.asarray(told["replicated"], dtype=bool)
 
 
 def factor_names(count: int, replicated: npt.ArrayLike | None = None) -> list[str]:
@@ -51,7 +32,7 @@ def factor_names(count: int, replicated: npt.ArrayLike | None = None) -> list[st
     Parameters
     ----------
     replicated
-        ``(L,)`` bool; None if nobody looked.
+        ``(L,)`` bool, such as ``model.header.stability.replicated``; None if nobody looked.
     """
     known = np.ones(count, bool) if replicated is None else np.asarray(replicated, bool)
     return [f"F{i + 1}" + MARK * (not again) for i, again in enumerate(known)]
