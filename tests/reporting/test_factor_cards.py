@@ -12,15 +12,14 @@ from matplotlib.path import Path
 from matplotlib.quiver import Quiver
 
 from napari_brainvae.factors.cards import factor_cards
+from napari_brainvae.factors.field_colours import MOST_OPAQUE, signed_overlay
 from napari_brainvae.phantom.phantom import FACTORS, Phantom, PhantomOptions, draw_section
 from napari_brainvae.reporting.export import write_card_maps
 from napari_brainvae.reporting.factor_cards import (
     BRIGHTER,
     DARKER,
-    MOST_OPAQUE,
     draw_cards,
     factor_card,
-    signed_overlay,
 )
 from napari_brainvae.reporting.section_axes import readable_labels
 from tests.linear_model import LinearModel
@@ -92,9 +91,7 @@ def test_what_is_a_small_part_of_the_change_is_told_but_not_drawn(cards):
 
 def test_only_a_factor_that_does_not_replicate_is_framed(cards):
     for replicated, width in ((None, 0), (True, 0), (False, 5)):
-        told = replace(
-            cards[0].description, replicated=replicated, similarity=0.5, halves=(3, 20)
-        )
+        told = replace(cards[0].description, replicated=replicated, similarity=0.5, halves=(3, 20))
         figure = factor_card(replace(cards[0], description=told))
         assert figure.patch.get_linewidth() == width
         assert any("not replicated" in text for text in texts(figure)) == (replicated is False)

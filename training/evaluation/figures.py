@@ -11,7 +11,7 @@ from matplotlib.lines import Line2D
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.denoising.reconstruction import denoise_sections
-from napari_brainvae.factors.replication import factor_names
+from napari_brainvae.factors.replication import factor_names, replicated_of
 from napari_brainvae.factors.signed_change import sections_at
 from napari_brainvae.models.base import Header, Model, squared_error
 from napari_brainvae.reporting.section_axes import draw_outlines, frame, mask_outlines, show
@@ -208,8 +208,7 @@ def traversal_figure(model: Model) -> Figure:
     # Factors side by side, low above high, as change against the mean brain.
     turned = [[row[step] for row in images] for step in range(len(steps))]
     limit = float(np.percentile(np.abs(images), 99.5))
-    told = model.header.stability
-    columns = factor_names(model.latent_dim, None if told is None else told.replicated)
+    columns = factor_names(model.latent_dim, replicated_of(model.header))
     rows = [f"{s:+g} SD" for s in steps]
     look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
     figure = grid_of_images(turned, rows, columns, header=model.header, **look)

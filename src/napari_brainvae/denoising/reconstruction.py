@@ -76,6 +76,13 @@ class Reconstruction:
         return 0.0 if self.artifact is None else float(self.artifact.mean())
 
     @property
+    def error_left(self) -> float:
+        """Squared error averaged over the pixels that are no artifact."""
+        if self.artifact is None or self.artifact.all():
+            return self.error
+        return float(np.square(self.residual[~self.artifact]).mean())
+
+    @property
     def finding(self) -> str:
         """What was found, and what was done about it, in a sentence."""
         if self.artifact is None:

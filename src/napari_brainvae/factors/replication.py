@@ -1,4 +1,4 @@
-"""Which factors do not come again in other brains, as it is said wherever a factor is named."""
+"""Which factors would come again in other brains, as a checkpoint tells it."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from napari_brainvae.models.base import Header
+
 MARK = "†"
 """Follows the name of a factor that did not replicate, wherever there is room for no more."""
 
 EXPLAINED = f"{MARK} does not replicate in split halves of the brains"
 
 
-def told_replicated(header: Mapping[str, Any]) -> npt.NDArray[np.bool_] | None:
-    """Say which factors replicate, ``(L,)``, by a model's header as plain data; None if untold.
+def replicated_of(header: Header | Mapping[str, Any]) -> npt.NDArray[np.bool_] | None:
+    """``(L,)``, which factors came again, from a model's header (or that as plain data).
 
-    Examples
-    --------
-    >>> told_replicated({"stability": {"replicated": [True, False]}})
-    array([ True, False])
+    None if nobody looked.
     """
-    told = header.get("stability")
-    return None if told is None else np.asarray(told["replicated"], dtype=bool)
+    if isinstance(header, Header):
+        told: Any = None if header.stability is None else header.stability.replicated
+    else:
+        told = (header.get("stability") or {}).get("replicated")
+    return None if told is None else np.asarray(told, dtype=bool)
 
 
 def factor_names(count: int, replicated: npt.ArrayLike | None = None) -> list[str]:
@@ -32,7 +34,7 @@ def factor_names(count: int, replicated: npt.ArrayLike | None = None) -> list[st
     Parameters
     ----------
     replicated
-        ``(L,)`` bool, such as ``model.header.stability.replicated``; None if nobody looked.
+        ``(L,)`` bool; None if nobody looked.
     """
     known = np.ones(count, bool) if replicated is None else np.asarray(replicated, bool)
     return [f"F{i + 1}" + MARK * (not again) for i, again in enumerate(known)]

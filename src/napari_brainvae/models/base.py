@@ -90,6 +90,20 @@ class Reference(BaseModel):
         """
         return np.asarray(self.deviation(error, kl) > 4)
 
+    def outlier_by(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> list[str]:
+        """Say of each section whether its error or its KL divergence makes it an outlier, or both.
+
+        Returns
+        -------
+        list of str
+            ``"error"``, ``"KL"``, ``"error and KL"``, or nothing for what is no outlier.
+        """
+        error, kl = np.atleast_1d(error), np.atleast_1d(kl)
+        nothing = np.full(error.shape, -np.inf)
+        by = {"error": self.is_outlier(error, nothing), "KL": self.is_outlier(nothing, kl)}
+        return [" and ".join(name for name, is_out in by.items() if is_out[i])
+                for i in range(len(error))]  # fmt: skip
+
 
 def _of_codes(mean: npt.ArrayLike, log_variance: npt.ArrayLike) -> dict[str, Any]:
     """All of a `Reference` that follows from the posteriors ``(N, L)``."""

@@ -28,7 +28,7 @@ from napari_brainvae.factors.description import factor_table
 from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.projective_field import PARTS
-from napari_brainvae.factors.replication import told_replicated
+from napari_brainvae.factors.replication import replicated_of
 from napari_brainvae.io.atomic_files import filling, replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
@@ -303,7 +303,7 @@ def _made_from(about: Provenance) -> str:
 
 def _replicated(about: Provenance) -> npt.NDArray[np.bool_] | None:
     """Which factors of the first model come again, as its header says; None if nobody looked."""
-    return told_replicated(next(iter(about.get("models", {}).values()), {}))
+    return replicated_of(next(iter(about.get("models", {}).values()), {}))
 
 
 def _full_names(regions: pd.Series, section: AtlasSection | None) -> list[str]:

@@ -14,6 +14,7 @@ from napari_brainvae.atlas.ontology import StructureTree
 from napari_brainvae.data.tissue import brain_mask
 from napari_brainvae.factors.cards import REACH, FactorCard
 from napari_brainvae.factors.description import factor_table
+from napari_brainvae.factors.field_colours import BRIGHTER, DARKER, change_limit, signed_overlay
 from napari_brainvae.reporting.section_axes import (
     draw_outlines,
     frame,
@@ -27,13 +28,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BRIGHTER, DARKER = (1.0, 0.30, 0.10), (0.15, 0.50, 1.0)
-"""Colours of more and of less, which grey sections do not have."""
-
 ARROW = "#4fbf26"
-
-MOST_OPAQUE = 0.8
-"""Of a colour over a section, so that its anatomy is still seen."""
 
 NAMED = "#f2d30c"
 """Outline of the structures that the sentence names."""
@@ -108,29 +103,6 @@ def _panels(shape: tuple[int, ...]) -> tuple[Figure, list[Axes], list[Axes]]:
     return figure, rows[0], rows[1]
 
 
-def signed_overlay(
-    values: npt.NDArray[Any], limit: float, strength: float | Mask = 1.0
-) -> npt.NDArray[np.float64]:
-    """Colour values by their sign, transparent at 0 and `MOST_OPAQUE` from ``limit`` on.
-
-    Parameters
-    ----------
-    values
-        ``(H, W)``.
-    strength
-        What opacity is multiplied with, a number in [0, 1] or ``(H, W)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(H, W, 4)`` in [0, 1].
-    """
-    share = np.clip(np.asarray(values, np.float64) / max(limit, 1e-12), -1, 1)
-    color = np.where(share[..., None] > 0, BRIGHTER, DARKER)
-    opacity = MOST_OPAQUE * np.abs(share) * strength
-    return np.concatenate([color, opacity[..., None]], axis=-1)
-
-
 def _over_grey(
     section: Images, bright: float, overlay: npt.NDArray[np.float64] | None = None
 ) -> npt.NDArray[np.float64]:
@@ -140,11 +112,6 @@ def _over_grey(
         return grey
     opacity = overlay[..., 3:]
     return np.asarray((1 - opacity) * grey + opacity * overlay[..., :3])
-
-
-def change_limit(change: Images) -> float:
-    """Change ``(H, W)`` from which on a colour is full: 0.5 % of pixels change more."""
-    return max(float(np.percentile(np.abs(change), 99.5)), 1e-6)
 
 
 def _draw_change(axes: Axes, card: FactorCard, bright: float) -> None:
