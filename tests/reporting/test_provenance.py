@@ -28,6 +28,12 @@ def test_a_run_says_its_options_versions_and_data(model, population):
         "sections": 24,
         "shape": [64, 80],
         "fingerprint": population.fingerprint(),
+        # Neither flagged nor held-out brains are fitted.
+        "measured": [
+            name
+            for name, flagged in zip(population.ids, population.flagged, strict=True)
+            if not flagged and name not in training["held_out"]
+        ],
     }
     flagged = {n for n, bad in zip(population.ids, population.flagged, strict=True) if bad}
     assert set(fitted) == set(population.ids) - flagged - set(training["held_out"])
