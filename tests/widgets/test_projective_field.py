@@ -10,7 +10,6 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 
-from napari_brainvae.atlas.regions import edges
 from napari_brainvae.factors.field_colours import change_limit
 from napari_brainvae.factors.projective_field import (
     field_by_region,
@@ -20,7 +19,7 @@ from napari_brainvae.factors.projective_field import (
 )
 from napari_brainvae.factors.signed_change import signed_change
 from napari_brainvae.models.checkpoint import fingerprint
-from napari_brainvae.widgets.layers.atlas_layers import as_vectors
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS
 from napari_brainvae.widgets.layers.plugin_layers import canvas_grid, canvas_size, grid_shape
 from tests.widgets.windows import LONG, done, finish
 
@@ -87,7 +86,8 @@ def test_a_click_in_the_table_outlines_the_structure(viewer, projective, atlas, 
     where = table.view.visualRect(table.shares.index(2, 1)).center()
     qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=where)
     layer = viewer.layers["structure: HPF"]
-    assert np.array_equal(layer.data, as_vectors(edges(atlas.mask("HPF", 2))))
+    section = viewer.layers["atlas: p"].metadata[ATLAS].section
+    assert layer.data[section.thin(atlas.mask("HPF", 2))].all()
     assert viewer.layers.index(layer) == len(viewer.layers) - 1, "above all else"
 
 
