@@ -58,7 +58,7 @@ def test_the_signed_change_is_shown_first_and_the_paper_s_map_is_one_click_away(
     limit = change_limit(change)
     assert np.allclose(layer.contrast_limits, (-limit, limit)), "no change is the middle"
     assert layer.colormap.map(np.array([0.5]))[0, 3] < 0.01, "and transparent"
-    assert not viewer.layers["atlas: p"].visible, "its colours would read as the change's"
+    assert viewer.layers["atlas: p"].opacity == 0, "its colours would read as the change's"
     assert viewer.layers["outlines: p"].visible and viewer.layers["phantom"].visible
 
     masks = {name: atlas.mask(name, 2) for name in ("SSp", "RSP", "HPF", "STR", "TH", "HY")}

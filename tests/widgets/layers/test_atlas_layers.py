@@ -179,7 +179,7 @@ def test_structures_have_names_though_their_colours_are_hidden(lopsided, section
     section = AtlasSection.lay(lopsided, 1, (10, 16), 25.0)
     made = add_plane(sections, section, section_geometry(image, (10, 16)), "x")
     hide_colours(sections)
-    assert not made["atlas"].visible and made["outlines"].visible
+    assert made["atlas"].opacity == 0 and made["outlines"].opacity > 0
     for (row, column), key in {(1, 2): 10, (1, 13): FAR, (8, 2): 30, (-3, 2): None}.items():
         sections.cursor.position = image.data_to_world((2, row, column))
         assert structure_at(sections, made["atlas"]) == key
@@ -190,4 +190,4 @@ def test_an_atlas_that_is_opened_after_a_field_does_not_colour_it(lopsided, sect
     sections.add_image(np.zeros((10, 16)), metadata={MADE_BY: "Factors"}, name="change")
     section = AtlasSection.lay(lopsided, 1, (10, 16), 25.0)
     made = add_plane(sections, section, section_geometry(image, (10, 16)), "x")
-    assert not made["atlas"].visible and made["outlines"].visible
+    assert made["atlas"].opacity == 0 and made["outlines"].opacity > 0

@@ -109,16 +109,16 @@ def add_plane(
 
     The colours are hidden while a panel shows a picture, whose colours they would change.
     """
+    pictures = any(
+        layer.visible and layer.metadata.get(MADE_BY, OWNER) != OWNER for layer in viewer.layers
+    )
     labels = Labels(
         section.numbers,
         name=f"atlas: {name}",
-        opacity=0.4,
+        opacity=0 if pictures else 0.4,
         colormap=colormap(section),
         features=features(section),
         metadata={ATLAS: AtlasSelection(section), MADE_HERE: "atlas", MADE_BY: OWNER},
-        visible=not any(
-            layer.visible and layer.metadata.get(MADE_BY, OWNER) != OWNER for layer in viewer.layers
-        ),
         **geometry,
     )
     labels.editable = False
@@ -176,7 +176,9 @@ def hide_colours(viewer: Any) -> None:
     """Hide the atlas's colours; outlines and names stay."""
     for layer in viewer.layers:
         if is_atlas(layer):
-            layer.visible = False
+            # Not by its eye: napari 0.9 crashes on a hidden layer of labels, never drawn, as soon
+            # as the last stack is removed.
+            layer.opacity = 0
 
 
 def structure_at(viewer: Any, atlas: Layer) -> int | None:
