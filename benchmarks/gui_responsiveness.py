@@ -13,6 +13,8 @@ on for more than 0.5 s.
 from __future__ import annotations
 
 import argparse
+import gc
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,23 +51,30 @@ class Heartbeat:
     def __init__(self) -> None:
         self.clock: list[float] = []
         self.own: list[float] = []
+        self.garbage: list[float] = []
+        self._collected = self._gc_began = 0.0
         self.timer = QTimer(interval=5)
         self.timer.setTimerType(Qt.TimerType.PreciseTimer)
         self.timer.timeout.connect(self._beat)
 
     def start(self) -> None:
         """Begin to beat."""
-        self.clock, self.own = [], []
+        if self._collecting not in gc.callbacks:
+            gc.callbacks.append(self._collecting)
+        self.clock, self.own, self.garbage = [], [], []
+        self._collected = 0.0
         self._last = time.perf_counter(), time.thread_time()
         self.timer.start()
 
     def stop(self, what: str) -> None:
         """Stop and print what was noted."""
         self.timer.stop()
+        gc.callbacks.remove(self._collecting)
         clock, own = 1e3 * np.array(self.clock), 1e3 * np.array(self.own)
         print(
             f"{what:42s} longest gap {clock.max():6.1f} ms (99.9 %: "
-            f"{np.percentile(clock, 99.9):5.1f}), own work at most {own.max():6.1f} ms, "
+            f"{np.percentile(clock, 99.9):5.1f}), own work at most {own.max():6.1f} ms "
+            f"(and {1e3 * max(self.garbage):.0f} ms of garbage collection), "
             f"{(clock > MOST_OWN_MS).sum()} of {len(clock)} gaps over {MOST_OWN_MS} ms"
         )
         if own.max() > MOST_OWN_MS:
@@ -74,8 +83,17 @@ class Heartbeat:
     def _beat(self) -> None:
         now = time.perf_counter(), time.thread_time()
         self.clock.append(now[0] - self._last[0])
-        self.own.append(now[1] - self._last[1])
-        self._last = now
+        self.own.append(now[1] - self._last[1] - self._collected)
+        self.garbage.append(self._collected)
+        self._last, self._collected = now, 0.0
+
+    def _collecting(self, phase: str, info: object) -> None:
+        """Note how long Python collects garbage in the GUI thread; it may in any."""
+        if threading.current_thread() is threading.main_thread():
+            if phase == "start":
+                self._gc_began = time.thread_time()
+            else:
+                self._collected += time.thread_time() - self._gc_began
 
 
 def prepare(folder: Path, brains: int) -> None:

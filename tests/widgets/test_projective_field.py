@@ -155,8 +155,9 @@ def test_all_factors_side_by_side_and_exported(viewer, projective, atlas, qtbot,
     changes = tifffile.imread(tmp_path / "out" / "signed_change.ome.tif")
     assert np.array_equal(changes.squeeze(), signed_change(model))
     table = pd.read_csv(tmp_path / "out" / "field_by_region.csv")
-    assert set(table["factor"]) == {1, 2, 3, 4}
-    assert json.loads(table["options"][0])["limit"] == 7
+    assert set(table["factor"]) == {"F1", "F2", "F3", "F4"}
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["options"]["limit"] == 7
     assert fingerprint(model) in (tmp_path / "out" / "projective_fields.svg").read_text()
     widget.controls.widgets["limit"].value = 3
     assert not [layer for layer in viewer.layers if layer.name.endswith("(all)")]

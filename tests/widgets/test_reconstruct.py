@@ -115,8 +115,7 @@ def test_artifacts_are_marked_and_repaired_while_asked_for(reconstruct, qtbot):
     widget._side_by_side.setChecked(True)
     assert sorted(canvas_grid(viewer).actual_shape(viewer.layers)) == [2, 3]
     widget._side_by_side.setChecked(False)
-    assert f"{100 * look.artifact_share:.2g} % of the section" in widget._readout.text()
-    assert "of what is left" in widget._readout.text()
+    assert look.finding in widget._readout.text()
     assert viewer.layers["artifact: phantom"].visible, "over the denoised section"
     assert not viewer.layers["repaired: phantom"].visible, "that would cover it"
     widget._plain.setChecked(True)

@@ -39,7 +39,7 @@ def write_fields(
     size = population.description.pixel_size_um if population else None
     size = size or job.model.header.pixel_size_um
     tables = {} if table is None else {which: table}
-    fields = Fields(maps, factors, said, size, tables, section.borders if section else None)
+    fields = Fields(maps, list(factors), said, size, tables, section)
     with results_folder(folder, about) as beside:
         export_fields(beside, fields, about)
         write_maps(

@@ -96,9 +96,8 @@ class PluginLayers(dict[str, Any]):
         The panel finds them again when it is reopened, and shows what it showed.
         """
         for layer in self.values():
-            if layer.visible:
-                layer.metadata[HIDDEN] = True
-                layer.visible = False
+            layer.metadata[HIDDEN] = layer.visible
+            layer.visible = False
         self.leave()
 
     def leave(self) -> None:
@@ -140,7 +139,10 @@ class SideBySide:
             grid, scene = canvas_grid(self._viewer), camera(self._viewer)
             grid.enabled, grid.shape, grid.stride, scene.zoom, scene.center = self._before
             for layer, visible in self._visible.items():
-                layer.visible = visible
+                if HIDDEN in layer.metadata:  # its panel was closed in the meantime
+                    layer.metadata[HIDDEN] = visible
+                else:
+                    layer.visible = visible
             self._before, self._visible = (), {}
             self._name([])
 
