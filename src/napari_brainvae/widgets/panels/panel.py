@@ -137,6 +137,7 @@ class Panel(PluginWidget):
         if mine.windowTitle() != self.tab:
             self._scrolled.title = mine.windowTitle()
             mine.setWindowTitle(self.tab)
+            self._scrolled.updateGeometry()
         others = (
             dock
             for dock in window.findChildren(QDockWidget)
