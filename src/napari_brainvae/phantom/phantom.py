@@ -44,6 +44,8 @@ FACTORS = (*BRIGHTNESS_FACTORS, *SHAPE_FACTORS)
 BRIGHTNESS_PER_SD = 0.12
 THICKNESS_PER_SD = 0.08
 VENTRICLE_MM_PER_SD = 0.018
+CASE_REGION, CASE_BRIGHTNESS, CASE_THICKNESS_UM = "HPF", 0.10, 30
+"""What the cases of a phantom have more than its controls."""
 _GAIN_SD = 0.15
 _ILLUMINATION_SD = 0.04
 _NOISE_SD = 0.02
@@ -64,6 +66,17 @@ class PhantomOptions(BaseModel):
     width: int = Field(448, ge=64, le=8192, description="columns of a section, in pixels")
     artifacts: float = Field(0.2, ge=0, le=1, description="share of brains with an artifact")
     plane: int = Field(286, ge=0, description="coronal plane, where an atlas is given")
+    cases: float = Field(
+        0,
+        ge=0,
+        le=1,
+        description=f"share of brains that are cases: their {CASE_REGION} is "
+        f"{100 * CASE_BRIGHTNESS:.0f} % brighter and their cortex {CASE_THICKNESS_UM} um thicker; "
+        "the covariate 'group' says who is one",
+    )
+    spread: float = Field(
+        1, ge=0, description="how much brains differ in the planted factors, 1 being as usual"
+    )
 
 
 @dataclass(frozen=True)
@@ -113,13 +126,15 @@ class PhantomBrain:
     clean : ndarray
         (H, W) float32; ``image`` without artifact and noise.
     factors : ndarray
-        (8,) planted values of `FACTORS`, in standard deviations.
+        (8,) planted values of `FACTORS`, in standard deviations; of a case with what cases have more.
     artifact : str
         One of `ARTIFACTS`.
     mask : ndarray
         (H, W) bool, where the artifact changed the image.
     sex, age_days
         Covariates that have nothing to do with the image.
+    group
+        "case" or "control".
     """
 
     image: Images
@@ -129,6 +144,7 @@ class PhantomBrain:
     mask: Mask
     sex: str
     age_days: int
+    group: str = "control"
 
 
 def draw_section(height: int, width: int) -> TemplateSection:
@@ -237,6 +253,7 @@ class Phantom:
         )
         self._shapes = shape_fields(section)
         self._grid = np.indices(section.shape, dtype=np.float32)
+        self._of_cases = self._shift_of_cases() if options.cases else np.zeros(len(FACTORS))
 
     def __len__(self) -> int:
         """Return the number of brains."""
@@ -253,7 +270,10 @@ class Phantom:
         if not 0 <= index < len(self):
             raise InputError(f"brain {index} is not in the population: 0 to {len(self) - 1}")
         rng = np.random.default_rng([self.options.seed, index])
-        factors = rng.standard_normal(len(FACTORS))
+        factors = self.options.spread * rng.standard_normal(len(FACTORS))
+        # Spread evenly, so that just the wanted share are cases.
+        is_case = int((index + 1) * self.options.cases) > int(index * self.options.cases)
+        factors = factors + is_case * self._of_cases
         sex, age_days = str(rng.choice(["F", "M"])), int(rng.integers(54, 59))
         shape = self.section.shape
         warp = np.stack([smooth_noise(shape, 5, rng), smooth_noise(shape, 5, rng)])
@@ -266,7 +286,8 @@ class Phantom:
         corrupt, mask = self._corrupt(clean, artifact, rng)
         noisy = corrupt + _NOISE_SD * rng.standard_normal(shape, dtype=np.float32)
         image = np.maximum(noisy, 0)
-        return PhantomBrain(image, clean, factors, artifact, mask, sex, age_days)
+        group = "case" if is_case else "control"
+        return PhantomBrain(image, clean, factors, artifact, mask, sex, age_days, group)
 
     def anatomy(
         self, factors: NDArray[np.float64], warp: NDArray[np.float64] | float = 0.0
@@ -291,6 +312,17 @@ class Phantom:
         shape = np.asarray(factors[regions:], np.float32)
         where = self._grid + np.tensordot(shape, self._shapes, 1) + warp
         return np.asarray(scipy.ndimage.map_coordinates(bright, where, order=3, output=np.float32))
+
+    def _shift_of_cases(self) -> NDArray[np.float64]:
+        """What cases have more of each of `FACTORS`, in standard deviations ``(8,)``."""
+        shift = np.zeros(len(FACTORS))
+        shift[FACTORS.index(CASE_REGION)] = CASE_BRIGHTNESS / BRIGHTNESS_PER_SD
+        cortex = planted_mask(self.section, "cortical thickness")
+        beyond = self.section.tissue & ~cortex
+        border = cortex & scipy.ndimage.binary_dilation(beyond)
+        moved = np.hypot(*self._shapes[0])[border].mean() * self.section.pixel_size_um
+        shift[FACTORS.index("cortical thickness")] = CASE_THICKNESS_UM / moved
+        return shift
 
     def _corrupt(
         self, clean: Images, artifact: str, rng: np.random.Generator
@@ -382,10 +414,11 @@ def _description(phantom: Phantom) -> Description:
 
 def _covariates(brains: Sequence[PhantomBrain]) -> pd.DataFrame:
     """Give what a curator would know: sex, age, and which sections are visibly not in order."""
-    return pd.DataFrame(
-        {
-            "sex": [b.sex for b in brains],
-            "age_days": [b.age_days for b in brains],
-            "flagged": [b.artifact != "none" for b in brains],
-        }
-    )
+    known: dict[str, list[str] | list[int] | list[bool]] = {
+        "sex": [b.sex for b in brains],
+        "age_days": [b.age_days for b in brains],
+        "flagged": [b.artifact != "none" for b in brains],
+    }
+    if any(b.group == "case" for b in brains):
+        known["group"] = [b.group for b in brains]
+    return pd.DataFrame(known)
