@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import scipy  # whose modules are imported when they are first used
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 
 from napari_brainvae.arrays import Images, Labels, Mask
 from napari_brainvae.atlas.atlas import Atlas, centred
@@ -33,8 +32,14 @@ from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.population_files import creating
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
-from napari_brainvae.phantom.deformation import swelling, thickening
+from napari_brainvae.phantom.deformation import moved_at_border, swelling, thickening
 from napari_brainvae.phantom.drawn_section import draw, drawn_structures
+from napari_brainvae.phantom.options import (
+    CASE_BRIGHTNESS,
+    CASE_REGION,
+    CASE_THICKNESS_UM,
+)
+from napari_brainvae.phantom.options import PhantomOptions as PhantomOptions
 
 BRIGHTNESS_FACTORS = ("SSp", "RSP", "HPF", "STR", "TH", "HY")
 SHAPE_FACTORS = {"cortical thickness": "Isocortex", "ventricle size": "VS"}
@@ -44,8 +49,6 @@ FACTORS = (*BRIGHTNESS_FACTORS, *SHAPE_FACTORS)
 BRIGHTNESS_PER_SD = 0.12
 THICKNESS_PER_SD = 0.08
 VENTRICLE_MM_PER_SD = 0.018
-CASE_REGION, CASE_BRIGHTNESS, CASE_THICKNESS_UM = "HPF", 0.10, 30
-"""What the cases of a phantom have more than its controls."""
 _GAIN_SD = 0.15
 _ILLUMINATION_SD = 0.04
 _NOISE_SD = 0.02
@@ -53,30 +56,6 @@ _NOISE_SD = 0.02
 _WARP_MM = 0.025
 DRAWN_PLANE = 2
 _DRAWN_PLANES = 5
-
-
-class PhantomOptions(BaseModel):
-    """What population to make."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    count: int = Field(512, ge=1, le=1_000_000, description="number of brains")
-    seed: int = Field(0, ge=0, description="brains depend on this number and their index alone")
-    height: int = Field(320, ge=64, le=8192, description="rows of a section, in pixels")
-    width: int = Field(448, ge=64, le=8192, description="columns of a section, in pixels")
-    artifacts: float = Field(0.2, ge=0, le=1, description="share of brains with an artifact")
-    plane: int = Field(286, ge=0, description="coronal plane, where an atlas is given")
-    cases: float = Field(
-        0,
-        ge=0,
-        le=1,
-        description=f"share of brains that are cases: their {CASE_REGION} is "
-        f"{100 * CASE_BRIGHTNESS:.0f} % brighter and their cortex {CASE_THICKNESS_UM} um thicker; "
-        "the covariate 'group' says who is one",
-    )
-    spread: float = Field(
-        1, ge=0, description="how much brains differ in the planted factors, 1 being as usual"
-    )
 
 
 @dataclass(frozen=True)
@@ -126,7 +105,7 @@ class PhantomBrain:
     clean : ndarray
         (H, W) float32; ``image`` without artifact and noise.
     factors : ndarray
-        (8,) planted values of `FACTORS`, in standard deviations; of a case with what cases have more.
+        (8,) planted values of `FACTORS`, in standard deviations, with what cases have more.
     artifact : str
         One of `ARTIFACTS`.
     mask : ndarray
@@ -315,14 +294,13 @@ class Phantom:
 
     def _shift_of_cases(self) -> NDArray[np.float64]:
         """What cases have more of each of `FACTORS`, in standard deviations ``(8,)``."""
-        shift = np.zeros(len(FACTORS))
-        shift[FACTORS.index(CASE_REGION)] = CASE_BRIGHTNESS / BRIGHTNESS_PER_SD
         cortex = planted_mask(self.section, "cortical thickness")
-        beyond = self.section.tissue & ~cortex
-        border = cortex & scipy.ndimage.binary_dilation(beyond)
-        moved = np.hypot(*self._shapes[0])[border].mean() * self.section.pixel_size_um
-        shift[FACTORS.index("cortical thickness")] = CASE_THICKNESS_UM / moved
-        return shift
+        moved_px = moved_at_border(self._shapes[0], cortex, self.section.tissue)
+        shift = dict.fromkeys(FACTORS, 0.0) | {
+            CASE_REGION: CASE_BRIGHTNESS / BRIGHTNESS_PER_SD,
+            "cortical thickness": CASE_THICKNESS_UM / (moved_px * self.section.pixel_size_um),
+        }
+        return np.array(list(shift.values()))
 
     def _corrupt(
         self, clean: Images, artifact: str, rng: np.random.Generator
@@ -414,11 +392,12 @@ def _description(phantom: Phantom) -> Description:
 
 def _covariates(brains: Sequence[PhantomBrain]) -> pd.DataFrame:
     """Give what a curator would know: sex, age, and which sections are visibly not in order."""
-    known: dict[str, list[str] | list[int] | list[bool]] = {
-        "sex": [b.sex for b in brains],
-        "age_days": [b.age_days for b in brains],
-        "flagged": [b.artifact != "none" for b in brains],
-    }
-    if any(b.group == "case" for b in brains):
-        known["group"] = [b.group for b in brains]
-    return pd.DataFrame(known)
+    known = pd.DataFrame(
+        {
+            "sex": [b.sex for b in brains],
+            "age_days": [b.age_days for b in brains],
+            "flagged": [b.artifact != "none" for b in brains],
+        }
+    )
+    groups = [b.group for b in brains]
+    return known.assign(group=groups) if "case" in groups else known

@@ -72,8 +72,9 @@ def entanglement_warning(by: str, tested: npt.ArrayLike, batch: pd.Series) -> st
         )
     if share > ENTANGLED:
         return (
-            f"{by} and {batch.name} go together (r = {np.sqrt(share):.2f}): with {batch.name} taken "
-            f"out, {100 * share:.0f} % of {by} is lost; without, what is found may be the batches'"
+            f"{by} and {batch.name} go together (r = {np.sqrt(share):.2f}): with {batch.name} "
+            f"taken out, {100 * share:.0f} % of {by} is lost; without, what is found may be the "
+            "batches'"
         )
     return ""
 

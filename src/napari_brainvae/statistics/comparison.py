@@ -230,12 +230,19 @@ def _noncentral(t: float, dof: int) -> tuple[float, float]:
     width = 8 * math.sqrt(1 + t**2 / (2 * dof)) + 1
     if abs(t) > 1e3:  # as good as noiseless; the normal approximation is then the better one
         return t - width / 4, t + width / 4
-    return tuple(  # type: ignore[return-value]
+    ends = [
         scipy.optimize.brentq(
-            lambda shift, tail=tail: scipy.stats.nct.cdf(t, dof, shift) - tail, t - width, t + width
+            lambda shift, tail=tail: _below(t, dof, shift) - tail, t - width, t + width
         )
         for tail in ((1 + CONFIDENCE) / 2, (1 - CONFIDENCE) / 2)
-    )
+    ]
+    return float(ends[0]), float(ends[1])
+
+
+def _below(t: float, dof: int, shift: float) -> float:
+    """Noncentral t distribution; far out, where scipy gives NaN, it is 0 or 1."""
+    below = float(scipy.stats.nct.cdf(t, dof, shift))
+    return below if math.isfinite(below) else float(shift < t)
 
 
 def _smallest(critical: float, design: Design) -> float:
@@ -246,7 +253,7 @@ def _smallest(critical: float, design: Design) -> float:
 
     # The other tail has no part in a chance as high as this.
     shift = scipy.optimize.brentq(
-        lambda shift: scipy.stats.nct.sf(critical, dof, shift) - POWER,
+        lambda shift: 1 - _below(critical, dof, shift) - POWER,
         0,
         critical + 8 * math.sqrt(1 + critical**2 / (2 * dof)),
     )

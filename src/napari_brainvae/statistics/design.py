@@ -69,7 +69,7 @@ class Design:
     @property
     def degrees_of_freedom(self) -> int:
         """Of the residual: units, less the columns of the model and a mean of each block."""
-        return self.units - len(np.unique(self.blocks)) - self.confounds.shape[1] - 1
+        return int(self.units - self.blocks.max() - self.confounds.shape[1] - 2)
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -168,7 +168,7 @@ def make_design(
 def missing(column: pd.Series) -> npt.NDArray[np.bool_]:
     """Where nothing is known: NaN, None, infinite, or empty text, ``(N,)`` bool."""
     if column.dtype.kind in "iufb":
-        return ~np.isfinite(column.to_numpy(np.float64))
+        return np.asarray(~np.isfinite(column.to_numpy(np.float64)))
     return np.asarray(column.isna() | (column.astype(str).str.strip() == ""))
 
 
@@ -216,12 +216,17 @@ def _tested(
             there = ", ".join(_some(names[known].unique().tolist()))
             raise InputError(f"no brain is {group!r} in {column.name}: there are {there}")
     chosen = known & names.isin(list(groups)).to_numpy()
-    return (names == groups[0]).to_numpy(np.float64), (groups[0], groups[1]), chosen
+    in_first = np.array(names == groups[0], np.float64)
+    return in_first, (groups[0], groups[1]), chosen
 
 
 def _two_groups(name: str, values: pd.Series) -> list[str]:
-    levels = sorted(values.unique().tolist(), reverse=values.dtype.kind in "biuf")
-    found = list(dict.fromkeys(as_names(pd.Series(levels)).tolist()))
+    levels = values.drop_duplicates()
+    if levels.dtype.kind in "biuf":
+        levels = levels.sort_values(ascending=False)
+    else:
+        levels = levels.astype(str).str.strip().drop_duplicates().sort_values()
+    found = as_names(levels).tolist()
     if len(found) < 2:
         of = found[0] if found else "nothing"
         raise InputError(f"all brains are {of!r} in {name}: there is nothing to compare")
@@ -325,10 +330,10 @@ def _independent(columns: Floats) -> Floats:
     kept = np.zeros((len(columns), 0))
     chosen = []
     for column in columns.T:
-        size = np.linalg.norm(column)
+        size = float(np.linalg.norm(column))
         rest = column - kept @ (kept.T @ column)
         rest = rest - kept @ (kept.T @ rest)
         if np.linalg.norm(rest) > _RANK * max(size, 1e-300) and size > 0:
             kept = np.column_stack([kept, rest / np.linalg.norm(rest)])
-            chosen.append(column / size * np.sqrt(len(column)))
+            chosen.append(np.asarray(column / size * np.sqrt(len(column))))
     return np.stack(chosen, axis=1) if chosen else np.zeros((len(columns), 0))

@@ -81,7 +81,7 @@ def _predicted(known: Floats, values: Floats, new: Floats, found: Floats) -> Flo
 
 def overall(z: pd.DataFrame) -> pd.Series:
     """Root mean square of a brain's z, ``(N,)``: about 1 for a brain like the others."""
-    return np.sqrt(np.square(z).mean(axis=1, skipna=False))
+    return pd.Series(np.sqrt(np.square(z.to_numpy(np.float64)).mean(axis=1)), z.index)
 
 
 def write_pcntoolkit(

@@ -3,9 +3,9 @@
 The residuals of the model without the tested column are exchanged between units of one block
 (Freedman and Lane 1983; Winkler et al. 2014), and the largest statistic over all values of a unit
 says how often any of them would be as large (Westfall and Young 1993). The numbers are those of
-`nilearn.mass_univariate.permuted_ols`, against which they are tested; that knows no blocks, does not
-enumerate, gives no p of one value alone, does not stop when asked, and takes several times the
-memory of the sections.
+`nilearn.mass_univariate.permuted_ols`, against which they are tested; that knows no blocks, does
+not enumerate, gives no p of one value alone, does not stop when asked, and takes several times
+the memory of the sections.
 """
 
 from __future__ import annotations
