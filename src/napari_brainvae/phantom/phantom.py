@@ -34,11 +34,7 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.phantom.deformation import moved_at_border, swelling, thickening
 from napari_brainvae.phantom.drawn_section import draw, drawn_structures
-from napari_brainvae.phantom.options import (
-    CASE_BRIGHTNESS,
-    CASE_REGION,
-    CASE_THICKNESS_UM,
-)
+from napari_brainvae.phantom.options import CASE_BRIGHTNESS, CASE_REGION, CASE_THICKNESS_UM
 from napari_brainvae.phantom.options import PhantomOptions as PhantomOptions
 
 BRIGHTNESS_FACTORS = ("SSp", "RSP", "HPF", "STR", "TH", "HY")
@@ -285,12 +281,19 @@ class Phantom:
         ndarray
             (H, W) float32.
         """
-        regions = len(BRIGHTNESS_FACTORS)
-        brightness = BRIGHTNESS_PER_SD * np.asarray(factors[:regions], np.float32)
-        bright = self.section.template * (1 + np.tensordot(brightness, self._regions, 1))
-        shape = np.asarray(factors[regions:], np.float32)
-        where = self._grid + np.tensordot(shape, self._shapes, 1) + warp
+        bright = self.section.template * (1 + self.brightness(factors))
+        where = self._grid + self.displacement(factors) + warp
         return np.asarray(scipy.ndimage.map_coordinates(bright, where, order=3, output=np.float32))
+
+    def brightness(self, factors: NDArray[np.float64]) -> Images:
+        """Share ``(H, W)`` by which values of the factors ``(8,)`` brighten the section."""
+        values = np.asarray(factors[: len(BRIGHTNESS_FACTORS)], np.float32)
+        return np.asarray(np.tensordot(BRIGHTNESS_PER_SD * values, self._regions, 1))
+
+    def displacement(self, factors: NDArray[np.float64]) -> Images:
+        """Where pixels ``(2, H, W)`` of a brain with these factors ``(8,)`` take their values."""
+        values = np.asarray(factors[len(BRIGHTNESS_FACTORS) :], np.float32)
+        return np.asarray(np.tensordot(values, self._shapes, 1))
 
     def _shift_of_cases(self) -> NDArray[np.float64]:
         """What cases have more of each of `FACTORS`, in standard deviations ``(8,)``."""
@@ -392,12 +395,6 @@ def _description(phantom: Phantom) -> Description:
 
 def _covariates(brains: Sequence[PhantomBrain]) -> pd.DataFrame:
     """Give what a curator would know: sex, age, and which sections are visibly not in order."""
-    known = pd.DataFrame(
-        {
-            "sex": [b.sex for b in brains],
-            "age_days": [b.age_days for b in brains],
-            "flagged": [b.artifact != "none" for b in brains],
-        }
-    )
-    groups = [b.group for b in brains]
-    return known.assign(group=groups) if "case" in groups else known
+    rows = [(b.sex, b.age_days, b.artifact != "none", b.group) for b in brains]
+    table = pd.DataFrame(rows, columns=["sex", "age_days", "flagged", "group"])
+    return table if "case" in set(table["group"]) else table.drop(columns="group")
