@@ -50,6 +50,7 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
     from napari_brainvae.models.base import Reference, squared_error
     from napari_brainvae.models.checkpoint import check_new, save_checkpoint
     from napari_brainvae.models.pca import PCA
+    from napari_brainvae.models.residual_spread import residual_spread
     from napari_brainvae.reporting.provenance import provenance
     from training.fitting.reading import prepare, read_once, split
 
@@ -62,12 +63,14 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
     images = prepare(population, stored, train, preprocessing)
     model = PCA.fit(images, options.latent_dim, preprocessing=preprocessing)
     mean, log_variance = model.encode(images)
-    error = squared_error(images, model.decode(mean))
+    decoded = model.decode(mean)
+    error = squared_error(images, decoded)
+    spread = residual_spread(images, decoded)
     model.header = model.header.model_copy(
         update={
             "pixel_size_um": description.pixel_size_um,
             "plane": description.plane,
-            "reference": Reference.measure(error, mean, log_variance),
+            "reference": Reference.measure(error, mean, log_variance, spread),
             "training": provenance(
                 options,
                 population,

@@ -33,11 +33,13 @@ def test_maps_come_back_with_their_factors_and_where_they_are_from(tmp_path, rng
     write_maps(tmp_path / "m.ome.tif", maps, [1, 4], 25.0, about)
     with tifffile.TiffFile(tmp_path / "m.ome.tif") as tif:
         assert np.array_equal(tif.asarray(), maps)
-        assert tif.series[0].axes == "TCYX"
-        image = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]
+        assert tif.series[0].axes == "QCYX"
+        ome = tif.ome_metadata
+    image = tifffile.xml2dict(ome)["OME"]["Image"]
     assert image["Pixels"]["PhysicalSizeX"] == 25
     assert [channel["Name"] for channel in image["Pixels"]["Channel"]] == list(PARTS)
-    assert "F2, F5." in image["Description"]
+    named = tifffile.xml2dict(ome)["OME"]["StructuredAnnotations"]["MapAnnotation"]["Value"]["M"]
+    assert [each["value"] for each in named] == ["F2", "F5"]
     assert json.dumps(about) in image["Description"]
 
 

@@ -14,6 +14,7 @@ from napari_brainvae.io.progress import Progress, Stopped, report
 from napari_brainvae.models.base import Reference, kl_divergence, squared_error
 from napari_brainvae.models.checkpoint import save_checkpoint
 from napari_brainvae.models.network import Network
+from napari_brainvae.models.residual_spread import residual_spread
 from napari_brainvae.models.rotation import rotate_factors
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.job import Job, Samples
@@ -190,8 +191,10 @@ def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:
     """
     model.network.eval()
     mean, log_variance = model.encode(samples.training)
-    error = squared_error(samples.training, model.decode(mean))
-    model.header.reference = Reference.measure(error, mean, log_variance)
+    decoded = model.decode(mean)
+    error = squared_error(samples.training, decoded)
+    spread = residual_spread(samples.training, decoded)
+    model.header.reference = Reference.measure(error, mean, log_variance, spread)
     findings = {
         "training_error": float(error.mean()),
         "kl_per_factor": kl_divergence(mean, log_variance).mean(axis=0).tolist(),

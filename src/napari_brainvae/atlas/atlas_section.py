@@ -13,6 +13,7 @@ import numpy.typing as npt
 from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.atlas.atlas import Atlas, Side, of_side, outlines
 from napari_brainvae.atlas.ontology import StructureTree
+from napari_brainvae.atlas.regions import edges
 from napari_brainvae.io.errors import InputError
 
 
@@ -91,6 +92,11 @@ class AtlasSection:
     def borders(self) -> Mask:
         """``(H, W)`` bool, borders between structures."""
         return outlines(self.labels)
+
+    @cached_property
+    def lines(self) -> npt.NDArray[np.float64]:
+        """Borders between structures as lines, as `edges` gives them."""
+        return edges(self.labels)
 
     @cached_property
     def tissue(self) -> Mask:

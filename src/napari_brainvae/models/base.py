@@ -47,16 +47,28 @@ class Reference(BaseModel):
     code_mean: list[float] = Field(description="Mean of the posterior means, per factor.")
     code_std: list[float] = Field(description="Spread of the posterior means, per factor.")
     kl_per_factor: list[float] = Field(description="Mean KL divergence per factor, nats.")
+    residual_spread: list[list[float]] | None = Field(
+        None, description="Typical residual by place, see models.residual_spread."
+    )
 
     @classmethod
     def measure(
-        cls, error: npt.ArrayLike, mean: npt.ArrayLike, log_variance: npt.ArrayLike
+        cls,
+        error: npt.ArrayLike,
+        mean: npt.ArrayLike,
+        log_variance: npt.ArrayLike,
+        residual_spread: npt.ArrayLike | None = None,
     ) -> Reference:
-        """Summarise per-section errors ``(N,)`` and posteriors ``(N, L)``."""
+        """Summarise per-section errors ``(N,)``, posteriors ``(N, L)``, and residuals by place."""
         error_median, error_spread = _median_and_spread(np.asarray(error))
+        by_place = None
+        if residual_spread is not None:
+            # Three digits: a header is text.
+            by_place = [[float(f"{v:.3g}") for v in row] for row in np.asarray(residual_spread)]
         return cls(
             error_median=error_median,
             error_spread=error_spread,
+            residual_spread=by_place,
             **_of_codes(mean, log_variance),
         )
 
@@ -76,6 +88,20 @@ class Reference(BaseModel):
         The rule: a deviation of more than four spreads.
         """
         return np.asarray(self.deviation(error, kl) > 4)
+
+    def outlier_by(self, error: npt.ArrayLike, kl: npt.ArrayLike) -> list[str]:
+        """Say of each section whether its error or its KL divergence makes it an outlier, or both.
+
+        Returns
+        -------
+        list of str
+            ``"error"``, ``"KL"``, ``"error and KL"``, or nothing for what is no outlier.
+        """
+        error, kl = np.atleast_1d(error), np.atleast_1d(kl)
+        nothing = np.full(error.shape, -np.inf)
+        by = {"error": self.is_outlier(error, nothing), "KL": self.is_outlier(nothing, kl)}
+        return [" and ".join(name for name, is_out in by.items() if is_out[i])
+                for i in range(len(error))]  # fmt: skip
 
 
 def _of_codes(mean: npt.ArrayLike, log_variance: npt.ArrayLike) -> dict[str, Any]:

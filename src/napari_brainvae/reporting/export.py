@@ -271,7 +271,7 @@ def write_maps(
     title: str = "Projective fields",
     channels: Sequence[str] = PARTS,
 ) -> None:
-    """Write maps of factors ``(F, C, H, W)`` as an OME-TIFF in micrometres: time is the factor.
+    """Write maps of factors ``(F, C, H, W)`` as an OME-TIFF in micrometres.
 
     Parameters
     ----------
@@ -284,9 +284,10 @@ def write_maps(
     channels
         Names of the C maps of a factor.
     """
-    names = ", ".join(f"F{factor + 1}" for factor in factors)
-    text = f"{title}; T is the factor: {names}. {json.dumps(about, sort_keys=True)}"
-    metadata = ome_metadata(pixel_size_um, text, axes="TCYX") | {"Channel": {"Name": channels}}
+    names = [f"F{factor + 1}" for factor in factors]
+    text = f"{title}. {json.dumps(about, sort_keys=True)}"
+    metadata = ome_metadata(pixel_size_um, text, "QCYX", what="factor", names=names)
+    metadata["Channel"] = {"Name": channels}
     with replacing(path) as beside:
         tifffile.imwrite(beside, maps, ome=True, metadata=metadata)
 

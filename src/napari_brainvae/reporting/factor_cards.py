@@ -9,23 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_brainvae.arrays import Images, Labels, Mask
+from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.atlas.ontology import StructureTree
+from napari_brainvae.atlas.regions import edges
 from napari_brainvae.data.tissue import brain_mask
 from napari_brainvae.factors.cards import REACH, FactorCard
+from napari_brainvae.factors.field_colours import BRIGHTER, DARKER, change_limit, signed_overlay
 
 # What draws is imported where it draws: windows open without figures, and sooner.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BRIGHTER, DARKER = (1.0, 0.30, 0.10), (0.15, 0.50, 1.0)
-"""Colours of more and of less, which grey sections do not have."""
-
 ARROW = "#4fbf26"
-
-MOST_OPAQUE = 0.8
-"""Of a colour over a section, so that its anatomy is still seen."""
 
 NAMED = "#f2d30c"
 """Outline of the structures that the sentence names."""
@@ -51,7 +47,7 @@ def factor_card(
         ``(H, W)`` structure ids under the section and what they mean, for outlines.
     """
     figure, top, bottom = _panels(card.change.shape)
-    lines = None if labels is None or tree is None else _edges(readable_labels(labels, tree))
+    lines = None if labels is None or tree is None else edges(readable_labels(labels, tree))
     bright = float(np.percentile(card.sections, 99.8))
     texts = (f"-{REACH:g} SD", "mean", f"+{REACH:g} SD")
     for axes, section, text in zip(top, card.sections, texts, strict=True):
@@ -64,7 +60,7 @@ def factor_card(
     if labels is not None and tree is not None and card.description.structures:
         inside = [part for key in card.description.structures for part in tree.descendants(key)]
         # Not over the change, which may be as thin as the line.
-        _draw_lines(bottom[1], _edges(np.isin(labels, inside)), NAMED, 0.8)
+        _draw_lines(bottom[1], edges(np.isin(labels, inside)), NAMED, 0.8)
     for axes in (*top, *bottom[:2]):
         _frame(axes, card)
     _write_facts(bottom[2], card)
@@ -116,15 +112,6 @@ def readable_labels(labels: Labels, tree: StructureTree) -> Labels:
     return joined
 
 
-def _edges(labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Edges between pixels of different labels, ``(n, 2, 2)``: two ends, each (column, row)."""
-    rows, columns = np.nonzero(labels[:, 1:] != labels[:, :-1])
-    upright = np.stack([[columns + 0.5, rows - 0.5], [columns + 0.5, rows + 0.5]])
-    rows, columns = np.nonzero(labels[1:] != labels[:-1])
-    level = np.stack([[columns - 0.5, rows + 0.5], [columns + 0.5, rows + 0.5]])
-    return np.concatenate([upright, level], axis=2).transpose(2, 0, 1)
-
-
 def _draw_lines(
     axes: Axes, lines: npt.NDArray[np.float64] | None, color: str, width: float
 ) -> None:
@@ -133,36 +120,8 @@ def _draw_lines(
     if lines is not None:
         # As pixels: a vector file of every border would be larger than all else.
         axes.add_collection(
-            LineCollection(list(lines), colors=color, linewidths=width, rasterized=True)
+            LineCollection(list(lines[..., ::-1]), colors=color, linewidths=width, rasterized=True)
         )
-
-
-def signed_overlay(
-    values: npt.NDArray[Any], limit: float, strength: float | Mask = 1.0
-) -> npt.NDArray[np.float64]:
-    """Colour values by their sign, transparent at 0 and `MOST_OPAQUE` from ``limit`` on.
-
-    Parameters
-    ----------
-    values
-        ``(H, W)``.
-    strength
-        What opacity is multiplied with, a number in [0, 1] or ``(H, W)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(H, W, 4)`` in [0, 1].
-    """
-    share = np.clip(np.asarray(values, np.float64) / max(limit, 1e-12), -1, 1)
-    color = np.where(share[..., None] > 0, BRIGHTER, DARKER)
-    opacity = MOST_OPAQUE * np.abs(share) * strength
-    return np.concatenate([color, opacity[..., None]], axis=-1)
-
-
-def change_limit(change: Images) -> float:
-    """Change ``(H, W)`` from which on a colour is full: 0.5 % of pixels change more."""
-    return max(float(np.percentile(np.abs(change), 99.5)), 1e-6)
 
 
 def _draw_change(axes: Axes, card: FactorCard, bright: float) -> None:

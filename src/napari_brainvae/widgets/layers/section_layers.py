@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -20,7 +21,9 @@ POPULATION = "brainvae_population"
 CHECKPOINT = "brainvae_checkpoint"
 ATLAS_FOLDER = "brainvae_atlas_folder"
 MADE_HERE = "brainvae_made_here"
-"""Metadata key of layers that the widgets make; they are not offered as sections."""
+"""Metadata key of layers that the widgets make, with what they show; no sections are among them."""
+MADE_BY = "brainvae_made_by"
+"""Metadata key with the panel that made a layer, and finds it again when it is reopened."""
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 """Properties that say where in the world a layer's pixels or vertices lie."""
 AXES = ("brain", "DV", "ML")
@@ -31,7 +34,6 @@ _populations: WeakKeyDictionary[Layer, tuple[Any, Population]] = WeakKeyDictiona
 
 def population_layer(population: Population, name: str) -> tuple[Any, dict[str, Any], str]:
     """Layer data of a population: micrometres in the section; napari reads those it shows."""
-    sample = population.sections(np.unique(np.linspace(0, len(population) - 1, 8).astype(int)))
     size = population.description.pixel_size_um
     return (
         population.images,
@@ -40,11 +42,29 @@ def population_layer(population: Population, name: str) -> tuple[Any, dict[str, 
             "scale": (1, size or 1, size or 1),
             "units": ("pixel", *("um" if size else "pixel",) * 2),
             "axis_labels": AXES,
-            "contrast_limits": (0, float(np.percentile(sample, 99.8))),
+            "contrast_limits": (0, _bright(population)),
             "metadata": {POPULATION: population},
         },
         "image",
     )
+
+
+def _bright(population: Population) -> float:
+    """What is shown white: nearly the brightest of some brains that can be used."""
+    samples = []
+    for i in np.unique(np.linspace(0, len(population) - 1, 8).astype(int)):
+        with suppress(InputError):  # the list of brains will say what is wrong with it
+            samples.append(population.sections([i]))
+    if not samples:
+        return 1.0
+    return max(float(np.percentile(np.concatenate(samples), 99.8)), 1e-6)
+
+
+def lay_on(layer: Layer, sections: Image, *, always: bool = False) -> None:
+    """Lay a picture ``(H, W)`` on sections where it is in other units than they are, or always."""
+    if always or layer.units != sections.units[-2:]:
+        geometry = section_geometry(sections, layer.data.shape[:2])
+        update_layer(layer, layer.data, layer.name, geometry)
 
 
 def population_of(layer: Image) -> Population:
@@ -71,6 +91,14 @@ def population_of(layer: Image) -> Population:
         known = _population_of_now(opened, layer.data if layer.ndim == 3 else layer.data[None])
         _populations[layer] = layer.data, known
     return known
+
+
+def tell_population(layer: Image, population: Population) -> None:
+    """Say what an image layer shows."""
+    if layer.ndim == 3:
+        layer.metadata[POPULATION] = replace(population, images=layer.data)
+    else:
+        _populations[layer] = layer.data, population
 
 
 def _population_of_now(opened: Population | None, images: Any) -> Population:
