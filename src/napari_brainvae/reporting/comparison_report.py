@@ -17,6 +17,7 @@ from napari_brainvae.arrays import Images, Mask
 from napari_brainvae.data.tissue import brain_mask
 from napari_brainvae.denoising.reconstruction import ome_metadata
 from napari_brainvae.factors.cards import FactorCard
+from napari_brainvae.factors.field_colours import BRIGHTER, DARKER, change_limit, signed_overlay
 from napari_brainvae.factors.shape_and_brightness import ShapeAndBrightness
 from napari_brainvae.factors.signed_change import code_spread
 from napari_brainvae.io.atomic_files import replacing
@@ -24,7 +25,7 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.reporting import paper_figures as figures
 from napari_brainvae.reporting.comparison_words import summary
 from napari_brainvae.reporting.export import file_name, write_table
-from napari_brainvae.reporting.factor_cards import ARROW, change_limit, signed_overlay
+from napari_brainvae.reporting.factor_cards import ARROW
 from napari_brainvae.reporting.provenance import Provenance
 from napari_brainvae.statistics.deviation import write_pcntoolkit
 from napari_brainvae.statistics.permutation import ALPHA
@@ -222,8 +223,6 @@ def _bar(axes: Axes, limit: float, label: str) -> None:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LinearSegmentedColormap, Normalize
 
-    from napari_brainvae.reporting.factor_cards import BRIGHTER, DARKER
-
     colors = LinearSegmentedColormap.from_list("signed", [DARKER, (0.35, 0.35, 0.35), BRIGHTER])
     bar = axes.figure.colorbar(
         ScalarMappable(Normalize(-limit, limit), colors), ax=axes, shrink=0.75, pad=0.02
@@ -337,7 +336,7 @@ def _export_for_pcntoolkit(folder: Path, study: Study) -> None:
 def write_difference(
     path: Path, compared: Compared, about: Provenance, pixel_size_um: float | None
 ) -> None:
-    """Write the maps of a difference as an OME-TIFF in micrometres; its channels are `CHANNELS`."""
+    """Write the maps of a difference as an OME-TIFF in micrometres, with channels `CHANNELS`."""
     found = compared.difference
     t = np.zeros(found.data.shape[1:]) if found.t is None else np.nan_to_num(found.t)
     maps: list[npt.NDArray[Any]] = []
@@ -345,7 +344,9 @@ def write_difference(
         maps += [*pair, pair[0] - pair[1]]
     maps += [found.data_parts.brightness, *found.data_parts.displacement, t, found.found]
     stack = np.stack(maps).astype(np.float32)
-    text = f"Difference, {compared.design.contrast}. {json.dumps(about, sort_keys=True)}"
-    metadata = ome_metadata(pixel_size_um, text, axes="CYX") | {"Channel": {"Name": CHANNELS}}
+    name = f"{compared.design.by}, {compared.design.contrast}"
+    text = f"Difference: {name}. {json.dumps(about, sort_keys=True)}"
+    metadata = ome_metadata(pixel_size_um, text, "QCYX", what="comparison", names=[name])
+    metadata["Channel"] = {"Name": CHANNELS}
     with replacing(path) as beside:
-        tifffile.imwrite(beside, stack, ome=True, metadata=metadata)
+        tifffile.imwrite(beside, stack[None], ome=True, metadata=metadata)

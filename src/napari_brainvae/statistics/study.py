@@ -14,11 +14,11 @@ import pandas as pd
 
 from napari_brainvae.arrays import Images, Mask
 from napari_brainvae.data.population import Population
-from napari_brainvae.denoising.robust_inference import robust_inference
+from napari_brainvae.denoising.reconstruction import denoise_sections
 from napari_brainvae.factors.impact import usable_sections
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
-from napari_brainvae.models.base import Model, kl_divergence, squared_error
+from napari_brainvae.models.base import Model
 from napari_brainvae.statistics.batch import (
     combat,
     entanglement,
@@ -245,18 +245,10 @@ def measure_brains(
         except InputError as error:
             problem = error
             continue
+        seen = denoise_sections(model, section, robust=None if robust else False)
         means["raw"].append(region_means(section, masks)[0])
-        mean, log_variance = model.encode(section)
-        drawn = model.decode(mean)
-        reference = model.header.reference
-        if robust and reference is not None:
-            kl = kl_divergence(mean, log_variance).sum(axis=1)
-            repaired[i] = reference.is_outlier(squared_error(section, drawn), kl)[0]
-        if repaired[i]:
-            repair = robust_inference(model, section)
-            section, mean, drawn = repair.repaired, repair.mean, repair.reconstruction
-        means["denoised"].append(region_means(drawn, masks)[0])
-        sections[i], codes[i] = section[0], mean[0]
+        means["denoised"].append(region_means(seen.reconstructions, masks)[0])
+        sections[i], codes[i], repaired[i] = seen.repaired[0], seen.mean[0], seen.robust[0]
         used.append(position)
     report(progress, len(chosen), len(chosen))
     if not used:
