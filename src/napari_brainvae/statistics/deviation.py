@@ -50,8 +50,11 @@ def deviations(
     chosen = np.flatnonzero(known)
     columns = np.hstack([np.ones((len(chosen), 1)), model_columns(covariates.iloc[chosen])])
     y = values.to_numpy(np.float64)[chosen]
-    folds = min(folds, len(chosen))
-    if len(chosen) - -(-len(chosen) // max(folds, 1)) <= columns.shape[1]:
+    count = len(chosen)
+    if count - -(-count // folds) <= columns.shape[1]:
+        folds = count  # as many brains as can be are asked
+    folds = min(folds, count)
+    if count - 1 <= columns.shape[1]:
         raise InputError(
             f"{len(chosen)} brains are too few to predict them from "
             f"{', '.join(covariates.columns) or 'their mean'}: adjust for less"

@@ -178,6 +178,8 @@ def compare_population(
     known = covariates.iloc[chosen]
     warnings, adjust = _warnings_of_batches(known, options)
     designs = {by: _design(known, by, adjust[by], options) for by in options.by}
+    for design in designs.values():  # what cannot be harmonized is refused before anything long
+        _harmonized(pd.DataFrame({"F1": np.zeros(len(known))}), known, design, options)
     brains = measure_brains(
         model, population, chosen, masks, robust=options.robust, progress=_part(progress, 0, 400)
     )

@@ -31,6 +31,7 @@ from napari_brainvae.reporting.factor_cards import card_size, factor_card
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.statistics.study import Study, compare_population
+from napari_brainvae.widgets.layers.atlas_layers import outline_picked
 from napari_brainvae.widgets.layers.change_layer import show_change
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import show_index
@@ -243,6 +244,8 @@ class CompareWidget(Panel):
         if self.found is not None and atlas is not None:
             self._show_difference()
             atlas.pick(AtlasRegion(self.found.regions["region"].iloc[row]))
+            assert self.source.atlas is not None  # it was asked for
+            outline_picked(self.viewer, self.source.atlas.layer)
 
     def _show_brain(self, row: int) -> None:
         if self.found is not None:
