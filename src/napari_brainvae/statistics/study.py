@@ -159,7 +159,8 @@ def compare_population(
     masks
         Regions ``(H, W)`` by name; those of fewer than `FEWEST_PIXELS` pixels are left out.
     replicated
-        ``(L,)``, whether each factor came again in other brains.
+        ``(L,)``, whether each factor came again in other brains; by default what the checkpoint
+        says, if it does.
     progress
         Called as ``progress(done, total)`` with parts of a thousand.
 
@@ -171,6 +172,8 @@ def compare_population(
         If ``progress`` asked to stop.
     """
     masks = {name: mask for name, mask in (masks or {}).items() if mask.sum() >= FEWEST_PIXELS}
+    if replicated is None and (known_to_fit := getattr(model.header, "stability", None)):
+        replicated = known_to_fit.replicated
     if replicated is not None and len(replicated) != model.latent_dim:
         raise InputError(f"{len(replicated)} factors are said to replicate or not, of "
                          f"{model.latent_dim}")  # fmt: skip
