@@ -12,6 +12,9 @@ from training.comparing.options import CompareOptions
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to compare
     from napari_brainvae.arrays import Mask
+    from napari_brainvae.data.population import Population
+    from napari_brainvae.models.base import Model
+    from napari_brainvae.statistics.study import Study
     from training.interpretation.inputs import Place
 
 log = logging.getLogger(__name__)
@@ -25,15 +28,11 @@ def compare(options: CompareOptions) -> None:
     InputError, OSError
         For bad input, before anything is written.
     """
-    from napari_brainvae.atlas.atlas_section import labels_and_tree
     from napari_brainvae.data.covariates import read_covariates
     from napari_brainvae.data.population import Population
-    from napari_brainvae.factors.cards import factor_cards
     from napari_brainvae.models.checkpoint import load_checkpoint
-    from napari_brainvae.reporting.comparison_report import comparison_table, export_comparison
+    from napari_brainvae.reporting.comparison_report import comparison_table
     from napari_brainvae.reporting.comparison_words import headline
-    from napari_brainvae.reporting.export import results_folder
-    from napari_brainvae.reporting.provenance import provenance
     from napari_brainvae.statistics.study import compare_population
     from training.interpretation.inputs import locate
 
@@ -54,6 +53,23 @@ def compare(options: CompareOptions) -> None:
             pixel_size_um=place.pixel_size_um,
             progress=progress,
         )
+    _export(options, population, model, place, study)
+    for warning in study.warnings:
+        log.warning("note: %s", warning)
+    for line in headline(study, comparison_table(study, model)):
+        log.info(line)
+    log.info("results: %s", options.out)
+
+
+def _export(
+    options: CompareOptions, population: Population, model: Model, place: Place, study: Study
+) -> None:
+    from napari_brainvae.atlas.atlas_section import labels_and_tree
+    from napari_brainvae.factors.cards import factor_cards
+    from napari_brainvae.reporting.comparison_report import export_comparison
+    from napari_brainvae.reporting.export import results_folder
+    from napari_brainvae.reporting.provenance import provenance
+
     labels, tree = labels_and_tree(place.section)
     cards = factor_cards(model, labels=labels, tree=tree, pixel_size_um=place.pixel_size_um)
     about = provenance(
@@ -76,11 +92,6 @@ def compare(options: CompareOptions) -> None:
             pixel_size_um=place.pixel_size_um,
             borders=None if place.section is None else place.section.borders,
         )
-    for warning in study.warnings:
-        log.warning("note: %s", warning)
-    for line in headline(study, comparison_table(study, model)):
-        log.info(line)
-    log.info("results: %s", options.out)
 
 
 def _check_folder(options: CompareOptions) -> None:

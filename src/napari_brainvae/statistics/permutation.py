@@ -96,16 +96,17 @@ def permutation_test(
     share = np.empty(array.shape[1])  # of the residual's square that the tested column explains
     sign, above, most = np.empty_like(share), np.zeros_like(share), np.zeros(len(orders))
     step = max(1, _BLOCK // len(array))
-    for start in range(0, array.shape[1], step):
-        report(progress, start, array.shape[1])
+    starts = range(0, array.shape[1], step)
+    for i, start in enumerate(starts):
         part = slice(start, start + step)
         residual = _residual(array[:, part], confounds, design)
         drawn = regressors.T @ residual
         share[part], sign[part] = _share(drawn[None])[0], np.sign(drawn[0])
         for rows, permuted in _shares(residual, regressors, orders):
+            report(progress, i * len(orders) + rows.start, len(starts) * len(orders))
             above[part] += (permuted >= share[part] - tolerance).sum(axis=0)
             most[rows] = np.maximum(most[rows], permuted.max(axis=1))
-    report(progress, array.shape[1], array.shape[1])
+    report(progress, 1, 1)
     observed = 0 if exact else 1  # among all orders it is already
     ranked = np.sort(most)
     as_large = len(ranked) - np.searchsorted(ranked, share - tolerance)

@@ -172,11 +172,7 @@ def compare_population(
         If ``progress`` asked to stop.
     """
     masks = {name: mask for name, mask in (masks or {}).items() if mask.sum() >= FEWEST_PIXELS}
-    if replicated is None and (known_to_fit := getattr(model.header, "stability", None)):
-        replicated = known_to_fit.replicated
-    if replicated is not None and len(replicated) != model.latent_dim:
-        raise InputError(f"{len(replicated)} factors are said to replicate or not, of "
-                         f"{model.latent_dim}")  # fmt: skip
+    replicated = _replication(model, replicated)
     chosen = usable_sections(population, include_flagged=options.include_flagged)
     known = covariates.iloc[chosen]
     warnings, adjust = _warnings_of_batches(known, options)
@@ -196,14 +192,13 @@ def compare_population(
         measures = region_measures(brains.sections, masks, progress=_part(progress, 400, 700))
     compared, batches, codes = {}, [], brains.codes
     for i, (by, design) in enumerate(designs.items()):
-        span = 280 / len(designs)
-        part = _part(progress, round(700 + i * span), round(700 + (i + 1) * span))
+        begin, end = (700 + round(280 * each / len(designs)) for each in (i, i + 1))
         codes, of_batches = _harmonized(brains.codes, known, design, options)
         batches.append(of_batches)
         compared[by] = _compare_by(
-            model, brains, codes, measures, design, options, pixel_size_um, part
+            *(model, brains, codes, measures, design, options, pixel_size_um),
+            progress=_part(progress, begin, end),
         )
-        warnings += [f"{by}: {note}" for note in design.notes]
     z = _deviations(codes, brains, known[options.adjust], options.seed)
     report(progress, 1000, 1000)
     return Study(
@@ -212,7 +207,7 @@ def compare_population(
         compared=compared,
         deviations=z,
         batches=pd.concat(batches, ignore_index=True),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *(f"{by}: {note}" for by, d in designs.items() for note in d.notes)),
         replicated=replicated,
         covariates=known,
     )
@@ -270,6 +265,17 @@ def measure_brains(
             for how, rows in means.items()
         },
     )
+
+
+def _replication(model: Model, replicated: Sequence[bool] | None) -> Sequence[bool] | None:
+    """Which factors came again, as it is given, or as the checkpoint says if it does."""
+    if replicated is None:
+        known_to_fit = getattr(model.header, "stability", None)
+        return None if known_to_fit is None else tuple(known_to_fit.replicated)
+    if len(replicated) != model.latent_dim:
+        count = len(replicated)
+        raise InputError(f"{count} factors are said to replicate or not, of {model.latent_dim}")
+    return replicated
 
 
 def _design(
@@ -340,7 +346,7 @@ def _compare_by(
     progress: Progress | None,
 ) -> Compared:
     how = partial(compare, design=design, permutations=options.permutations, seed=options.seed)
-    factors = how(codes)
+    factors = how(codes, progress=_part(progress, 0, 100))
     difference = measure_difference(
         model,
         codes.to_numpy(),
@@ -349,7 +355,7 @@ def _compare_by(
         pixel_size_um=pixel_size_um,
         permutations=options.pixel_permutations,
         seed=options.seed,
-        progress=progress,
+        progress=_part(progress, 100, 700),
     )
     regions = None
     if measures is not None:
@@ -357,7 +363,8 @@ def _compare_by(
         bright = np.array([name.endswith(BRIGHTNESS) for name in measures.columns])
         shift = 100 * difference.offset * design.tested[design.unit]
         matched[np.ix_(design.brains, bright)] -= shift[:, None]
-        regions = how(pd.DataFrame(matched, columns=measures.columns))
+        table = pd.DataFrame(matched, columns=measures.columns)
+        regions = how(table, progress=_part(progress, 700, 1000))
     return Compared(factors, difference, regions)
 
 

@@ -43,8 +43,8 @@ class ComparisonChoice(QWidget):
         self._covariates = pd.DataFrame()
         self.by, self.first, self.second = QComboBox(), QComboBox(), QComboBox()
         self.blocks, self.batch, self.adjust = QComboBox(), QComboBox(), QListWidget()
-        self.adjust.setMaximumHeight(4 * self.fontMetrics().height() + 12)
-        self.plain = Controls(ComparisonOptions, PLAIN, columns=2)
+        self.adjust.setMaximumHeight(3 * self.fontMetrics().height() + 12)
+        self.plain = Controls(ComparisonOptions, PLAIN)
         groups = QHBoxLayout()
         for combo in (self.first, self.second):
             groups.addWidget(combo, 1)
