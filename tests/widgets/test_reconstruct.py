@@ -42,7 +42,7 @@ def test_the_tour_through_the_menus(viewer, qtbot):
     errors = []
     for brain in range(0, 48, 6):
         show(viewer, widget, qtbot, brain)
-        look = reconstruct_section(model, population, brain, robust=False)
+        look = reconstruct_section(model, population, brain)
         assert np.array_equal(reconstruction_of(viewer).data, look.reconstruction)
         assert population.ids[brain] in widget._readout.text()
         errors.append(look.error)
@@ -54,7 +54,7 @@ def test_layers_follow_the_slider_with_scale_units_and_names(reconstruct, qtbot,
     stack = viewer.layers["phantom"]
     population = Population.open(phantom_file)
     show(viewer, widget, qtbot, 9)
-    look = reconstruct_section(widget.source.model, population, 9, robust=False)
+    look = reconstruct_section(widget.source.model, population, 9)
     for part in ("reconstruction", "residual"):
         layer = viewer.layers[f"{part}: phantom"]
         assert np.array_equal(layer.data, getattr(look, part))
@@ -93,7 +93,7 @@ def test_side_by_side_and_back(reconstruct):
     before = {layer: layer.visible for layer in viewer.layers}
     widget._side_by_side.setChecked(True)
     assert canvas_grid(viewer).enabled
-    assert canvas_grid(viewer).actual_shape(viewer.layers) == (1, 3)
+    assert sorted(canvas_grid(viewer).actual_shape(viewer.layers)) == [1, 3]
     widget._side_by_side.setChecked(False)
     assert not canvas_grid(viewer).enabled
     assert {layer: layer.visible for layer in viewer.layers} == before
@@ -113,10 +113,9 @@ def test_artifacts_are_marked_and_repaired_while_asked_for(reconstruct, qtbot):
     repaired, drawn = (viewer.layers[f"{part}: phantom"] for part in ("repaired", "reconstruction"))
     assert repaired.contrast_limits == drawn.contrast_limits, "one brightness for both"
     widget._side_by_side.setChecked(True)
-    assert canvas_grid(viewer).actual_shape(viewer.layers) == (2, 3)
+    assert sorted(canvas_grid(viewer).actual_shape(viewer.layers)) == [2, 3]
     widget._side_by_side.setChecked(False)
-    assert f"{100 * look.artifact_share:.2g} % of the section" in widget._readout.text()
-    assert "of what is left" in widget._readout.text()
+    assert look.finding in widget._readout.text()
     assert viewer.layers["artifact: phantom"].visible, "over the denoised section"
     assert not viewer.layers["repaired: phantom"].visible, "that would cover it"
     widget._plain.setChecked(True)

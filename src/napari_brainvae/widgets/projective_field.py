@@ -85,6 +85,9 @@ class ProjectiveFieldWidget(Panel):
         for label in (self._legend, self._status):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.position = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.position.setToolTip(
+            "<p>Show the section that the model draws with the factor moved by c; 0 goes back.</p>"
+        )
         self.position.setDecimals(2)
         self._zero = QPushButton("0", toolTip="Back to where the factor is moved from.")
         self._zero.setFixedWidth(28)
@@ -94,6 +97,7 @@ class ProjectiveFieldWidget(Panel):
         self._all = QPushButton("All factors")
         self._all.setToolTip("Compute the field of every factor, a layer each.")
         self._grid = QCheckBox("Side by side", enabled=False)
+        self._grid.setToolTip("Show every factor in a cell of its own.")
         self._export = QPushButton("Export …", enabled=False)
         self._export.setToolTip("<p>Write maps (OME-TIFF), table (CSV) and figure (PNG, SVG).</p>")
         self.job = JobBar()

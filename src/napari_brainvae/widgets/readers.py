@@ -93,16 +93,19 @@ def _said(read: Reader) -> Reader:
 
 
 def _place(shape: tuple[int, int], size_um: float | None = None) -> dict[str, Any]:
-    """Where a section of a model or an atlas lies: on the sections, or in their units.
+    """Where a section of a model or an atlas lies: on the sections, or in the units there are.
 
-    Without sections it is in pixels: those of a stack that says nothing of their size are, too.
+    Alone it is in pixels: those of a stack that says nothing of their size are, too.
     """
-    workspace = _workspace()
+    viewer, workspace = napari.current_viewer(), _workspace()
     sections = None if workspace is None else workspace.sections
-    if sections is None:
-        return {"scale": (1, 1), "units": ("pixel",) * 2, "axis_labels": AXES[1:]}
-    if size_um and str(sections.units[-1]) != "pixel":
+    others = () if viewer is None else viewer.layers
+    in_pixels = str((sections or next(iter(others))).units[-1]) == "pixel" if others else True
+    if size_um and not in_pixels:
         return {"scale": (size_um, size_um), "units": ("um", "um"), "axis_labels": AXES[1:]}
+    if sections is None:
+        units = ("pixel" if in_pixels else "um",) * 2
+        return {"scale": (1, 1), "units": units, "axis_labels": AXES[1:]}
     return section_geometry(sections, shape)
 
 

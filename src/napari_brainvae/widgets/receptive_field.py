@@ -86,6 +86,7 @@ class ReceptiveFieldWidget(Panel):
         self.regions = RegionList(viewer)
         self.controls = Controls(Perturbation, ["mode", "soft_edge"], columns=2)
         self.weight = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.weight.setToolTip("How much the region is changed; 0 is not at all.")
         self.weight.setDecimals(2)
         self._zero = QPushButton("0", toolTip="Back to the unperturbed section.")
         self._zero.setFixedWidth(28)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -77,9 +78,11 @@ class PluginLayers(dict[str, Any]):
             self._viewer.layers.remove(layer)
 
     def remove_all(self) -> None:
-        """Remove every layer."""
-        for part in list(self):
-            self.remove(part)
+        """Remove every layer, all at once: napari collects garbage after each removal."""
+        at_once = getattr(self._viewer.layers, "batched_update", nullcontext)
+        with at_once() if self else nullcontext():
+            for part in list(self):
+                self.remove(part)
 
     def release(self) -> None:
         """Leave no callback behind; the layers stay, out of sight: nobody keeps them up to date.

@@ -97,6 +97,7 @@ class BrainList(QWidget):
         self._about = QLabel()
         self._table = TableModel(COLUMNS, tooltip="problem", parent=self)
         self._view = QTableView(sortingEnabled=True)
+        self._view.setToolTip("Click a brain to show it, a title to sort by it.")
         self._view.setModel(self._table)
         self._view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
         self._view.setTextElideMode(Qt.TextElideMode.ElideNone)

@@ -23,6 +23,7 @@ class FactorList(QListWidget):
 
     def __init__(self) -> None:
         super().__init__(wordWrap=True)
+        self.setToolTip("Click a factor to show what it does.")
         self.setTextElideMode(Qt.TextElideMode.ElideNone)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setResizeMode(QListView.ResizeMode.Adjust)

@@ -91,7 +91,7 @@ class RegionList(QWidget):
         self._requested: dict[Any, RequestedRegion] = {}
         self._list.currentItemChanged.connect(lambda *_: self.changed.emit())
         self._list.itemChanged.connect(lambda _: self.edited.emit())
-        viewer.bind_key(UNDO, partial(self._try, self.undo), overwrite=True)
+        viewer.bind_key(UNDO, self._undo_key, overwrite=True)
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
         self._layers_changed()
@@ -200,6 +200,10 @@ class RegionList(QWidget):
 
     def _find(self, name: str) -> QListWidgetItem:
         return next(item for item in self._items() if item.text() == name)
+
+    def _undo_key(self, _: Any) -> None:
+        # napari asks what is bound to a key for its __name__: no partial.
+        self._try(self.undo)
 
     def _try(self, action: Callable[[], Any], *_: Any) -> None:
         """Do what a button says; what the user can put right is said beside it."""

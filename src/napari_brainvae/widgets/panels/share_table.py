@@ -48,6 +48,7 @@ class ShareTable(QWidget):
         self._columns = {True: CHANGE, False: _variance()}
         self.shares = TableModel(CHANGE, tooltip="tip", parent=self)
         self.view = QTableView()
+        self.view.setToolTip("Click a row to outline its structure, a title to sort by it.")
         self.view.setModel(self.shares)
         self.view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
         self.view.setWordWrap(True)
