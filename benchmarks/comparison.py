@@ -19,7 +19,13 @@ from scipy.stats import binomtest
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.checkpoint import load_checkpoint
-from napari_brainvae.phantom.options import CASE_REGION, PhantomOptions
+from napari_brainvae.phantom.options import (
+    BRIGHTNESS_PER_SD,
+    CASE_REGION,
+    THICKNESS_PER_SD,
+    VENTRICLE_MM_PER_SD,
+    PhantomOptions,
+)
 from napari_brainvae.phantom.phantom import FACTORS, Phantom, draw_section, write_phantom
 from napari_brainvae.statistics.comparison import compare
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
@@ -99,9 +105,12 @@ def planted(count, spread, height=80, width=112):
         name: section.tree.within(section.annotation, name) for name in (CASE_REGION, "Isocortex")
     }
     masks = {name: mask for name, mask in masks.items() if mask.sum() >= FEWEST_PIXELS}
+    usual = {"brightness": BRIGHTNESS_PER_SD, "thickness": THICKNESS_PER_SD}
+    usual["ventricles_mm"] = VENTRICLE_MM_PER_SD
+    sizes = {name: spread * size for name, size in usual.items()}
     rows = []
     for seed in range(count):
-        options = PhantomOptions(count=80, seed=seed, cases=0.5, spread=spread, **base)
+        options = PhantomOptions(count=80, seed=seed, cases=0.5, **sizes, **base)
         rows.append(of_one(Phantom(section, options), model, masks, folder / f"{seed}.zarr"))
     print(pd.DataFrame(rows).round(2).to_string())
 

@@ -156,6 +156,7 @@ def fitted(options: argparse.Namespace, folder: Path, seed: int) -> dict[str, Mo
             population=folder / "fit.zarr",
             out=folder / name,
             held_out=0,
+            include_flagged=True,
             seed=seed,
             threads=options.threads,
             steps=options.steps,

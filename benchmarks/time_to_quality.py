@@ -77,7 +77,9 @@ def one_run(options: argparse.Namespace, seed: int, recipe: str) -> dict[str, ob
     row = {"seed": seed, "recipe": recipe}
     if recipe == "PCA":
         file = run.with_suffix(".safetensors")
-        fit_pca(PCAOptions(population=path, out=file, seed=seed, overwrite=True))
+        fit_pca(
+            PCAOptions(population=path, out=file, seed=seed, include_flagged=True, overwrite=True)
+        )
         unfit = {"steps": 0, "objective": np.nan, "KL": np.nan}
         return row | quality(load_checkpoint(file), path) | unfit
     train(options, seed, recipe, path, run)
@@ -98,6 +100,7 @@ def train(options: argparse.Namespace, seed: int, recipe: str, path: Path, run: 
                 beta=BETA * size if recipe == "paper" else BETA,
                 steps=options.fast_steps if recipe == "fast" else options.paper_steps,
                 seed=seed,
+                include_flagged=True,
                 threads=options.threads,
                 resume=run.exists(),
             )

@@ -17,7 +17,8 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-from napari_brainvae.phantom.phantom import DEMO, Phantom, draw_section
+from napari_brainvae.phantom.demo import DEMO
+from napari_brainvae.phantom.phantom import Phantom, draw_section
 
 IMAGES = Path(__file__).parent / "images"
 PLUGIN = "napari-brainvae"

@@ -70,6 +70,7 @@ def interpret(options: InterpretOptions) -> None:
         plane=place.plane,
         pixel_size_um=place.pixel_size_um,
         atlas=None if place.section is None else str(place.section.atlas.directory),
+        atlas_orientation=None if place.section is None else place.section.atlas.orientation,
     )
     with export.results_folder(options.out, about, overwrite=options.overwrite) as folder:
         if "regions" in options.parts:

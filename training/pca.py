@@ -28,6 +28,9 @@ class PCAOptions(BaseModel):
     held_out: float = Field(
         0.2, ge=0, lt=1, description="Share of the brains kept out of the fit, chosen by the seed."
     )
+    include_flagged: bool = Field(
+        False, description="Also fit brains that the covariate 'flagged' marks."
+    )
     seed: int = Field(0, ge=0, description="Of the split.")
     overwrite: bool = Field(False, description="Replace the checkpoint if it exists.")
 
@@ -52,11 +55,12 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
     from napari_brainvae.models.pca import PCA
     from napari_brainvae.models.residual_spread import residual_spread
     from napari_brainvae.reporting.provenance import provenance
-    from training.fitting.reading import prepare, read_once, split
+    from training.fitting.reading import leave_out_flagged, prepare, read_once, split
 
     check_new(options.out, overwrite=options.overwrite)
     population = Population.open(options.population)
-    train, held_out = split(population, options.held_out, options.seed)
+    others, held_out = split(population, options.held_out, options.seed)
+    train = leave_out_flagged(population, others, include_flagged=options.include_flagged)
     fingerprint, stored = read_once(population, train, fingerprint)
     description = population.description
     preprocessing = description.preprocessing or Preprocessing.fit(stored)
@@ -77,6 +81,7 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
                 packages=("napari-brainvae", "numpy", "scipy"),
                 without={"out", "overwrite"},
                 fingerprint=fingerprint,
+                measured=train if len(train) < len(others) else None,
                 held_out=[population.ids[i] for i in held_out],
             ),
         }

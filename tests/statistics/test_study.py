@@ -15,7 +15,7 @@ from napari_brainvae.io.progress import Stopped
 from napari_brainvae.models.base import Reference, squared_error
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.models.rotation import rotate_factors
-from napari_brainvae.phantom.options import PhantomOptions
+from napari_brainvae.phantom.options import BRIGHTNESS_PER_SD, PhantomOptions
 from napari_brainvae.phantom.phantom import FACTORS, Phantom, draw_section
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.statistics.design import make_design
@@ -23,6 +23,8 @@ from napari_brainvae.statistics.difference import measure_difference, region_mea
 from napari_brainvae.statistics.study import compare_population
 
 SHAPE = (80, 112)
+SMALL = {"brightness": 0.036, "thickness": 0.024, "ventricles_mm": 0.0054}
+"""A third of the usual differences between brains."""
 QUICK = {"permutations": 999, "pixel_permutations": 99}
 
 
@@ -70,7 +72,7 @@ def model(section):
 @pytest.fixture(scope="module")
 def planted(section, model, masks):
     """40 cases whose hippocampal formation is 10 % brighter and whose cortex is 30 um thicker."""
-    phantom, population, truth = brains_of(section, count=80, seed=0, cases=0.5, spread=0.3)
+    phantom, population, truth = brains_of(section, count=80, seed=0, cases=0.5, **SMALL)
     study = compare_population(
         model,
         population,
@@ -250,7 +252,7 @@ def test_size_and_brightness_of_a_region_are_told_apart(section, masks):
     """Anatomy without noise: 8 % brighter here, cortex thicker there."""
     phantom = Phantom(section, PhantomOptions(count=1, height=80, width=112, artifacts=0))
     factors = np.zeros((4, len(FACTORS)))
-    factors[1, FACTORS.index("HPF")] = 0.08 / 0.12
+    factors[1, FACTORS.index("HPF")] = 0.08 / BRIGHTNESS_PER_SD
     factors[2, FACTORS.index("cortical thickness")] = 0.4
     images = np.stack([phantom.anatomy(f).clip(0) for f in factors])
     chosen = {name: masks[name] for name in ("HPF", "Isocortex")}

@@ -29,7 +29,7 @@ def cases(tmp_path_factory):
     """24 brains, 12 of them cases, with a cage and a scan day each; their atlas beside them."""
     folder = tmp_path_factory.mktemp("cases")
     options = {"count": 24, "seed": 3, "height": 64, "width": 80, "artifacts": 0}
-    phantom(PhantomCommand(out=folder / "two.zarr", cases=0.5, spread=0.3, **options))
+    phantom(PhantomCommand(out=folder / "two.zarr", cases=0.5, brightness=0.036, **options))
     known = Population.open(folder / "two.zarr").covariates
     known = known.assign(day=["mon", "tue", "wed"] * 8, dose=np.arange(24.0))
     known.to_csv(folder / "known.csv")

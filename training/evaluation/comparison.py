@@ -160,10 +160,15 @@ def _pca_name(latent_dim: int) -> str:
 def baselines(population: Population, models: list[Model], held_out: list[int]) -> dict[str, Model]:
     """Mean section, and PCA with as many factors as each model, fitted on the other brains.
 
-    On `BASELINE_BRAINS` of them, evenly spread, where there are more.
+    On `BASELINE_BRAINS` of them, evenly spread, where there are more; without those that are
+    flagged, if the models were fitted without.
     """
     preprocessing = models[0].header.preprocessing
     others = sorted(set(range(len(population))) - set(held_out))
+    told = [model.header.training.get("options") for model in models]
+    if all(isinstance(each, dict) and each.get("include_flagged") is False for each in told):
+        flagged = population.flagged  # which the models were not fitted to, either
+        others = [i for i in others if not flagged[i]]
     if len(others) < 2:
         raise InputError("every brain is held out: there is none to fit the baselines to")
     sections = population.prepared(preprocessing, evenly(others, BASELINE_BRAINS))

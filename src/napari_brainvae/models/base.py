@@ -15,6 +15,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 from napari_brainvae.arrays import Images, Latents
@@ -136,6 +137,21 @@ class Rotation(BaseModel):
     )
 
 
+class Stability(BaseModel):
+    """Which factors came again in split halves of the brains; see `factors.stability`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    splits: int = Field(ge=1)
+    sections: int = Field(ge=6, description="Brains that were split.")
+    similarity: tuple[float, ...] = Field(description="Of each factor's map, median over splits.")
+    came_again: tuple[int, ...] = Field(description="Halves in which a factor did.")
+    replicated: tuple[bool, ...]
+    arch_of: tuple[int, ...] = Field(
+        description="Number, from 0, of the factor that a factor is only the arch of, or -1."
+    )
+
+
 class Header(BaseModel):
     """All that a checkpoint says beside its tensors, so that the file alone is enough."""
 
@@ -152,6 +168,7 @@ class Header(BaseModel):
     plane: int | None = None
     reference: Reference | None = None
     rotation: Rotation | None = None
+    stability: Stability | None = None
     training: dict[str, Any] = Field(
         default_factory=dict,
         description="Options, seeds, versions, data fingerprint, held-out ids.",
@@ -161,9 +178,19 @@ class Header(BaseModel):
     def _without_what_is_not(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Say nothing of a rotation where there is none, as files from before rotation do."""
         values: dict[str, Any] = plain(self)
-        if values.get("rotation") is None:
-            values.pop("rotation", None)
+        for name in ("rotation", "stability"):
+            if values.get(name) is None:
+                values.pop(name, None)
         return values
+
+    @model_validator(mode="after")
+    def _stability_of_all_factors(self) -> Header:
+        told = self.stability
+        each = (told.similarity, told.came_again, told.replicated, told.arch_of) if told else ()
+        for values in each:
+            if len(values) != self.latent_dim:
+                raise ValueError(f"stability of {len(values)} factors, not {self.latent_dim}")
+        return self
 
 
 def check_comparable(headers: Mapping[str, Header]) -> None:

@@ -209,6 +209,7 @@ def rotate_factors(
         if model.rotation is not None:
             axes = model.rotation @ axes
         rotated = model.with_rotation(axes, Rotation(method=rotation, sections=len(chosen)))
+    rotated.header.stability = None  # was found of factors along other axes
     if model.header.reference is not None:
         codes: tuple[Latents, Latents] = rotated.encode(sections)
         rotated.header.reference = model.header.reference.recoded(*codes)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -28,28 +28,23 @@ from napari_brainvae.data.artifacts import (
     smooth_noise,
 )
 from napari_brainvae.data.covariates import CHECKED, strings, write_covariates
-from napari_brainvae.data.population import Description, Population
+from napari_brainvae.data.population import Description
 from napari_brainvae.data.population_files import creating
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.phantom.deformation import moved_at_border, swelling, thickening
 from napari_brainvae.phantom.drawn_section import draw, drawn_structures
 from napari_brainvae.phantom.options import CASE_BRIGHTNESS, CASE_REGION, CASE_THICKNESS_UM
+from napari_brainvae.phantom.options import BRIGHTNESS_FACTORS as BRIGHTNESS_FACTORS
+from napari_brainvae.phantom.options import BRIGHTNESS_PER_SD as BRIGHTNESS_PER_SD
+from napari_brainvae.phantom.options import FACTORS as FACTORS
+from napari_brainvae.phantom.options import SHAPE_FACTORS as SHAPE_FACTORS
+from napari_brainvae.phantom.options import THICKNESS_PER_SD as THICKNESS_PER_SD
+from napari_brainvae.phantom.options import VENTRICLE_MM_PER_SD as VENTRICLE_MM_PER_SD
 from napari_brainvae.phantom.options import PhantomOptions as PhantomOptions
 
-BRIGHTNESS_FACTORS = ("SSp", "RSP", "HPF", "STR", "TH", "HY")
-SHAPE_FACTORS = {"cortical thickness": "Isocortex", "ventricle size": "VS"}
-FACTORS = (*BRIGHTNESS_FACTORS, *SHAPE_FACTORS)
-"""The planted factors, in the order of `PhantomBrain.factors`."""
-
-BRIGHTNESS_PER_SD = 0.12
-THICKNESS_PER_SD = 0.08
-VENTRICLE_MM_PER_SD = 0.018
 _GAIN_SD = 0.15
-_ILLUMINATION_SD = 0.04
 _NOISE_SD = 0.02
-# The individual warp: 1 pixel SD of 25 um.
-_WARP_MM = 0.025
 DRAWN_PLANE = 2
 _DRAWN_PLANES = 5
 
@@ -214,9 +209,8 @@ class Phantom:
     """
 
     def __init__(self, section: TemplateSection, options: PhantomOptions) -> None:
-        wanted = (options.height, options.width)
-        if section.shape != wanted:
-            raise InputError(f"the section is {section.shape}, the options ask for {wanted}")
+        if section.shape != (options.height, options.width):
+            raise InputError(f"the section is {section.shape}, other than the options ask for")
         self.section = section
         self.options = options
         soft = 0.08 * 1000 / section.pixel_size_um
@@ -226,13 +220,28 @@ class Phantom:
                 for name in BRIGHTNESS_FACTORS
             ]
         )
-        self._shapes = shape_fields(section)
+        self._shapes = shape_fields(section, options.thickness, options.ventricles_mm)
+        self._planted = np.isin(FACTORS, options.planted.split(","))
         self._grid = np.indices(section.shape, dtype=np.float32)
         self._of_cases = self._shift_of_cases() if options.cases else np.zeros(len(FACTORS))
 
     def __len__(self) -> int:
         """Return the number of brains."""
         return self.options.count
+
+    @property
+    def ids(self) -> list[str]:
+        """A name a brain."""
+        return [f"phantom-{self.options.seed}-{i:04d}" for i in range(len(self))]
+
+    @property
+    def description(self) -> Description:
+        """Where the sections lie, and what they are."""
+        return Description(
+            pixel_size_um=self.section.pixel_size_um,
+            plane=self.section.plane,
+            source=f"phantom, seed {self.options.seed}",
+        )
 
     def brain(self, index: int) -> PhantomBrain:
         """Make one brain; the same whatever else was made before it.
@@ -245,22 +254,24 @@ class Phantom:
         if not 0 <= index < len(self):
             raise InputError(f"brain {index} is not in the population: 0 to {len(self) - 1}")
         rng = np.random.default_rng([self.options.seed, index])
-        factors = self.options.spread * rng.standard_normal(len(FACTORS))
+        # Drawn for all, whichever vary: the rest of a brain does not depend on it.
+        factors = rng.standard_normal(len(FACTORS)) * self._planted
         # Spread evenly, so that just the wanted share are cases.
         is_case = int((index + 1) * self.options.cases) > int(index * self.options.cases)
         factors = factors + is_case * self._of_cases
         sex, age_days = str(rng.choice(["F", "M"])), int(rng.integers(54, 59))
         shape = self.section.shape
         warp = np.stack([smooth_noise(shape, 5, rng), smooth_noise(shape, 5, rng)])
-        light = 1 + _ILLUMINATION_SD * smooth_noise(shape, 2, rng)
+        light = 1 + self.options.illumination * smooth_noise(shape, 2, rng)
         gain = np.exp(_GAIN_SD * rng.standard_normal())
-        anatomy = self.anatomy(factors, warp * _WARP_MM * 1000 / self.section.pixel_size_um)
+        misaligned = warp * self.options.misalignment_um / self.section.pixel_size_um
+        anatomy = self.anatomy(factors, misaligned)
         clean = np.maximum(anatomy * light * gain, 0).astype(np.float32)
         has_artifact = rng.random() < self.options.artifacts
         artifact = str(rng.choice(ARTIFACTS[1:])) if has_artifact else "none"
         corrupt, mask = self._corrupt(clean, artifact, rng)
-        noisy = corrupt + _NOISE_SD * rng.standard_normal(shape, dtype=np.float32)
-        image = np.maximum(noisy, 0)
+        noise = _NOISE_SD * rng.standard_normal(shape, dtype=np.float32)
+        image = np.maximum(corrupt + noise, 0)
         group = "case" if is_case else "control"
         return PhantomBrain(image, clean, factors, artifact, mask, sex, age_days, group)
 
@@ -288,7 +299,7 @@ class Phantom:
     def brightness(self, factors: NDArray[np.float64]) -> Images:
         """Share ``(H, W)`` by which values of the factors ``(8,)`` brighten the section."""
         values = np.asarray(factors[: len(BRIGHTNESS_FACTORS)], np.float32)
-        return np.asarray(np.tensordot(BRIGHTNESS_PER_SD * values, self._regions, 1))
+        return np.asarray(np.tensordot(self.options.brightness * values, self._regions, 1))
 
     def displacement(self, factors: NDArray[np.float64]) -> Images:
         """Where pixels ``(2, H, W)`` of a brain with these factors ``(8,)`` take their values."""
@@ -300,7 +311,7 @@ class Phantom:
         cortex = planted_mask(self.section, "cortical thickness")
         moved_px = moved_at_border(self._shapes[0], cortex, self.section.tissue)
         shift = dict.fromkeys(FACTORS, 0.0) | {
-            CASE_REGION: CASE_BRIGHTNESS / BRIGHTNESS_PER_SD,
+            CASE_REGION: CASE_BRIGHTNESS / self.options.brightness,
             "cortical thickness": CASE_THICKNESS_UM / (moved_px * self.section.pixel_size_um),
         }
         return np.array(list(shift.values()))
@@ -314,28 +325,20 @@ class Phantom:
         return corrupt(clean, self.section.tissue, rng)
 
 
-def shape_fields(section: TemplateSection) -> Images:
+def shape_fields(
+    section: TemplateSection,
+    thickness: float = THICKNESS_PER_SD,
+    ventricles_mm: float = VENTRICLE_MM_PER_SD,
+) -> Images:
     """What one standard deviation of each factor of shape moves, (2, 2, H, W) float32, pixels."""
     cortex, ventricles = (planted_mask(section, name) for name in SHAPE_FACTORS)
     pixels_per_mm = 1000 / section.pixel_size_um
     return np.stack(
         [
-            thickening(cortex, section.tissue, THICKNESS_PER_SD, pixels_per_mm),
-            swelling(ventricles, section.tissue, VENTRICLE_MM_PER_SD, pixels_per_mm),
+            thickening(cortex, section.tissue, thickness, pixels_per_mm),
+            swelling(ventricles, section.tissue, ventricles_mm, pixels_per_mm),
         ]
     )
-
-
-DEMO = PhantomOptions(count=48, seed=2, height=160, width=224, plane=DRAWN_PLANE)
-"""The sample data of the plugin; the demo model was fitted on other brains of the same kind."""
-
-
-def demo_population() -> Population:
-    """Draw the plugin's sample data in memory: 48 sections of 160 x 224 px."""
-    phantom = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
-    brains = [phantom.brain(i) for i in range(len(phantom))]
-    images = np.stack([brain.image for brain in brains])
-    return Population(images, _ids(phantom), _covariates(brains), _description(phantom))
 
 
 def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None = None) -> None:
@@ -353,17 +356,16 @@ def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None 
     """
     brains: list[PhantomBrain] = []
     with creating(
-        path, _ids(phantom), phantom.section.shape, np.float32, _description(phantom)
+        path, phantom.ids, phantom.section.shape, np.float32, phantom.description
     ) as group:
         truth = group.create_group("truth", attributes={"factors": FACTORS})
-        stack = (len(phantom), *phantom.section.shape)
-        chunks = (1, *phantom.section.shape)
-        clean = truth.create_array(
-            "clean", shape=stack, chunks=chunks, dtype=np.float32, compressors=CHECKED
-        )
-        mask = truth.create_array(
-            "artifact_mask", shape=stack, chunks=chunks, dtype=bool, compressors=CHECKED
-        )
+        add = partial(truth.create_array, compressors=CHECKED)
+        each = {
+            "shape": (len(phantom), *phantom.section.shape),
+            "chunks": (1, *phantom.section.shape),
+        }
+        clean = add("clean", dtype=np.float32, **each)
+        mask = add("artifact_mask", dtype=bool, **each)
         for i in range(len(phantom)):
             report(progress, i, len(phantom))
             brain = phantom.brain(i)
@@ -371,29 +373,13 @@ def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None 
             # Only what the tables need is kept of each brain.
             nothing = np.empty((0, 0), np.float32)
             brains.append(replace(brain, image=nothing, clean=nothing, mask=nothing > 0))
-        truth.create_array(
-            "factors", data=np.stack([b.factors for b in brains]), compressors=CHECKED
-        )
-        truth.create_array(
-            "artifact", data=strings([b.artifact for b in brains]), compressors=CHECKED
-        )
-        write_covariates(group, _covariates(brains))
+        add("factors", data=np.stack([b.factors for b in brains]))
+        add("artifact", data=strings([b.artifact for b in brains]))
+        write_covariates(group, covariates_of(brains))
     report(progress, len(phantom), len(phantom))
 
 
-def _ids(phantom: Phantom) -> list[str]:
-    return [f"phantom-{phantom.options.seed}-{i:04d}" for i in range(len(phantom))]
-
-
-def _description(phantom: Phantom) -> Description:
-    return Description(
-        pixel_size_um=phantom.section.pixel_size_um,
-        plane=phantom.section.plane,
-        source=f"phantom, seed {phantom.options.seed}",
-    )
-
-
-def _covariates(brains: Sequence[PhantomBrain]) -> pd.DataFrame:
+def covariates_of(brains: Sequence[PhantomBrain]) -> pd.DataFrame:
     """Give what a curator would know: sex, age, and which sections are visibly not in order."""
     rows = [(b.sex, b.age_days, b.artifact != "none", b.group) for b in brains]
     table = pd.DataFrame(rows, columns=["sex", "age_days", "flagged", "group"])

@@ -130,7 +130,8 @@ def _caution(study: Study, table: pd.DataFrame) -> str:
         said += " Whether these factors come again in other brains was not examined."
     repaired = int(study.brains.repaired.sum())
     if repaired:
-        said += f" {repaired} brains are outliers of the model and were repaired first."
+        are = "brain is an outlier" if repaired == 1 else "brains are outliers"
+        said += f" {repaired} {are} of the model, repaired before anything was compared."
     return said
 
 

@@ -250,8 +250,7 @@ def _facts(card: FactorCard) -> list[str]:
     if np.isfinite(told.kl):
         facts.append(f"KL divergence {told.kl:.2f} nats")
     if told.replicated is not None:
-        verdict = "replicated" if told.replicated else "not replicated"
-        facts.append(f"{verdict}: similarity of its map in other brains {told.similarity:.2f}")
+        facts.append(f"similarity of its map in halves of the brains {told.similarity:.2f}")
     if told.lowest:
         facts.append(f"lowest in {', '.join(told.lowest)}")
         facts.append(f"highest in {', '.join(told.highest)}")

@@ -44,6 +44,7 @@ from napari_brainvae.widgets.layers.section_layers import (
 )
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.panel import Panel
+from napari_brainvae.widgets.panels.atlas_choice import AtlasChoice
 from napari_brainvae.widgets.panels.structure_tree import StructureView
 from napari_brainvae.widgets.workers import Latest, notify
 
@@ -67,8 +68,9 @@ class AtlasWidget(Panel):
         self._directory = FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,
             nullable=True,
-            tooltip="Atlas, as allensdk caches it.",
+            tooltip="Atlas, as allensdk or BrainGlobe caches it.",
         )
+        self.choice = AtlasChoice()
         self.sections = LayerChoice(viewer, "sections", "Sections that the plane is laid over.")
         self._plane = QSpinBox(toolTip="Coronal plane of the atlas (AP index).", enabled=False)
         self._about = QLabel("Open an atlas directory to begin.", wordWrap=True)
@@ -88,6 +90,7 @@ class AtlasWidget(Panel):
         self._made = PluginLayers(viewer, OWNER)
         self.latest = Latest(_cut, self._show, self._failed, parent=self)
         self._directory.changed.connect(self._open)
+        self.choice.chosen.connect(self.open_atlas)
         self._plane.valueChanged.connect(self.refresh)
         self.sections.changed.connect(self._sections_changed)
         self.sections.altered.connect(self.refresh)
@@ -105,6 +108,7 @@ class AtlasWidget(Panel):
         layout = QVBoxLayout(self.body)
         form = QFormLayout()
         form.addRow("Atlas", self._directory.native)
+        form.addRow("BrainGlobe", self.choice)
         form.addRow("Sections", self.sections.native)
         form.addRow("Plane", self._plane)
         layout.addLayout(form)
@@ -182,6 +186,7 @@ class AtlasWidget(Panel):
     def release(self) -> None:
         """Stop what runs and leave no callback behind; the layers stay."""
         self.latest.close()
+        self.choice.close_workers()
         self.sections.release()
         self._follow(None)
         self.viewer.cursor.events.position.disconnect(self._hover)
@@ -226,11 +231,11 @@ class AtlasWidget(Panel):
     def _show(self, section: AtlasSection) -> None:
         self.section = section
         self._plane.blockSignals(True)
-        self._plane.setRange(0, len(section.atlas.annotation) - 1)
+        self._plane.setRange(0, section.atlas.shape[0] - 1)
         self._plane.setValue(section.plane)
         self._plane.setEnabled(True)
         self._plane.blockSignals(False)
-        name = f"{section.atlas.directory.name}, plane {section.plane}"
+        name = f"{section.atlas.name}, plane {section.plane}"
         if not self._made.keys() & {"atlas", "outlines"}:
             self._made |= add_plane(self.viewer, section, self._geometry(), name)
         else:
@@ -356,7 +361,7 @@ def _cut(
 ) -> AtlasSection:
     """Open an atlas and lay a plane on sections; without a plane the middle one."""
     atlas = _open(directory)
-    middle = len(atlas.annotation) // 2
+    middle = atlas.shape[0] // 2
     section = AtlasSection.lay(atlas, middle if plane is None else plane, shape, pixel_size_um)
     # What the layers will show is computed here, not in the GUI thread.
     _ = section.numbers, section.borders, section.present

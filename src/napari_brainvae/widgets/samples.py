@@ -19,7 +19,7 @@ from napari_brainvae.widgets.readers import (
 
 def demo_population() -> list[LayerData]:
     """Draw 48 phantom brains like those that the demo model was fitted on, but none of them."""
-    from napari_brainvae.phantom.phantom import demo_population
+    from napari_brainvae.phantom.demo import demo_population
 
     return [population_data(demo_population(), "Demo population")]
 
@@ -43,7 +43,8 @@ def demo_atlas() -> list[LayerData]:
 @cache
 def _demo_atlas_folder() -> Path:
     """Write the atlas that the demo brains were drawn from, for as long as napari runs."""
-    from napari_brainvae.phantom.phantom import DEMO, draw_section, write_phantom_atlas
+    from napari_brainvae.phantom.demo import DEMO
+    from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
 
     parent = Path(tempfile.mkdtemp(prefix="napari-brainvae-"))
     atexit.register(shutil.rmtree, parent, ignore_errors=True)
