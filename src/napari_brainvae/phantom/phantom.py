@@ -34,9 +34,9 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.phantom.deformation import moved_at_border, swelling, thickening
 from napari_brainvae.phantom.drawn_section import draw, drawn_structures
-from napari_brainvae.phantom.options import CASE_BRIGHTNESS, CASE_REGION, CASE_THICKNESS_UM
 from napari_brainvae.phantom.options import BRIGHTNESS_FACTORS as BRIGHTNESS_FACTORS
 from napari_brainvae.phantom.options import BRIGHTNESS_PER_SD as BRIGHTNESS_PER_SD
+from napari_brainvae.phantom.options import CASE_BRIGHTNESS, CASE_REGION, CASE_THICKNESS_UM
 from napari_brainvae.phantom.options import FACTORS as FACTORS
 from napari_brainvae.phantom.options import SHAPE_FACTORS as SHAPE_FACTORS
 from napari_brainvae.phantom.options import THICKNESS_PER_SD as THICKNESS_PER_SD

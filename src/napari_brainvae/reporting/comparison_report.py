@@ -51,6 +51,9 @@ CHANNELS = (
 )
 """Of a TIFF of the difference; displacement and brightness are those of the sections."""
 
+OPPOSITE = {"brighter": "darker", "darker": "brighter", "larger": "smaller", "smaller": "larger"}
+"""What a factor does where its code is lower; what is displaced is so either way."""
+
 _ARROWS = 20  # across the longer side of a section
 _SURE, _UNSURE = "#b03a1e", "0.45"
 
@@ -66,7 +69,8 @@ def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = (
     Returns
     -------
     pandas.DataFrame
-        ``name`` of each factor; ``brightness_percent`` and ``displacement_um``, what the difference
+        ``name`` of each factor and ``direction``, what happens there in the first group, or as the
+        number grows, such as "brighter" or "larger"; ``brightness_percent`` and ``displacement_um``, what the difference
         of this factor alone does to the mean brain at most.
     """
     table = study.table()
@@ -76,6 +80,8 @@ def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = (
     spread = dict(zip(told, code_spread(model), strict=True))
     steps = table["difference"] / table["factor"].map(spread)
     table["name"] = [told[each].name for each in table["factor"]]
+    ways = table["factor"].map({key: each.direction for key, each in told.items()})
+    table["direction"] = np.where(table["difference"] < 0, ways.replace(OPPOSITE), ways)
     percent = table["factor"].map({key: each.brightness_percent for key, each in told.items()})
     far = table["factor"].map({key: each.displacement_um for key, each in told.items()})
     return table.assign(brightness_percent=percent * steps, displacement_um=far * steps.abs())

@@ -62,7 +62,7 @@ def _factors(effects: Effects, rows: pd.DataFrame) -> list[str]:
 
 
 def _factor(effects: Effects, row: pd.Series) -> str:
-    name = f" ({row['name']})" if isinstance(row.get("name"), str) else ""
+    name = f" ({row['name']}, {row['direction']})" if isinstance(row.get("name"), str) else ""
     size = f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
     p = f"p = {row['p_fwe']:.2g}, corrected for {len(effects.names)} factors"
     groups = effects.design.groups

@@ -270,8 +270,7 @@ def measure_brains(
 def _replication(model: Model, replicated: Sequence[bool] | None) -> Sequence[bool] | None:
     """Which factors came again, as it is given, or as the checkpoint says if it does."""
     if replicated is None:
-        known_to_fit = getattr(model.header, "stability", None)
-        return None if known_to_fit is None else tuple(known_to_fit.replicated)
+        return None if model.header.stability is None else model.header.stability.replicated
     if len(replicated) != model.latent_dim:
         count = len(replicated)
         raise InputError(f"{count} factors are said to replicate or not, of {model.latent_dim}")

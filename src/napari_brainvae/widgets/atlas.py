@@ -42,9 +42,9 @@ from napari_brainvae.widgets.layers.section_layers import (
     population_of,
     section_geometry,
 )
+from napari_brainvae.widgets.panels.atlas_choice import AtlasChoice
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.panel import Panel
-from napari_brainvae.widgets.panels.atlas_choice import AtlasChoice
 from napari_brainvae.widgets.panels.structure_tree import StructureView
 from napari_brainvae.widgets.workers import Latest, notify
 

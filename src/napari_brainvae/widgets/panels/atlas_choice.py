@@ -39,7 +39,7 @@ class AtlasChoice(QWidget):
         layout.addWidget(self.button)
         self._there: dict[str, Path] = {}
         self.listing = Latest(available_atlases, self._list, parent=self)
-        self.fetching = Latest(fetch_brainglobe, self._fetched, self._rest, parent=self)
+        self.fetching = Latest(fetch_brainglobe, self._fetched, self._failed, parent=self)
         self.names.activated.connect(self._activated)
         self.button.clicked.connect(self._ask)
         self._list({})
@@ -82,6 +82,10 @@ class AtlasChoice(QWidget):
     def _fetched(self, folder: Path) -> None:
         self._rest()
         self.chosen.emit(folder)
+
+    def _failed(self, message: str) -> None:
+        notify(message)
+        self._rest()
 
     def _rest(self) -> None:
         self.button.setEnabled(True)
