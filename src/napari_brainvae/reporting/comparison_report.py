@@ -80,8 +80,9 @@ def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = (
     spread = dict(zip(told, code_spread(model), strict=True))
     steps = table["difference"] / table["factor"].map(spread)
     table["name"] = [told[each].name for each in table["factor"]]
-    ways = table["factor"].map({key: each.direction for key, each in told.items()})
-    table["direction"] = np.where(table["difference"] < 0, ways.replace(OPPOSITE), ways)
+    ways = [str(told[each].direction) for each in table["factor"]]
+    turned = [OPPOSITE.get(way, way) for way in ways]
+    table["direction"] = np.where(table["difference"] < 0, turned, ways)
     percent = table["factor"].map({key: each.brightness_percent for key, each in told.items()})
     far = table["factor"].map({key: each.displacement_um for key, each in told.items()})
     return table.assign(brightness_percent=percent * steps, displacement_um=far * steps.abs())
