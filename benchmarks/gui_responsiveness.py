@@ -88,7 +88,7 @@ class Heartbeat:
         self._last, self._collected = now, 0.0
 
     def _collecting(self, phase: str, info: object) -> None:
-        """Python collects garbage in whichever thread makes it; of the GUI thread's, note how long."""
+        """Note how long Python collects garbage in the GUI thread; it may in any."""
         if threading.current_thread() is threading.main_thread():
             if phase == "start":
                 self._gc_began = time.thread_time()

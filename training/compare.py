@@ -41,6 +41,8 @@ def compare(options: CompareOptions) -> None:
     covariates = population.covariates
     if options.covariates is not None:
         covariates = read_covariates(options.covariates, population.ids)
+        if "flagged" in covariates:
+            population.covariates["flagged"] = covariates["flagged"]
     place = locate(options, population, model)
     plain = ComparisonOptions(**options.model_dump(include=set(ComparisonOptions.model_fields)))
     with progress_bar("compare", unit="‰") as progress:
@@ -95,7 +97,9 @@ def _export(
 
 
 def _check_folder(options: CompareOptions) -> None:
-    out = options.out
+    from napari_brainvae.io.atomic_files import recover
+
+    out = recover(options.out.absolute())
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file, not a folder for results")
     if out.exists() and any(out.iterdir()) and not options.overwrite:

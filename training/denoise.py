@@ -18,12 +18,12 @@ class DenoiseOptions(BaseModel):
     """Write the denoised section of every brain: its reconstruction without what is artifact.
 
     Where the model calls a brain an outlier, what the residual says is artifact is left out before
-    the section is encoded (robust inference); intact brains are reconstructed as they come. --robust
-    looks for artifacts in every brain, --no-robust in none. A .zarr is a population that keeps ids
-    and covariates and gets each brain's error, KL divergence, gain and share of artifact, and the
-    arrays 'repaired' (the sections with the reconstruction where they are artifact) and 'artifact'
-    (the masks). A .tif is an OME-TIFF in micrometres, a page a brain; with --robust its channels
-    are the reconstruction, the repaired section and the mask.
+    the section is encoded (robust inference); intact brains are reconstructed as they come.
+    --robust looks for artifacts in every brain, --no-robust in none. A .zarr is a population that
+    keeps ids and covariates and gets each brain's error, KL divergence, gain and share of artifact,
+    and the arrays 'repaired' (the sections with the reconstruction where they are artifact) and
+    'artifact' (the masks). A .tif is an OME-TIFF in micrometres, a page a brain; with --robust its
+    channels are the reconstruction, the repaired section and the mask.
     """
 
     population: CliPositionalArg[Path] = Field(
@@ -52,6 +52,8 @@ def denoise(options: DenoiseOptions) -> None:
 
     population = Population.open(options.population)
     model = load_checkpoint(options.model)
+    if options.robust is None and model.header.reference is None:
+        log.info("the checkpoint does not say what is usual, so no brain is an outlier: --robust")
     if options.brains:
         unknown = [brain for brain in options.brains if brain not in population.ids]
         if unknown:

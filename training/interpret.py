@@ -51,6 +51,8 @@ def interpret(options: InterpretOptions) -> None:
     model = next(iter(models.values()))
     if options.covariates is not None:
         covariates = read_covariates(options.covariates, population.ids)
+        if "flagged" in covariates:
+            population.covariates["flagged"] = covariates["flagged"]
     else:
         covariates = population.covariates
     place = locate(options, population, model)
@@ -80,14 +82,17 @@ def interpret(options: InterpretOptions) -> None:
         if fields is not None:
             export.export_fields(folder, fields, about)
         if brains is not None:
-            export.export_brain_table(folder, *brains, about)
+            known = covariates.assign(flagged=population.flagged)
+            export.export_brain_table(folder, *brains, about, known)
         if cards is not None:
             export.export_cards(folder, cards, about, place.section)
     log.info("results: %s", options.out)
 
 
 def _check_folder(options: InterpretOptions) -> None:
-    out = options.out
+    from napari_brainvae.io.atomic_files import recover
+
+    out = recover(options.out.absolute())
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file, not a folder for results")
     if out.exists() and any(out.iterdir()) and not options.overwrite:
@@ -166,9 +171,8 @@ def _fields(
         tables["field_by_structure"] = field_by_region(
             maps, section.structures, factors, tissue=tissue
         )
-    borders = None if section is None else section.borders
     said = {"start": options.start, "limit": options.limit, "z0": z0.tolist()}
-    return Fields(maps, factors, said, place.pixel_size_um, tables, borders)
+    return Fields(maps, factors, said, place.pixel_size_um, tables, section)
 
 
 def _brains(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 from matplotlib.collections import LineCollection
+from matplotlib.path import Path
 from matplotlib.quiver import Quiver
 
 from napari_brainvae.factors.cards import factor_cards
@@ -19,8 +20,8 @@ from napari_brainvae.reporting.factor_cards import (
     DARKER,
     draw_cards,
     factor_card,
-    readable_labels,
 )
+from napari_brainvae.reporting.section_axes import readable_labels
 from tests.linear_model import LinearModel
 
 SECTION = draw_section(64, 80)
@@ -67,6 +68,9 @@ def test_every_section_is_marked_left_right_and_with_a_length(cards):
     figure = factor_card(cards[0])
     found = texts(figure)
     assert [found.count(text) for text in ("L", "R", "2 mm")] == [5, 5, 5]
+    told = texts(factor_card(cards[0], plane=286, about="beta-VAE"))
+    assert told.count("plane 286") == 5
+    assert any("beta-VAE" in text for text in told)
     (bar,) = panel(figure, "mean").lines
     assert np.ptp(bar.get_xdata()) * SECTION.pixel_size_um == pytest.approx(2000)
     unknown = replace(cards[0], parts=replace(cards[0].parts, pixel_size_um=None))
@@ -87,7 +91,8 @@ def test_what_is_a_small_part_of_the_change_is_told_but_not_drawn(cards):
 
 def test_only_a_factor_that_does_not_replicate_is_framed(cards):
     for replicated, width in ((None, 0), (True, 0), (False, 5)):
-        told = replace(cards[0].description, replicated=replicated, similarity=0.5)
+        halves = None if replicated is None else (20 if replicated else 3, 20)
+        told = replace(cards[0].description, replicated=replicated, halves=halves)
         figure = factor_card(replace(cards[0], description=told))
         assert figure.patch.get_linewidth() == width
         assert any("not replicated" in text for text in texts(figure)) == (replicated is False)
@@ -101,9 +106,12 @@ def test_named_structures_are_outlined_but_not_over_the_change(cards):
     )
     assert (len(change), len(parts)) == (1, 2)
     region = TREE.within(LABELS, "HPF")
-    edges = (region[1:] != region[:-1]).sum() + (region[:, 1:] != region[:, :-1]).sum()
-    ends = np.array(parts[1].get_segments())
-    assert np.abs(ends[:, 1] - ends[:, 0]).sum() == edges
+    rows, columns = np.indices(region.shape)
+    inside = sum(
+        Path(line).contains_points(np.c_[columns.ravel(), rows.ravel()]).reshape(region.shape)
+        for line in parts[1].get_segments()
+    )
+    assert ((inside % 2 == 1) == region).mean() > 0.995
 
 
 def test_facts_name_the_brains_at_both_ends_and_what_goes_with_it(cards):

@@ -44,7 +44,7 @@ def test_a_field_refines_itself(viewer, projective, atlas, qtbot):
     names = [shown.headerData(i, Qt.Orientation.Vertical) for i in range(6)]
     assert shown.index(names.index("TH"), 3).data() == f"{100 * share:.1f}"
     assert shown.index(names.index("TH"), 0).data() == "TH: Thalamus"
-    widget._which.setCurrentText("every structure")
+    widget.table.which.setCurrentText("every structure")
     finish(widget, qtbot)
     assert shown.rowCount() == len(np.unique(atlas.plane(2))) - 1
     assert "all of the section's tissue" in widget.table.rest.text()
@@ -108,7 +108,7 @@ def test_the_generated_section_follows_the_slider(viewer, projective, population
     assert np.array_equal(layer.data, traverse(model, 0, 3.0)[0])
     above = viewer.layers[viewer.layers.index(layer) + 1 :]
     assert [each.name for each in above] == ["outlines: p"], "nothing hides it but lines"
-    widget._zero.click()
+    widget.position.zero.click()
     assert not [layer for layer in viewer.layers if layer.name.startswith("generated")]
     assert viewer.layers["change: F1"].visible, "what it covered is there again"
 
@@ -155,8 +155,9 @@ def test_all_factors_side_by_side_and_exported(viewer, projective, atlas, qtbot,
     changes = tifffile.imread(tmp_path / "out" / "signed_change.ome.tif")
     assert np.array_equal(changes.squeeze(), signed_change(model))
     table = pd.read_csv(tmp_path / "out" / "field_by_region.csv")
-    assert set(table["factor"]) == {1, 2, 3, 4}
-    assert json.loads(table["options"][0])["limit"] == 7
+    assert set(table["factor"]) == {"F1", "F2", "F3", "F4"}
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    assert record["options"]["limit"] == 7
     assert fingerprint(model) in (tmp_path / "out" / "projective_fields.svg").read_text()
     widget.controls.widgets["limit"].value = 3
     assert not [layer for layer in viewer.layers if layer.name.endswith("(all)")]

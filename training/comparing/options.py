@@ -37,15 +37,18 @@ class CompareOptions(ComparisonOptions):
         "section shows.",
     )
     plane: int | None = Field(
-        None, ge=0, description="Coronal plane of the atlas; needed where no file says it."
+        None,
+        ge=0,
+        le=100_000,
+        description="Coronal plane of the atlas; needed where no file says it.",
     )
     pixel_size_um: float | None = Field(
-        None, gt=0, description="Side of a pixel, um; needed where no file says it."
+        None, gt=0, le=100_000, description="Side of a pixel, um; needed where no file says it."
     )
     covariates: Path | None = Field(
         None,
-        description="What is known of the brains: a .csv whose column 'id' names them. By default "
-        "what the population file says.",
+        description="What is known of the brains: a CSV of any kind, or a spreadsheet, of which a "
+        "column (id, subject, file name) names them. By default what the population file says.",
     )
     overwrite: bool = Field(
         False, description="Write into a folder that holds files, and over those of the same name."

@@ -1,4 +1,4 @@
-"""Reconstructions: the denoised section, what it leaves out, and whether the brain is an outlier."""
+"""Reconstructions: the denoised section, what it leaves out, and whether a brain is an outlier."""
 
 from __future__ import annotations
 
@@ -343,8 +343,8 @@ def ome_metadata(
 ) -> dict[str, Any]:
     """OME metadata of an exported stack: where it comes from, and what is along its first axis.
 
-    OME knows no axis of brains or of factors. ``Q`` is what it calls another one than depth, channel
-    and time (a "modulo" annotation), so that no program need take brains for a film.
+    OME knows no axis of brains or of factors. ``Q`` is what it calls another one than depth,
+    channel and time (a "modulo" annotation), so that no program need take brains for a film.
 
     Parameters
     ----------

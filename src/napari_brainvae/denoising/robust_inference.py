@@ -24,13 +24,13 @@ MARKED = 5.0
 """Spreads of the residual above which a pixel is artifact."""
 
 ROUNDS = 8
-"""Sections have settled by then: twelve change no mean error by more than a hundredth (phantom on the
-real template, trimmed PCA)."""
+"""Sections have settled by then: twelve change no mean error by more than a hundredth (phantom on
+the real template, trimmed PCA)."""
 
 PLAUSIBLE = 3.0
 """Standard deviations from the population's mean, within which codes are sought: a hole in one
-region is otherwise taken for a brain in which this region is dark as in no other. The price: a brain
-in which it truly is, by five deviations or more, has its region marked."""
+region is otherwise taken for a brain in which this region is dark as in no other. The price: a
+brain in which it truly is, by five deviations or more, has its region marked."""
 
 REFITS = 2
 """Of the codes to what is left once the artifact is cut out."""
@@ -125,9 +125,9 @@ def robust_inference(
 
 
 def _say(strangeness: Images, *, last: bool) -> Array:
-    """Weights of pixels: Huber's in the first rounds, from any start; then Tukey's, which forget."""
+    """Weights of pixels: Huber's, which find home from anywhere, then Tukey's, which forget."""
     if last:
-        return np.square(np.clip(1 - np.square(strangeness / FORGOTTEN), 0, None))
+        return np.asarray(np.square(np.clip(1 - np.square(strangeness / FORGOTTEN), 0, None)))
     return LESS_HEARD / np.maximum(strangeness, LESS_HEARD)
 
 

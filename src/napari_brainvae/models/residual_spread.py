@@ -1,7 +1,7 @@
 """How much each place of a section usually differs from its reconstruction.
 
-A model leaves out more where anatomy is fine (striatum, borders of tracts) than in even tissue. What
-is unusual must be judged by what is usual there, or clean striatum looks like an artifact.
+A model leaves out more where anatomy is fine (striatum, borders of tracts) than in even tissue.
+What is strange must be judged by what is usual there, or clean striatum looks like an artifact.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import Seed
 
 BRIGHTNESS_FACTORS = ("SSp", "RSP", "HPF", "STR", "TH", "HY")
 SHAPE_FACTORS = {"cortical thickness": "Isocortex", "ventricle size": "VS"}
@@ -24,11 +25,11 @@ class PhantomOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     count: int = Field(512, ge=1, le=1_000_000, description="number of brains")
-    seed: int = Field(0, ge=0, description="brains depend on this number and their index alone")
+    seed: Seed = Field(0, description="brains depend on this number and their index alone")
     height: int = Field(320, ge=64, le=8192, description="rows of a section, in pixels")
     width: int = Field(448, ge=64, le=8192, description="columns of a section, in pixels")
     artifacts: float = Field(0.2, ge=0, le=1, description="share of brains with an artifact")
-    plane: int = Field(286, ge=0, description="coronal plane, where an atlas is given")
+    plane: int = Field(286, ge=0, le=100_000, description="coronal plane, where an atlas is given")
     planted: str = Field(
         ",".join(FACTORS), description="factors that vary, by name; others stay at the mean"
     )

@@ -70,8 +70,8 @@ def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = (
     -------
     pandas.DataFrame
         ``name`` of each factor and ``direction``, what happens there in the first group, or as the
-        number grows, such as "brighter" or "larger"; ``brightness_percent`` and ``displacement_um``, what the difference
-        of this factor alone does to the mean brain at most.
+        number grows, such as "brighter" or "larger"; ``brightness_percent`` and
+        ``displacement_um``, what the difference of this factor alone does at most.
     """
     table = study.table()
     if not cards:
@@ -274,14 +274,13 @@ def export_comparison(
     """
     from napari_brainvae.reporting.html import write_report
 
-    options = study.options.model_dump(mode="json")
     table, regions = comparison_table(study, model, cards), study.region_table()
-    write_table(table, folder / "compare.csv", about, options)
+    write_table(table, folder / "compare.csv", about)
     if len(regions):
-        write_table(regions, folder / "compare_regions.csv", about, options)
+        write_table(regions, folder / "compare_regions.csv", about)
     if len(study.batches):
-        write_table(study.batches, folder / "batches.csv", about, options)
-    write_table(study.deviations.reset_index(), folder / "deviations.csv", about, options)
+        write_table(study.batches, folder / "batches.csv", about)
+    write_table(study.deviations.reset_index(), folder / "deviations.csv", about)
     _export_for_pcntoolkit(folder, study)
     with figures.MATPLOTLIB:
         parts = _report_parts(folder, study, table, regions, about, pixel_size_um, borders)

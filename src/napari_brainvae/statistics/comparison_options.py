@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field, field_validator, model_validator
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import Seed
 
 
 class ComparisonOptions(BaseModel):
@@ -53,7 +54,7 @@ class ComparisonOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Compare brains too that the covariate 'flagged' marks."
     )
-    seed: int = Field(0, ge=0, description="Of the random orders and of the folds of brains.")
+    seed: Seed = Field(0, description="Of the random orders and of the folds of brains.")
 
     @field_validator("by", "groups", "adjust", "batch")
     @classmethod

@@ -224,7 +224,7 @@ class CompareWidget(Panel):
         assert self.found is not None  # nothing is shown without
         layer = self.found.inputs.sections
         if layer in self.viewer.layers:
-            show_change(self._made, self.viewer, np.nan_to_num(picture), layer, name)
+            show_change(self._made, np.nan_to_num(picture), layer, name)
 
     def _show_factor(self, row: int) -> None:
         """Show where a factor acts, and its card."""

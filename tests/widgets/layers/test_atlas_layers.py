@@ -22,7 +22,7 @@ from napari_brainvae.widgets.layers.atlas_layers import (
     update_plane,
 )
 from napari_brainvae.widgets.layers.region_layers import RequestedRegion
-from napari_brainvae.widgets.layers.section_layers import MADE_HERE, section_geometry
+from napari_brainvae.widgets.layers.section_layers import MADE_BY, section_geometry
 
 FAR = 614_454_277  # the greatest id of the real ontology
 
@@ -179,7 +179,7 @@ def test_structures_have_names_though_their_colours_are_hidden(lopsided, section
 
 def test_an_atlas_that_is_opened_after_a_field_does_not_colour_it(lopsided, sections):
     image = sections.layers["mice"]
-    sections.add_image(np.zeros((10, 16)), metadata={MADE_HERE: "change"}, name="change")
+    sections.add_image(np.zeros((10, 16)), metadata={MADE_BY: "Factors"}, name="change")
     section = AtlasSection.lay(lopsided, 1, (10, 16), 25.0)
     made = add_plane(sections, section, section_geometry(image, (10, 16)), "x")
     assert not made["atlas"].visible and made["outlines"].visible

@@ -33,9 +33,6 @@ UNKNOWN = (0.6, 0.6, 0.6, 1.0)
 PICKED = "#f2d30c"
 """Of the structure that is looked at: neither sections nor outlines nor fields have it."""
 
-COLOURED = ("change", "field")
-"""Layers whose colours mean something that the atlas's would falsify."""
-
 THIN = 1 / 600
 """Width of an outline, as a share of the section's longer side: about a pixel of the screen."""
 
@@ -113,7 +110,7 @@ def add_plane(
 ) -> dict[str, Layer]:
     """Add the layers of a plane: colours, and outlines above them.
 
-    The colours are hidden while a field is on show, whose colours they would change.
+    The colours are hidden while a panel shows a picture, whose colours they would change.
     """
     labels = Labels(
         section.numbers,
@@ -123,7 +120,7 @@ def add_plane(
         features=features(section),
         metadata={ATLAS: AtlasSelection(section), MADE_HERE: "atlas", MADE_BY: OWNER},
         visible=not any(
-            layer.visible and layer.metadata.get(MADE_HERE) in COLOURED for layer in viewer.layers
+            layer.visible and layer.metadata.get(MADE_BY, OWNER) != OWNER for layer in viewer.layers
         ),
         **geometry,
     )
