@@ -153,9 +153,15 @@ def test_comparing_is_cancelled(compare, qtbot, monkeypatch):
 
 def test_what_cannot_be_compared_is_said(compare, qtbot):
     compare.choice.second.setCurrentText("F")
+    assert compare.words.text() == "F is given twice"
+    assert not compare._compare.isEnabled()
+    compare.choice.second.setCurrentText("M")
+    assert compare.words.text() == ""
+    take_out(compare.choice, "age_days")
+    compare.choice.blocks.setCurrentText("sex")
     compare.compare()
     done(compare, qtbot)
-    assert "two groups are compared" in compare.job.message or not compare._compare.isEnabled()
+    assert "it cannot be taken out as well" in compare.job.message
 
 
 def test_closing_leaves_nobody_behind(viewer, atlas, qtbot):

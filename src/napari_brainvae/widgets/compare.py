@@ -284,10 +284,18 @@ class CompareWidget(Panel):
         self._compare.setEnabled(self._inputs() is not None and not busy)
         self._export.setEnabled(self.found is not None and not busy)
         self.picture.setEnabled(self.found is not None)
-        if self.source.ready and not self.choice.possible:
-            self.words.setText(
-                "These brains have no covariates: drop a table (.csv) whose column 'id' names them."
-            )
+        if self.found is None and self.source.ready:
+            self.words.setText(escape(self._wrong()))
+
+    def _wrong(self) -> str:
+        """Say why what is chosen cannot be compared; nothing if it can."""
+        if not self.choice.possible:
+            return "These brains have no covariates: drop a table whose column 'id' names them."
+        try:
+            self.choice.options()
+        except InputError as error:
+            return str(error)
+        return ""
 
     def _ask_export(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder for the comparison")

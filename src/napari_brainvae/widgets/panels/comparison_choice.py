@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pandas as pd
+from pydantic import ValidationError
 from qtpy.QtCore import QSignalBlocker, Qt, Signal
 from qtpy.QtWidgets import (
     QComboBox,
@@ -113,9 +114,9 @@ class ComparisonChoice(QWidget):
         }
         try:
             return ComparisonOptions(**chosen, **self.plain.values())
-        except ValueError as error:  # pydantic's own
-            said = str(error).splitlines()[1:]
-            raise InputError(" ".join(said).strip() or str(error)) from error
+        except ValidationError as error:
+            said = (each["msg"].removeprefix("Value error, ") for each in error.errors())
+            raise InputError("; ".join(said)) from error
 
     def _groups(self) -> list[str]:
         if not self.first.isEnabled():
