@@ -6,11 +6,7 @@ So memory does not grow with the population, whatever kind of file holds it.
 from __future__ import annotations
 
 import os
-import struct
 import threading
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -18,29 +14,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
 import zarr
 
-from napari_brainvae.io.errors import InputError
-
-DAMAGED = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    AssertionError,
-    EOFError,
-    MemoryError,
-    SyntaxError,
-    struct.error,
-    tokenize.TokenError,
-    zlib.error,
-    zipfile.BadZipFile,
-    tifffile.TiffFileError,
-)
-"""What decoders raise when the bytes that they are given make no sense."""
+from napari_brainvae.io.errors import DAMAGED, InputError
 
 MOST_SECTIONS = 1_000_000
 MOST_PIXELS = 8192 * 8192

@@ -30,11 +30,11 @@ from napari_brainvae.data.covariates import (
     plain,
     strings,
 )
-from napari_brainvae.data.lazy_sections import DAMAGED, RawSections, ZarrSections, check_stack
+from napari_brainvae.data.lazy_sections import RawSections, ZarrSections, check_stack
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.data.tiff_stack import open_tiff
 from napari_brainvae.io.atomic_files import recover, replacing
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 
 log = logging.getLogger(__name__)
 

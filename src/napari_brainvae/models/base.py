@@ -15,11 +15,13 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.models.training_record import check_training_record
 
 RegionEncoder = Callable[[Images, Sequence[npt.NDArray[np.bool_]]], tuple[Latents, Latents]]
 
@@ -29,6 +31,11 @@ Family = Literal["beta-VAE", "VAE", "PCA"]
 
 ROTATION = "rotation"
 """Name of the tensor that takes codes from the axes of the fit to those of the model."""
+
+LONGEST = 8192
+"""Pixels of a side, and planes of an atlas: larger numbers in a header are damage."""
+
+MOST_FACTORS = 1_000_000
 
 _TINY = 1e-12
 
@@ -40,10 +47,12 @@ class Reference(BaseModel):
     times 1.4826, which is the standard deviation of a Gaussian.
     """
 
+    model_config = ConfigDict(allow_inf_nan=False)
+
     error_median: float
-    error_spread: float
+    error_spread: float = Field(ge=0)
     kl_median: float
-    kl_spread: float
+    kl_spread: float = Field(ge=0)
     code_mean: list[float] = Field(description="Mean of the posterior means, per factor.")
     code_std: list[float] = Field(description="Spread of the posterior means, per factor.")
     kl_per_factor: list[float] = Field(description="Mean KL divergence per factor, nats.")
@@ -117,27 +126,39 @@ class Header(BaseModel):
 
     format: Literal[1] = 1
     kind: Literal["vae", "pca"]
-    height: int = Field(ge=64, description="Rows of a section, px.")
-    width: int = Field(ge=64, description="Columns of a section, px.")
-    latent_dim: int = Field(ge=1, description="Number of latent factors L.")
+    height: int = Field(ge=64, le=LONGEST, description="Rows of a section, px.")
+    width: int = Field(ge=64, le=LONGEST, description="Columns of a section, px.")
+    latent_dim: int = Field(ge=1, le=MOST_FACTORS, description="Number of latent factors L.")
     shortcut: bool = Field(False, description="A linear path beside the network (recipe fast).")
     preprocessing: Preprocessing
-    pixel_size_um: float | None = None
-    plane: int | None = None
+    pixel_size_um: float | None = Field(None, gt=0, allow_inf_nan=False)
+    plane: int | None = Field(None, ge=0, le=LONGEST)
     reference: Reference | None = None
     rotation: Rotation | None = None
+    checksum: str | None = Field(None, description="Of the tensors in the file.")
     training: dict[str, Any] = Field(
         default_factory=dict,
         description="Options, seeds, versions, data fingerprint, held-out ids.",
     )
 
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        """Refuse parts that are of other sizes, or that cannot be what readers of them expect."""
+        if (self.preprocessing.height, self.preprocessing.width) != (self.height, self.width):
+            raise InputError("preprocessing is for sections of another size")
+        if (known := self.reference) is not None:
+            of_factors = known.code_mean, known.code_std, known.kl_per_factor
+            if any(len(values) != self.latent_dim for values in of_factors):
+                raise InputError(f"reference is not of {self.latent_dim} factors")
+        check_training_record(self.training)
+        return self
+
     @model_serializer(mode="wrap")
     def _without_what_is_not(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Say nothing of a rotation where there is none, as files from before rotation do."""
-        values: dict[str, Any] = plain(self)
-        if values.get("rotation") is None:
-            values.pop("rotation", None)
-        return values
+        """Say nothing of a rotation or checksum where there is none, as older files do."""
+        said: dict[str, Any] = plain(self)
+        left_out = {"rotation", "checksum"}
+        return {k: v for k, v in said.items() if v is not None or k not in left_out}
 
 
 def check_comparable(headers: Mapping[str, Header]) -> None:
