@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_brainvae.arrays import Labels, Mask
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def read_structures(file: Path) -> list[Structure]:
         records = json.loads(file.read_text("utf-8"))
         # Id 0 is background in the annotation; the API lists a "universe" under it.
         return [_from_record(record) for record in records if record["id"] != 0]
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise InputError(f"{file} is not a list of structures: {error!r}") from error
 
 

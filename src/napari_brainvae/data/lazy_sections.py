@@ -14,14 +14,24 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import psutil
 import zarr
 
 from napari_brainvae.io.errors import DAMAGED, InputError
+
+BLOCK = 64
+"""Sections that are read and prepared at a time."""
 
 MOST_SECTIONS = 1_000_000
 MOST_PIXELS = 8192 * 8192
 """Of one section. Larger numbers in a header are damage, and are refused before memory is asked
 for; 25 um sections of a mouse have 143,360."""
+
+
+SMALL = 2**27
+"""Bytes that may be as blank as they like."""
+MOST_COMPRESSED = 200
+"""Times that pixels may have shrunk; only blank ones shrink more, and a file made to do harm."""
 
 
 class SectionError(InputError):
@@ -65,6 +75,25 @@ def check_stack(shape: Sequence[int], dtype: np.dtype[Any]) -> None:
         )
     if dtype.kind not in "biuf":
         raise InputError(f"sections must be real numbers, not {dtype}")
+    needed, memory = min(shape[0], BLOCK) * shape[1] * shape[2] * 4, psutil.virtual_memory().total
+    if needed > memory / 2:
+        raise InputError(
+            f"{min(shape[0], BLOCK)} sections of {shape[1]} x {shape[2]} px, which are read at a "
+            f"time, take {needed / 2**30:.0f} of the {memory / 2**30:.0f} GB of this machine: "
+            "give smaller ones"
+        )
+
+
+def check_packing(unpacked: int, packed: int) -> None:
+    """Refuse what a small file would unpack to, if that is large and nearly all blank.
+
+    Raises
+    ------
+    InputError
+        With the number of bytes.
+    """
+    if unpacked > SMALL and unpacked > MOST_COMPRESSED * packed:
+        raise InputError(f"it unpacks from {packed:,} to {unpacked:,} bytes of nothing")
 
 
 class LazySections:
@@ -88,6 +117,11 @@ class LazySections:
         check_stack(shape, dtype)
         self.path, self.dtype = path, dtype
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels."""
+        return self.size * self.dtype.itemsize
 
     @property
     def size(self) -> int:
@@ -219,6 +253,7 @@ class TiffSections(LazySections):
             parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
             if not parts or any(count < 1 or start + count > size for start, count in parts):
                 raise InputError("pages lie beyond the end of the file, or hold nothing")
+        check_packing(self.nbytes, sum(sizes.values()))
 
     def _read(self, index: int) -> npt.NDArray[Any]:
         page = self._pages[index]
@@ -241,6 +276,7 @@ class ZarrSections(LazySections):
             raise InputError(f"a chunk of {array.chunks} px cannot be read: write one a section")
         self._array = array
         self._folder = path / array.path
+        check_packing(self.nbytes, self._packed(self.nbytes // MOST_COMPRESSED + 1))
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -262,6 +298,16 @@ class ZarrSections(LazySections):
     def _read(self, index: int) -> npt.NDArray[Any]:
         self._check_chunks(index)
         return np.asarray(self._array[index])
+
+    def _packed(self, enough: int) -> int:
+        """Bytes of the chunks, counted until they are enough."""
+        size = 0
+        for folder, _, files in os.walk(self._folder):
+            for file in files:
+                size += os.path.getsize(os.path.join(folder, file))
+                if size >= enough:
+                    return size
+        return size
 
     def _check_chunks(self, index: int) -> None:
         if self._array.shards is not None:

@@ -42,8 +42,13 @@ def import_published(path: str | Path) -> Model:
     """
     path = Path(path)
     try:
-        steps, theirs = _read(path)
-    except (pickle.UnpicklingError, *DAMAGED) as error:
+        with warnings.catch_warnings():
+            # What a damaged pickle is warned of ends in our own message, if it does not open.
+            warnings.simplefilter("ignore")
+            steps, theirs, network = _read(path)
+    except PermissionError:
+        raise
+    except (pickle.UnpicklingError, OSError, *DAMAGED) as error:
         raise InputError(f"{path.name} is not a published brainsynth checkpoint") from error
     height, width = SHAPE
     header = Header(
@@ -56,26 +61,26 @@ def import_published(path: str | Path) -> Model:
         plane=286,
         training={"recipe": "published", "steps": steps},
     )
-    model = BetaVAE(header)
-    ours = {name: _transposed(name, tensor) for name, tensor in theirs.items()}
+    ours = {name: _transposed(name, tensor).contiguous() for name, tensor in theirs.items()}
     if not all(tensor.isfinite().all() for tensor in ours.values()):
         raise InputError(f"{path.name} holds weights that are not finite")
-    model.network.load_state_dict(model.network.state_dict() | ours)
-    return model
+    neutral = {name: torch.zeros(buffer.shape) for name, buffer in network.named_buffers()}
+    network.load_state_dict(neutral | ours, assign=True)
+    return BetaVAE(header, network)
 
 
-def _read(path: Path) -> tuple[int | None, dict[str, Tensor]]:
-    """Number of steps and weights; raises one of `DAMAGED` if they are not the authors'."""
+def _read(path: Path) -> tuple[int | None, dict[str, Tensor], Network]:
+    """Number of steps, weights, and the network that is to have them.
+
+    Raises one of `DAMAGED`, or what unpickling raises, if they are not the authors'.
+    """
     _check_pickle(path)
-    with warnings.catch_warnings():
-        # An unexpected pickle protocol ends in our own message, if it does not open.
-        warnings.simplefilter("ignore", UserWarning)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    content = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(content, dict) or not isinstance(content["model_states"], dict):
         raise TypeError("it is no dictionary of weights")
     states, steps = dict(content["model_states"]["net"]), content.get("iter")
-    _check_weights(states, path.stat().st_size)
-    return steps if type(steps) is int else None, states
+    network = _network_of(states, path.stat().st_size)
+    return steps if type(steps) is int else None, states, network
 
 
 def _check_pickle(path: Path) -> None:
@@ -106,8 +111,11 @@ def _check_names(file: IO[bytes], pickles: int) -> None:
                 raise ValueError(f"{named} is no part of weights")
 
 
-def _check_weights(states: Mapping[str, Any], size: int) -> None:
-    """Refuse what is not the weights of the network; shapes that a file has no bytes for, too."""
+def _network_of(states: Mapping[str, Any], size: int) -> Network:
+    """Give the network, without memory, whose weights these are.
+
+    Shapes that the file has no bytes for are refused, too.
+    """
     if not all(isinstance(t, Tensor) and t.dtype == torch.float32 for t in states.values()):
         raise TypeError("not all weights are single precision")
     if not all(t.layout == torch.strided and t.device.type == "cpu" for t in states.values()):
@@ -122,6 +130,7 @@ def _check_weights(states: Mapping[str, Any], size: int) -> None:
     shapes = {name: tensor.shape for name, tensor in network.named_parameters()}
     if {name: tensor.shape for name, tensor in states.items()} != shapes:
         raise ValueError("the weights are not those of the network")
+    return network
 
 
 def _transposed(name: str, tensor: Tensor) -> Tensor:
