@@ -480,6 +480,23 @@ def test_a_damaged_chunk_is_told_by_file_and_brain_and_others_are_read(tmp_path,
     assert population.fingerprint() != before
 
 
+@pytest.mark.parametrize("name", ["a.npy", "a.npz", "a.tif", "b.tif", "a.zarr"])
+@pytest.mark.parametrize("fate", ["changes", "vanishes"])
+def test_a_file_that_changes_or_vanishes_while_it_is_open_is_told(tmp_path, name, fate):
+    path = tmp_path / name
+    KINDS[name](path, IMAGES)
+    population = Population.open(path)
+    population.sections([1])
+    away = tmp_path / "away"
+    path.rename(away)
+    if fate == "changes":
+        KINDS[name](path, IMAGES[:4, :, ::-1])
+    what = r"has changed since it was opened; open it again" if fate == "changes" else "is gone"
+    for chosen in ([1], [1, 2]):
+        with pytest.raises(InputError, match=rf"{name}: section '0001' .*{what}"):
+            population.sections(chosen)
+
+
 def test_a_black_section_of_ours_is_black_and_not_missing(tmp_path):
     images = IMAGES.copy()
     images[1] = 0

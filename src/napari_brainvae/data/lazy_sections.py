@@ -18,6 +18,7 @@ import psutil
 import zarr
 
 from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.file_stamp import file_stamp
 
 BLOCK = 64
 """Sections that are read and prepared at a time."""
@@ -117,6 +118,21 @@ class LazySections:
         check_stack(shape, dtype)
         self.path, self.dtype = path, dtype
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        self._stamp = file_stamp(self._described_by())
+
+    def _described_by(self) -> list[Path]:
+        """Files that say where the pixels are: with others in their place, they are elsewhere."""
+        return [self.path]
+
+    def _check_same(self, index: int) -> None:
+        if file_stamp(self._described_by()) != self._stamp:
+            gone = not self.path.exists()
+            reason = (
+                "is gone: the file is not there any more"
+                if gone
+                else ("cannot be read: the file has changed since it was opened; open it again")
+            )
+            raise SectionError(self.path.name, index, reason)
 
     @property
     def nbytes(self) -> int:
@@ -163,6 +179,7 @@ class LazySections:
         SectionError
             If the file is damaged there.
         """
+        self._check_same(index)
         try:
             section = self._read(index)
         except SectionError:
@@ -270,13 +287,16 @@ class ZarrSections(LazySections):
     """Sections of a Zarr array. A chunk that is not there is not taken for a black section."""
 
     def __init__(self, path: Path, array: zarr.Array) -> None:
+        self._folder = path / array.path
         super().__init__(path, array.shape, array.dtype)
         chunk = int(np.prod(array.chunks)) * array.dtype.itemsize
         if chunk > MOST_PIXELS * 64:
             raise InputError(f"a chunk of {array.chunks} px cannot be read: write one a section")
         self._array = array
-        self._folder = path / array.path
         check_packing(self.nbytes, self._packed(self.nbytes // MOST_COMPRESSED + 1))
+
+    def _described_by(self) -> list[Path]:
+        return [self._folder / name for name in ("zarr.json", ".zarray")]
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -288,6 +308,7 @@ class ZarrSections(LazySections):
         if len(chosen) == 1:  # as a slider asks for it: by its number in half the time
             return self.read(chosen[0])[None]
         for index in chosen:
+            self._check_same(index)
             self._check_chunks(index)
         try:
             return np.asarray(self._array.oindex[np.asarray(chosen, dtype=np.intp)])

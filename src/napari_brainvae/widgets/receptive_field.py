@@ -95,7 +95,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self._brain: ProbedBrain | None = None
         self._region: tuple[RequestedRegion, float, Images] | None = None
         self._limit = 1.0
-        self.latest = Latest(self._compute, self._show, self._clear, parent=self)
+        self.latest = Latest(self._compute, self._show, self._failed, parent=self)
         self._set_range()
         self.source.changed.connect(self._source_changed)
         self.regions.changed.connect(self._region_changed)
@@ -207,6 +207,11 @@ class ReceptiveFieldWidget(PluginWidget):
         limit = self._limit = max(self._limit, 1.1 * float(np.abs(shift).max()))
         title = f"{answer.region} x {answer.weight:+.2f} in {answer.brain}"
         self.bars.show_shift(shift, limit, title)
+
+    def _failed(self) -> None:
+        """Show nothing of a section that cannot be used."""
+        self._made.hide_all()
+        self.bars.clear()
 
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale."""

@@ -64,7 +64,7 @@ class ReconstructWidget(PluginWidget):
         self._made, self._grid = PluginLayers(viewer), SideBySide(viewer)
         self._asked: tuple[Any, ...] | None = None
         self._model: EncodingCache | None = None
-        self.latest = Latest(self._compute, self._show, self._clear, parent=self)
+        self.latest = Latest(self._compute, self._show, self._failed, parent=self)
         self._ahead = AtRest(encode_ahead, parent=self)
         self.source.changed.connect(self._changed)
         viewer.dims.events.point.connect(self.refresh)
@@ -199,6 +199,11 @@ class ReconstructWidget(PluginWidget):
             f"squared error {shown.error:.5f}{typical}<br>"
             f"KL divergence {shown.kl:.1f} nats{typical_kl}"
         )
+
+    def _failed(self) -> None:
+        """Show nothing of a section that cannot be used."""
+        self._readout.setText("")
+        self._made.hide_all()
 
     def _clear(self) -> None:
         """Show nothing rather than something stale."""

@@ -16,6 +16,9 @@ from napari_brainvae.widgets.layers.section_layers import (
     update_layer,
 )
 
+HIDDEN = "brainvae_hidden_with_its_panel"
+"""Metadata key of layers that are to be seen again when there is something to show in them."""
+
 
 class PluginLayers(dict[str, Any]):
     """Layers by what they show; one that the user removes is forgotten."""
@@ -46,6 +49,8 @@ class PluginLayers(dict[str, Any]):
         geometry = section_geometry(sections, picture.shape[:2])
         if part in self:
             update_layer(self[part], picture, name, geometry)
+            if self[part].metadata.pop(HIDDEN, False):
+                self[part].visible = True
             return
         self[part] = Image(picture, name=name, metadata={MADE_HERE: part}, **look, **geometry)
         add_quietly(self._viewer, self[part], position)
@@ -56,6 +61,17 @@ class PluginLayers(dict[str, Any]):
         # It may be gone already, and the viewer yet to say so.
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
+
+    def hide_all(self) -> None:
+        """Take every layer out of sight until there is something to show in it.
+
+        Layers that are removed while the slider moves end the process where OpenGL is software:
+        napari draws them once more.
+        """
+        for layer in self.values():
+            if layer.visible:
+                layer.metadata[HIDDEN] = True
+                layer.visible = False
 
     def remove_all(self) -> None:
         """Remove every layer."""
