@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
+from napari.utils.notifications import show_warning
 
+from napari_brainvae.data.lazy_sections import LazySections, SectionError
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 
@@ -31,20 +35,53 @@ _populations: WeakKeyDictionary[Layer, tuple[Any, Population]] = WeakKeyDictiona
 
 def population_layer(population: Population, name: str) -> tuple[Any, dict[str, Any], str]:
     """Layer data of a population: micrometres in the section; napari reads those it shows."""
-    sample = population.sections(np.unique(np.linspace(0, len(population) - 1, 8).astype(int)))
     size = population.description.pixel_size_um
+    images = population.images
     return (
-        population.images,
+        ShownSections(images) if isinstance(images, LazySections) else images,
         {
             "name": name,
             "scale": (1, size or 1, size or 1),
             "units": ("pixel", *("um" if size else "pixel",) * 2),
             "axis_labels": AXES,
-            "contrast_limits": (0, float(np.percentile(sample, 99.8))),
+            "contrast_limits": (0, _bright(population)),
             "metadata": {POPULATION: population},
         },
         "image",
     )
+
+
+def _bright(population: Population) -> float:
+    """What is shown white: nearly the brightest of some brains that can be used."""
+    samples = []
+    for i in np.unique(np.linspace(0, len(population) - 1, 8).astype(int)):
+        with suppress(InputError):  # the list of brains will say what is wrong with it
+            samples.append(population.sections([i]))
+    if not samples:
+        return 1.0
+    return max(float(np.percentile(np.concatenate(samples), 99.8)), 1e-6)
+
+
+class ShownSections(LazySections):
+    """Sections of a file as a layer holds them: black where one cannot be read, which is said once.
+
+    An exception while napari draws would leave a layer that cannot be removed.
+    """
+
+    def __init__(self, sections: LazySections) -> None:
+        super().__init__(sections.path, sections.shape, sections.dtype)
+        self.sections = sections
+        self._said: set[int] = set()
+
+    def read(self, index: int) -> npt.NDArray[Any]:
+        """Read one section, ``(H, W)``."""
+        try:
+            return self.sections.read(index)
+        except SectionError as error:
+            if index not in self._said:
+                self._said.add(index)
+                show_warning(str(error))
+            return np.zeros(self.shape[1:], self.dtype)
 
 
 def population_of(layer: Image) -> Population:
@@ -56,7 +93,7 @@ def population_of(layer: Image) -> Population:
         If the layer is no stack of sections, nor one section.
     """
     opened: Population | None = layer.metadata.get(POPULATION)
-    if opened is not None and layer.data is opened.images:
+    if opened is not None and getattr(layer.data, "sections", layer.data) is opened.images:
         return opened
     if layer.rgb:
         raise InputError(f"layer '{layer.name}' is in colour: sections have one channel")
