@@ -88,6 +88,8 @@ def _resolution(header: dict[str, Any], file: Path) -> float:
     directions = header.get("space directions")
     if directions is not None:
         edges = np.linalg.norm(np.asarray(directions, dtype=float), axis=1)
+        if not (np.isfinite(edges) & (edges > 0)).all():
+            raise InputError(f"its voxels have no size: {edges} um")
         if np.ptp(edges) > 1e-6 * edges.max():
             raise InputError(f"its voxels are not cubes: {edges} um")
         # Some writers leave unit directions and put the size into the name alone.
