@@ -94,6 +94,7 @@ ATLAS = {
         "a voxel of 0 um": lambda f: header(f, **{"space directions": "(0,0,0) (0,0,0) (0,0,0)"}),
         "NaN um": lambda f: header(f, **{"space directions": "(nan,0,0) (0,nan,0) (0,0,nan)"}),
         "cut": lambda f: f.write_bytes(f.read_bytes()[:-30]),
+        "another kind of file": lambda f: f.write_bytes(b"NRRD000{}\n" + f.read_bytes()),
         "a pipe": pipe,
     },
     "structures": {

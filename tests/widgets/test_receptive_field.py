@@ -256,4 +256,4 @@ def test_a_bug_is_not_shown_as_the_user_s_mistake(viewer, receptive, qtbot, monk
         "operands could not be broadcast together"
     }
     assert "broadcast" not in receptive._message.text() + receptive.population._about.text()
-    assert "perturbed: phantom" not in viewer.layers, "nothing stale stays"
+    assert not viewer.layers["perturbed: phantom"].visible, "nothing stale is seen"

@@ -99,7 +99,8 @@ class Manifest:
             before = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read ({error}); {RESTORE}") from error
-        if not isinstance(before, dict) or not isinstance(before.get("brains", []), list):
+        brains = before.get("brains", []) if isinstance(before, dict) else None
+        if not isinstance(brains, list) or not all(type(brain) is int for brain in brains):
             raise InputError(f"{path} is no request of an acquisition; {RESTORE}")
         return before
 

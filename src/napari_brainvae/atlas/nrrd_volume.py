@@ -46,7 +46,8 @@ def read_volume(file: Path) -> tuple[NDArray[Any], float]:
             voxels = _voxels(handle, header, file)
             return voxels, _resolution(header, file)
     except (nrrd.NRRDError, *DAMAGED) as error:
-        raise InputError(f"{file} is not a readable NRRD volume: {error}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(f"{file} is not a readable NRRD volume: {reason}") from error
 
 
 def _voxels(handle: BinaryIO, header: dict[str, Any], file: Path) -> NDArray[Any]:
