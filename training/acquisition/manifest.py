@@ -100,7 +100,8 @@ class Manifest:
         except (FileNotFoundError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read ({error}); {RESTORE}") from error
         brains = before.get("brains", []) if isinstance(before, dict) else None
-        if not isinstance(brains, list) or not all(type(brain) is int for brain in brains):
+        plain = isinstance(brains, list) and all(type(brain) is int for brain in brains)
+        if not isinstance(before, dict) or not plain:
             raise InputError(f"{path} is no request of an acquisition; {RESTORE}")
         return before
 
