@@ -77,7 +77,7 @@ bench-gpu: $(INSTALLED)
 	  --steps 100 --warm-up 20 --whole-run
 
 screenshots: $(INSTALLED) screen
-	xvfb-run -a -s "-screen 0 1600x1000x24" $(BIN)/python docs/screenshots.py
+	xvfb-run -a -s "-screen 0 1920x1200x24" $(BIN)/python docs/screenshots.py
 
 demo-model: demo
 	$(BIN)/python tools/ship_demo_model.py demo

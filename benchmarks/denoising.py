@@ -7,7 +7,9 @@ For each seed: a phantom population to fit (a fifth of the brains with an artifa
 other brains to test on, a quarter of each class. Three models are fitted by recipe fast: beta-VAE,
 VAE (beta 1) and a beta-VAE with artifact augmentation. Beside them stand PCA with as many factors
 and the trimmed PCA that recipe fast starts from. Each is asked plainly and by robust inference, and
-its reconstruction is held against the clean truth, by class of artifact; so is the section itself.
+its reconstruction is held against the clean truth, by class of artifact; so is the section itself,
+and so are what each model makes of the clean truth, and the best that as many factors can do: a
+PCA that was fitted to the clean truth, and is given it.
 Means and claims are over seeds. A seed whose rows are in the file already is not done again.
 """
 
@@ -32,8 +34,9 @@ from napari_brainvae.data.artifacts import ARTIFACTS
 from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.robust_inference import robust_inference
 from napari_brainvae.io.atomic_files import replacing
-from napari_brainvae.models.base import Model, squared_error
+from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.pca import PCA, trimmed_components
 from napari_brainvae.phantom.phantom import (
     Phantom,
@@ -44,7 +47,7 @@ from napari_brainvae.phantom.phantom import (
     write_phantom,
 )
 from napari_brainvae.reporting.paper_figures import save_figure
-from training.evaluation.comparison import FAMILIES
+from training.evaluation.comparison import FAMILIES, know_the_usual
 from training.evaluation.figures import grid_of_images
 from training.evaluation.held_out_metrics import (
     CLEAN,
@@ -65,6 +68,9 @@ FITTED = {"beta-VAE": {}, "VAE": {"beta": 1.0}, "augmented": {"augment": 0.6}}
 TRIMMED = "trimmed PCA"
 ROBUST = ", robust"
 """Follows the name of a model that is asked by robust inference."""
+GIVEN = ", given the truth"
+"""Follows the name of a model that is given the clean section."""
+BEST = "best of as many factors"
 INPUT, TRUTH = "section", "clean truth"
 SHOWN = (INPUT, TRUTH, *reversed(FAMILIES), FAMILIES[0] + ROBUST)
 COLUMNS = ["setting", "seed", "model", "metric", "class", "value"]
@@ -141,10 +147,16 @@ def one_seed(
         population = Population.open(folder / "test.zarr")
         everyone = list(range(TEST_BRAINS))
         held = HeldOut.read(folder / "test.zarr", population, preprocessing, everyone)
-    drawn = {INPUT: held.sections}
+        fit_to = list(range(options.count))
+        path = folder / "fit.zarr"
+        known = HeldOut.read(path, Population.open(path), preprocessing, fit_to)
+    assert held.clean is not None and known.clean is not None
+    best = PCA.fit(known.clean, models["PCA"].latent_dim, preprocessing=preprocessing)
+    drawn = {INPUT: held.sections, BEST: best.reconstruct(held.clean)}
     for name, model in models.items():
         drawn[name] = model.reconstruct(held.sections)
         drawn[name + ROBUST] = robust_inference(model, held.sections).reconstruction
+        drawn[name + GIVEN] = model.reconstruct(held.clean)
     return held, drawn
 
 
@@ -156,6 +168,7 @@ def fitted(options: argparse.Namespace, folder: Path, seed: int) -> dict[str, Mo
             population=folder / "fit.zarr",
             out=folder / name,
             held_out=0,
+            include_flagged=True,
             seed=seed,
             threads=options.threads,
             steps=options.steps,
@@ -168,6 +181,8 @@ def fitted(options: argparse.Namespace, folder: Path, seed: int) -> dict[str, Mo
     sections = Population.open(folder / "fit.zarr").prepared(header.preprocessing, slice(None))
     pca = PCA.fit(sections, header.latent_dim, preprocessing=header.preprocessing)
     trimmed = PCA(pca.header, *trimmed_components(sections, header.latent_dim))
+    for model in (pca, trimmed):
+        know_the_usual(model, sections)
     return {"PCA": pca, TRIMMED: trimmed, **models}
 
 

@@ -42,8 +42,9 @@ def truth_table(model: Model, population: Population, truth: np.ndarray, atlas: 
     sections = usable_sections(population)
     codes, _ = model.encode(population.prepared(model.header.preprocessing, sections))
     active = np.flatnonzero(codes.var(axis=0) > ACTIVE)
-    correlation = np.abs(np.corrcoef(codes[:, active].T, truth[sections].T))
-    correlation = correlation[: len(active), len(active) :]
+    with np.errstate(invalid="ignore"):  # of factors that were not planted
+        correlation = np.abs(np.corrcoef(codes[:, active].T, truth[sections].T))
+    correlation = np.nan_to_num(correlation[: len(active), len(active) :])
     impacts = {
         mode: impact_matrix(model, population, brightness, ImpactOptions(mode=mode)).matrix()
         for mode in MODES

@@ -30,8 +30,9 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.metrics.latent_use import active_units
-from napari_brainvae.models.base import Model, kl_divergence, squared_error
+from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.measures import kl_divergence, squared_error
 from napari_brainvae.models.objective import FULL_SIZE
 from napari_brainvae.phantom.phantom import (
     Phantom,
@@ -77,7 +78,9 @@ def one_run(options: argparse.Namespace, seed: int, recipe: str) -> dict[str, ob
     row = {"seed": seed, "recipe": recipe}
     if recipe == "PCA":
         file = run.with_suffix(".safetensors")
-        fit_pca(PCAOptions(population=path, out=file, seed=seed, overwrite=True))
+        fit_pca(
+            PCAOptions(population=path, out=file, seed=seed, include_flagged=True, overwrite=True)
+        )
         unfit = {"steps": 0, "objective": np.nan, "KL": np.nan}
         return row | quality(load_checkpoint(file), path) | unfit
     train(options, seed, recipe, path, run)
@@ -98,6 +101,7 @@ def train(options: argparse.Namespace, seed: int, recipe: str, path: Path, run: 
                 beta=BETA * size if recipe == "paper" else BETA,
                 steps=options.fast_steps if recipe == "fast" else options.paper_steps,
                 seed=seed,
+                include_flagged=True,
                 threads=options.threads,
                 resume=run.exists(),
             )

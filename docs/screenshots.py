@@ -1,22 +1,36 @@
-"""Take the pictures of the README from real windows: ``make screenshots``."""
+"""Take the pictures of the README and of the panels' pages from real windows: ``make screenshots``.
+
+Each panel in windows of three sizes and in both themes, as they are after the clicks that a user
+would make: nobody presses Home. ``python docs/screenshots.py atlas factors`` takes only these.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import napari
+import numpy as np
+from PIL import Image
 from qtpy.QtWidgets import QApplication
 
-from napari_brainvae.phantom.phantom import DEMO, Phantom, draw_section
+from napari_brainvae.phantom.demo import DEMO
+from napari_brainvae.phantom.phantom import Phantom, draw_section
 
 IMAGES = Path(__file__).parent / "images"
 PLUGIN = "napari-brainvae"
+SIZES = ((1366, 768), (1600, 1000), (1920, 1080))
+THEMES = ("dark", "light")
+COLORS = 128
+"""Of a picture's palette: enough for the windows, and a quarter of the bytes."""
+
+Size = tuple[int, int]
 
 
-def wait(condition: Callable[[], bool], seconds: float = 120) -> None:
+def wait(condition: Callable[[], bool], seconds: float = 240) -> None:
     """Let the window work until something has happened."""
     end = time.monotonic() + seconds
     while not condition():
@@ -33,96 +47,97 @@ def settle(seconds: float = 1.0) -> None:
         time.sleep(0.01)
 
 
-def opened(name: str, *, atlas: bool = True) -> tuple[napari.Viewer, Any]:
-    """Open the sample data and a widget in a window of 1400 x 760 px."""
+def opened(size: Size, name: str, *, atlas: bool = True) -> tuple[napari.Viewer, Any]:
+    """Open a window of a size, the panel, and the samples by its button."""
     viewer = napari.Viewer()
-    viewer.window._qt_window.resize(1400, 760)
-    viewer.open_sample(PLUGIN, "demo_population")
-    viewer.open_sample(PLUGIN, "demo_model")
-    if atlas:
-        viewer.open_sample(PLUGIN, "demo_atlas")
-        _, planes = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
-        wait(lambda: any(layer.name.startswith("outlines") for layer in viewer.layers))
-        wait(lambda: planes.latest.idle)
-        if name == "Atlas":
-            return viewer, planes
-        viewer.window.remove_dock_widget(planes)
-    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, name)
-    wait(lambda: widget.source.ready)
+    viewer.window._qt_window.resize(*size)
+    names = [name] if name == "Atlas" or not atlas else ["Atlas", name]
+    widgets = [viewer.window.add_plugin_dock_widget(PLUGIN, each)[1] for each in names]
+    settle()
+    widget = widgets[-1]
+    widget.begin()
+    wait(lambda: widget.workspace.ready)
+    wait(lambda: not atlas or widget.workspace.atlas is not None)
     wait(lambda: not hasattr(widget, "latest") or widget.latest.idle)
+    settle(2)
     return viewer, widget
 
 
-def save(viewer: napari.Viewer, name: str, *, keep: bool = False) -> None:
-    """Write the whole window, and close it unless it is to be kept."""
-    viewer.reset_view()
-    settle()
-    IMAGES.mkdir(exist_ok=True)
-    viewer.screenshot(IMAGES / f"{name}.png", canvas_only=False, flash=False)
-    print(IMAGES / f"{name}.png")
+def save(viewer: napari.Viewer, name: str, size: Size, *, keep: bool = False) -> None:
+    """Write the whole window in both themes, and close it unless it is to be kept."""
+    for theme in THEMES:
+        viewer.theme = theme
+        settle(1.5)
+        pixels = viewer.screenshot(canvas_only=False, flash=False)
+        first = size == SIZES[0] and theme == THEMES[0]
+        path = IMAGES / (f"{name}.png" if first else f"panels/{name}-{size[0]}-{theme}.png")
+        path.parent.mkdir(exist_ok=True, parents=True)
+        picture = Image.fromarray(np.ascontiguousarray(pixels[..., :3]))
+        picture.quantize(COLORS, dither=Image.Dither.NONE).save(path, optimize=True)
+        print(path)
+    viewer.theme = THEMES[0]
     if not keep:
         viewer.close()
 
 
-def reconstruct() -> None:
+def reconstruct(size: Size) -> None:
     """A brain with leaking fluorescence, side by side with its reconstruction; the outliers."""
     phantom = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
     leaking = next(i for i in range(len(phantom)) if phantom.brain(i).artifact == "leakage")
-    viewer, widget = opened("Reconstruct and denoise", atlas=False)
+    viewer, widget = opened(size, "Reconstruct and denoise", atlas=False)
     viewer.dims.set_point(0, leaking)
     wait(lambda: widget.latest.idle)
     widget._side_by_side.setChecked(True)
     widget.brains.measure()
     wait(lambda: not widget.job.running)
-    save(viewer, "reconstruct")
+    save(viewer, "reconstruct", size)
 
 
-def atlas() -> None:
-    """The structure tree, and the hippocampal formation as shapes to edit."""
-    viewer, widget = opened("Atlas")
+def atlas(size: Size) -> None:
+    """The structure tree, and the hippocampal formation picked."""
+    viewer, widget = opened(size, "Atlas")
+    widget.tree.search("hippo")
     widget.tree.choose(widget.section.atlas.structure("HPF").id)
-    widget.side = "left"
-    widget.edit_as_shapes()
-    save(viewer, "atlas")
+    save(viewer, "atlas", size)
 
 
-def receptive_field() -> None:
-    """The population measured: regions x factors."""
-    viewer, widget = opened("Receptive field")
+def receptive_field(size: Size) -> None:
+    """A region removed from one brain, then the population measured: regions x factors."""
+    viewer, widget = opened(size, "Receptive field")
     widget.regions.select("HPF")
     widget.weight.setValue(-1)
     wait(lambda: widget.latest.idle)
-    for layer in viewer.layers:
-        layer.visible = layer.name.startswith(("perturbed", "outlines"))
-    save(viewer, "receptive_field", keep=True)
+    save(viewer, "receptive_field", size, keep=True)
     widget.tabs.setCurrentIndex(1)
     widget.population.measure()
     wait(lambda: not widget.population.job.running)
     settle(5)  # the figures are drawn in the background
-    save(viewer, "impact")
+    save(viewer, "impact", size)
 
 
-def projective_field() -> None:
-    """Where every factor acts, over the outlines of the atlas."""
-    viewer, widget = opened("Projective field")
+def projective_field(size: Size) -> None:
+    """What every factor does, side by side."""
+    viewer, widget = opened(size, "Projective field")
+    wait(lambda: widget._shown is not None and widget._shown.done)
     widget.compute_all()
     wait(lambda: not widget.job.running)
     widget._grid.setChecked(True)
-    save(viewer, "projective_field")
+    save(viewer, "projective_field", size)
 
 
-def factors() -> None:
+def factors(size: Size) -> None:
     """A sentence for each factor, and what one of them does over a section."""
-    viewer, widget = opened("Factors")
+    viewer, widget = opened(size, "Factors")
     widget.describe()
     wait(lambda: widget.described is not None)
     widget.factors.setCurrentRow(1)
-    for layer in viewer.layers:
-        if isinstance(layer, napari.layers.Labels):
-            layer.visible = False
-    save(viewer, "factors")
+    save(viewer, "factors", size)
 
+
+SCENES = (reconstruct, atlas, receptive_field, projective_field, factors)
 
 if __name__ == "__main__":
-    for picture in (reconstruct, atlas, receptive_field, projective_field, factors):
-        picture()
+    wanted = sys.argv[1:] or [scene.__name__ for scene in SCENES]
+    for scene in SCENES:
+        for window in SIZES if scene.__name__ in wanted else ():
+            scene(window)

@@ -6,10 +6,12 @@ from napari.layers import Image, Shapes
 
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS
 from napari_brainvae.widgets.layers.section_layers import place_events
+from napari_brainvae.widgets.workspace import workspace_of
 
 
 def callbacks(viewer) -> list[int]:
     """How many callbacks every event has that the widgets listen to."""
+    workspace_of(viewer)  # it stays as long as the viewer
     emitters = [
         viewer.cursor.events.position,
         viewer.dims.events.point,

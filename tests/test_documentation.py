@@ -12,7 +12,15 @@ from training.__main__ import commands
 ROOT = Path(__file__).resolve().parents[1]
 HOME = "https://github.com/napari-brainvae/napari-brainvae/blob/main/"
 PICTURES = "https://raw.githubusercontent.com/napari-brainvae/napari-brainvae/main/"
-GUIDES = ["README.md", "CONTRIBUTING.md", "docs/acquire.md", "docs/sweep.md"]
+GUIDES = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/acquire.md",
+    "docs/atlases.md",
+    "docs/covariates.md",
+    "docs/gather.md",
+    "docs/sweep.md",
+]
 
 
 def links(text: str) -> set[str]:

@@ -24,8 +24,8 @@ import torch
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.data.population import Population
-from napari_brainvae.models.base import Reference, Rotation
 from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
+from napari_brainvae.models.header import Reference, Rotation
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
 from tests.data import test_population_files as populations

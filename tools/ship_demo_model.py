@@ -33,6 +33,9 @@ def ship(options: DemoModelOptions) -> None:
         name: tensor if name == ROTATION else tensor.astype(np.float16)
         for name, tensor in model.tensors().items()
     }
+    # Of whose disk it was fitted on nothing is to be shipped.
+    said = model.header.training["options"]
+    said["population"] = Path(said["population"]).name
     with replacing(DEMO_MODEL) as beside:
         write_tensors(beside, half, model.header)
     log.info("%s: %.1f MB", DEMO_MODEL, DEMO_MODEL.stat().st_size / 1e6)

@@ -167,6 +167,30 @@ def progress_bar(text: str, unit: str = "section") -> Iterator[Callable[[int, in
         yield progress
 
 
+def numbers(text: str, *, smallest: float) -> list[float]:
+    """Read ``FROM:TO``, ``FROM:TO:STEP`` or ``A,B,C``, ends included.
+
+    Raises
+    ------
+    InputError
+        If it is not that, empty, or below ``smallest``.
+    """
+    try:
+        if ":" in text:
+            first, last, *more = (float(part) for part in text.split(":"))
+            step = more[0] if more else 1.0
+            if len(more) > 1 or step <= 0:
+                raise ValueError
+            found = [first + i * step for i in range(int((last - first) / step + 1e-9) + 1)]
+        else:
+            found = sorted({float(part) for part in text.split(",")})
+    except (ValueError, OverflowError) as error:
+        raise InputError(f"{text!r} is neither FROM:TO, FROM:TO:STEP nor a list A,B") from error
+    if not found or not all(smallest <= n < 1e6 for n in found):
+        raise InputError(f"{text!r} names no number from {smallest:g} on")
+    return found
+
+
 def _plain(error: Any) -> str:
     place = ".".join(str(p) for p in error["loc"]).replace("_", "-")
     message = error["msg"].removeprefix("Value error, ")

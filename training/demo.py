@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
@@ -12,11 +13,15 @@ from pydantic_settings import CliPositionalArg
 from napari_brainvae.io.errors import InputError
 from training.cli import main
 
+if TYPE_CHECKING:  # torch and all that follows wait until there is something to do
+    from napari_brainvae.models.base import Model
+    from napari_brainvae.reporting.html import Part
+
 log = logging.getLogger(__name__)
 
 
 class DemoOptions(BaseModel):
-    """Make a population, fit a beta-VAE, compare it with PCA, write a report and a checkpoint.
+    """Make a population, fit a beta-VAE, describe its factors, compare it with PCA, report it all.
 
     What an earlier, interrupted demo with the same options has finished in the same folder is not
     done again, and a report that is there stays as it is.
@@ -57,12 +62,17 @@ def demo(options: DemoOptions) -> None:
     if report.exists():
         log.info("%s is there already, and stays: delete it to have it written again", report)
     else:
-        log.info("3 of 4: held-out brains, beside the mean section and PCA")
+        log.info("3 of 4: cards of the factors; held-out brains, beside the mean section and PCA")
         _report(population, run, options.out)
         log.info("4 of 4: %s", report)
     log.info(
+        "\nWhat each factor does is on its card: %s leads with them, and %s holds them all.",
+        report,
+        options.out / "factors",
+    )
+    log.info(
         "\nIn napari: File > Open the folder %s (with 'Brain VAE') and %s,\n"
-        "then Plugins > Brain VAE > Reconstruct and denoise.",
+        "then Plugins > Brain VAE > Factors, or Reconstruct and denoise.",
         population,
         run / "model.safetensors",
     )
@@ -95,7 +105,7 @@ def _complete(run: Path) -> bool:
 
 
 def _report(path: Path, run: Path, out: Path) -> Path:
-    """Evaluate the run and write ``report.html``."""
+    """Describe the factors, evaluate the run, and write ``report.html``, which leads with cards."""
     import pandas as pd
 
     from napari_brainvae.models.checkpoint import load_checkpoint
@@ -108,6 +118,7 @@ def _report(path: Path, run: Path, out: Path) -> Path:
     checkpoint = run / "model.safetensors"
     model = load_checkpoint(checkpoint)
     settings = EvaluateOptions(population=path, model=[checkpoint], out=out)
+    cards = _cards(path, model, out / "factors")
     comparison = compare(settings, {"beta-VAE": model})
     log.info(summary(comparison))
     history = pd.read_csv(run / "history.csv")
@@ -115,9 +126,10 @@ def _report(path: Path, run: Path, out: Path) -> Path:
         out / "report.html",
         "napari-brainvae: demo",
         [
+            *cards,
             *evaluation_parts(comparison, evaluation_figures(comparison)),
             (
-                "What the latent factors do",
+                "All factors side by side",
                 "Change of the mean brain as one factor goes from low to high; red is brighter.",
                 traversal_figure(model),
             ),
@@ -134,6 +146,38 @@ def _report(path: Path, run: Path, out: Path) -> Path:
         ],
     )
     return out / "report.html"
+
+
+def _cards(path: Path, model: Model, folder: Path) -> list[Part]:
+    """Write the cards of the factors to a folder; the parts of a report that show them."""
+    from napari_brainvae.atlas.atlas import Atlas
+    from napari_brainvae.atlas.atlas_section import AtlasSection, labels_and_tree
+    from napari_brainvae.data.population import Population
+    from napari_brainvae.denoising.brain_table import brain_table, factors_of
+    from napari_brainvae.factors.cards import factor_cards
+    from napari_brainvae.factors.impact import usable_sections
+    from napari_brainvae.reporting.export import export_cards, results_folder
+    from napari_brainvae.reporting.provenance import provenance
+    from napari_brainvae.statistics.association import associate
+
+    population = Population.open(path)
+    known, sections = population.description, usable_sections(population)
+    assert known.plane is not None  # a phantom says it
+    atlas = Atlas.open(path.with_suffix(".atlas"))
+    section = AtlasSection.lay(atlas, known.plane, model.shape, known.pixel_size_um)
+    codes = factors_of(brain_table(model, population)).iloc[sections]
+    labels, tree = labels_and_tree(section)
+    cards = factor_cards(
+        model,
+        labels=labels,
+        tree=tree,
+        pixel_size_um=known.pixel_size_um,
+        codes=codes,
+        associations=associate(codes, population.covariates),
+    )
+    about = provenance({}, population, {model.label: model}, measured=sections)
+    with results_folder(folder, about, overwrite=True) as beside:
+        return export_cards(beside, cards, about, section)
 
 
 if __name__ == "__main__":

@@ -15,13 +15,15 @@ log = logging.getLogger(__name__)
 
 
 class DenoiseOptions(BaseModel):
-    """Write the reconstruction of every brain, and with --robust the repaired section as well.
+    """Write the denoised section of every brain: its reconstruction without what is artifact.
 
-    A .zarr is a population that keeps ids and covariates and gets each brain's error and KL
-    divergence; a .tif is an OME-TIFF in micrometres, a page a brain. Robust inference marks what
-    the residual says is artifact, puts the reconstruction there, and encodes again: the file then
-    also holds the repaired sections and the artifact masks, as arrays 'repaired' and 'artifact' of
-    the .zarr or as channels of the .tif.
+    Where the model calls a brain an outlier, what the residual says is artifact is left out before
+    the section is encoded (robust inference); intact brains are reconstructed as they come.
+    --robust looks for artifacts in every brain, --no-robust in none. A .zarr is a population that
+    keeps ids and covariates and gets each brain's error, KL divergence, gain and share of artifact,
+    and the arrays 'repaired' (the sections with the reconstruction where they are artifact) and
+    'artifact' (the masks). A .tif is an OME-TIFF in micrometres, a page a brain; with --robust its
+    channels are the reconstruction, the repaired section and the mask.
     """
 
     population: CliPositionalArg[Path] = Field(
@@ -29,7 +31,9 @@ class DenoiseOptions(BaseModel):
     )
     model: Path = Field(description="Checkpoint.")
     out: Path = Field(description="File to write, ending in .zarr, .tif or .tiff.")
-    robust: bool = Field(False, description="Find artifacts, and repair the sections.")
+    robust: bool | None = Field(
+        None, description="Find artifacts in all brains or in none; by default in outliers."
+    )
     brains: list[str] = Field([], description="Ids of the brains to write: A,B,C; by default all.")
     overwrite: bool = Field(False, description="Replace the file if it exists.")
 
@@ -48,6 +52,8 @@ def denoise(options: DenoiseOptions) -> None:
 
     population = Population.open(options.population)
     model = load_checkpoint(options.model)
+    if options.robust is None and model.header.reference is None:
+        log.info("the checkpoint does not say what is usual, so no brain is an outlier: --robust")
     if options.brains:
         unknown = [brain for brain in options.brains if brain not in population.ids]
         if unknown:

@@ -23,7 +23,11 @@ SHOWN = ("reconstruction", "rate")
 
 
 def fit(
-    options: FitOptions, *, progress: Progress | None = None, fingerprint: str | None = None
+    options: FitOptions,
+    *,
+    progress: Progress | None = None,
+    fingerprint: str | None = None,
+    members: list[int] | None = None,
 ) -> None:
     """Run `training.fit` with these options.
 
@@ -33,6 +37,8 @@ def fit(
         Called after each step; a progress bar in the terminal by default.
     fingerprint
         Of the population, where it is known: it is not hashed again.
+    members
+        Positions of the brains to fit, instead of the share that is not held out.
 
     Raises
     ------
@@ -42,21 +48,22 @@ def fit(
         If ``progress`` says so; the run can be resumed.
     """
     from napari_brainvae.data.population import Population
+    from training.fitting.findings import summary
     from training.fitting.job import make_job
-    from training.fitting.loop import summary, train
+    from training.fitting.loop import train
     from training.fitting.run_folder import RunFolder
     from training.fitting.start import start
 
     folder = RunFolder(options.out)
     folder.check(resume=options.resume)
-    job = make_job(options, Population.open(options.population), fingerprint)
+    job = make_job(options, Population.open(options.population), fingerprint, members)
     if options.resume:
         folder.check_same(job.record)
     model = start(job)
     with folder.owned(resume=options.resume), closing(_Bar(folder)) as bar:
         findings = train(job, model, folder, progress or bar)
     if findings:
-        log.info(summary(findings, folder))
+        log.info(summary(findings, folder.model))
 
 
 class _Bar:

@@ -70,6 +70,7 @@ def interpret(options: InterpretOptions) -> None:
         plane=place.plane,
         pixel_size_um=place.pixel_size_um,
         atlas=None if place.section is None else str(place.section.atlas.directory),
+        atlas_orientation=None if place.section is None else place.section.atlas.orientation,
     )
     with export.results_folder(options.out, about, overwrite=options.overwrite) as folder:
         if "regions" in options.parts:
@@ -79,7 +80,8 @@ def interpret(options: InterpretOptions) -> None:
         if fields is not None:
             export.export_fields(folder, fields, about)
         if brains is not None:
-            export.export_brain_table(folder, *brains, about)
+            known = covariates.assign(flagged=population.flagged)
+            export.export_brain_table(folder, *brains, about, known)
         if cards is not None:
             export.export_cards(folder, cards, about, place.section)
     log.info("results: %s", options.out)
@@ -165,9 +167,8 @@ def _fields(
         tables["field_by_structure"] = field_by_region(
             maps, section.structures, factors, tissue=tissue
         )
-    borders = None if section is None else section.borders
     said = {"start": options.start, "limit": options.limit, "z0": z0.tolist()}
-    return Fields(maps, factors, said, place.pixel_size_um, tables, borders)
+    return Fields(maps, factors, said, place.pixel_size_um, tables, section)
 
 
 def _brains(

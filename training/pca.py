@@ -28,6 +28,9 @@ class PCAOptions(BaseModel):
     held_out: float = Field(
         0.2, ge=0, lt=1, description="Share of the brains kept out of the fit, chosen by the seed."
     )
+    include_flagged: bool = Field(
+        False, description="Also fit brains that the covariate 'flagged' marks."
+    )
     seed: int = Field(0, ge=0, description="Of the split.")
     overwrite: bool = Field(False, description="Replace the checkpoint if it exists.")
 
@@ -47,33 +50,39 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
     """
     from napari_brainvae.data.population import Population
     from napari_brainvae.data.preprocessing import Preprocessing
-    from napari_brainvae.models.base import Reference, squared_error
     from napari_brainvae.models.checkpoint import check_new, save_checkpoint
+    from napari_brainvae.models.header import Reference
+    from napari_brainvae.models.measures import squared_error
     from napari_brainvae.models.pca import PCA
+    from napari_brainvae.models.residual_spread import residual_spread
     from napari_brainvae.reporting.provenance import provenance
-    from training.fitting.reading import prepare, read_once, split
+    from training.fitting.reading import leave_out_flagged, prepare, read_once, split
 
     check_new(options.out, overwrite=options.overwrite)
     population = Population.open(options.population)
-    train, held_out = split(population, options.held_out, options.seed)
+    others, held_out = split(population, options.held_out, options.seed)
+    train = leave_out_flagged(population, others, include_flagged=options.include_flagged)
     fingerprint, stored = read_once(population, train, fingerprint)
     description = population.description
     preprocessing = description.preprocessing or Preprocessing.fit(stored)
     images = prepare(population, stored, train, preprocessing)
     model = PCA.fit(images, options.latent_dim, preprocessing=preprocessing)
     mean, log_variance = model.encode(images)
-    error = squared_error(images, model.decode(mean))
+    decoded = model.decode(mean)
+    error = squared_error(images, decoded)
+    spread = residual_spread(images, decoded)
     model.header = model.header.model_copy(
         update={
             "pixel_size_um": description.pixel_size_um,
             "plane": description.plane,
-            "reference": Reference.measure(error, mean, log_variance),
+            "reference": Reference.measure(error, mean, log_variance, spread),
             "training": provenance(
                 options,
                 population,
                 packages=("napari-brainvae", "numpy", "scipy"),
                 without={"out", "overwrite"},
                 fingerprint=fingerprint,
+                measured=train if len(train) < len(others) else None,
                 held_out=[population.ids[i] for i in held_out],
             ),
         }

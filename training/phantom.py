@@ -32,7 +32,9 @@ class PhantomCommand(PhantomOptions):
 
     out: CliPositionalArg[Path] = Field(description="Population file to write, ending in .zarr.")
     atlas: Path | None = Field(
-        None, description="Atlas directory: use its template and annotation instead of drawing."
+        None,
+        description="Atlas directory or BrainGlobe name: use its template and annotation instead "
+        "of drawing.",
     )
 
 

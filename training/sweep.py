@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,11 +11,11 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
-from training.cli import main
+from training.cli import main, numbers
+from training.cluster import connected
 
 if TYPE_CHECKING:
     import pandas as pd
-    from distributed import Client
 
 log = logging.getLogger(__name__)
 
@@ -65,30 +63,6 @@ class SweepOptions(BaseModel):
         return text
 
 
-def numbers(text: str, *, smallest: float) -> list[float]:
-    """Read ``FROM:TO``, ``FROM:TO:STEP`` or ``A,B,C``, ends included.
-
-    Raises
-    ------
-    InputError
-        If it is not that, empty, or below ``smallest``.
-    """
-    try:
-        if ":" in text:
-            first, last, *more = (float(part) for part in text.split(":"))
-            step = more[0] if more else 1.0
-            if len(more) > 1 or step <= 0:
-                raise ValueError
-            found = [first + i * step for i in range(int((last - first) / step + 1e-9) + 1)]
-        else:
-            found = sorted({float(part) for part in text.split(",")})
-    except (ValueError, OverflowError) as error:
-        raise InputError(f"{text!r} is neither FROM:TO, FROM:TO:STEP nor a list A,B") from error
-    if not found or not all(smallest <= n < 1e6 for n in found):
-        raise InputError(f"{text!r} names no number from {smallest:g} on")
-    return found
-
-
 def cells(options: SweepOptions) -> list[Cell]:
     """Every cell of the grid, beta 1 always among them."""
     betas = sorted({1.0, *numbers(options.betas, smallest=0)})
@@ -125,7 +99,7 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
     if missing:
         task = options.model_dump(exclude={"out", "scheduler", "workers"})
         task["fingerprint"] = fingerprint  # so that no cell hashes the population again
-        with _client(options, len(missing)) as client:
+        with connected(options.scheduler, min(options.workers, len(missing))) as client:
             # Not pure: a cell that failed before is tried again, not remembered by the scheduler.
             futures = {
                 client.submit(run_cell, cell, task, key=f"{name}-{client.id}", pure=False): name
@@ -181,34 +155,6 @@ def _begin(options: SweepOptions) -> str:
     elif json.loads(path.read_text()) != record:
         raise InputError(f"the sweep in {options.out} was begun with other data or options")
     return str(record["fingerprint"])
-
-
-@contextmanager
-def _client(options: SweepOptions, tasks: int) -> Iterator[Client]:
-    """Connect to the scheduler that was named, or start one with workers on this machine."""
-    from dask import config
-    from distributed import Client, LocalCluster
-
-    if options.scheduler is not None:
-        try:
-            client = Client(options.scheduler)
-        except (OSError, ValueError, TimeoutError) as error:
-            raise OSError(f"no dask scheduler answers at {options.scheduler}") from error
-        with client:
-            yield client
-        return
-    # A worker that the system kills must not take a cell with it for good.
-    with (
-        config.set({"distributed.scheduler.allowed-failures": 10}),
-        LocalCluster(
-            n_workers=min(options.workers, tasks),
-            threads_per_worker=1,
-            host="127.0.0.1",
-            dashboard_address=None,
-        ) as cluster,
-        Client(cluster) as client,
-    ):
-        yield client
 
 
 def run_cell(cell: Cell, task: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,16 @@ def section(atlas) -> AtlasSection:
     return AtlasSection.lay(atlas, 1, (6, 8), 25.0)
 
 
+def test_structures_are_found_by_part_of_acronym_or_name_and_what_is_around_them(atlas):
+    assert atlas.matching("MOTOR") == {11}
+    assert atlas.matching("mo") == {11}
+    assert atlas.matching("m") == {11, 12, 20}, "by acronym or name"
+    assert atlas.matching("striatum") == set()
+    assert atlas.around({11}) == {1, 10, 11}
+    assert atlas.around({10}) == {1, 10, 11, 12}
+    assert atlas.around(set()) == set()
+
+
 def test_it_is_what_the_atlas_says_of_that_section(section, atlas):
     labels = atlas.section(1, (6, 8), 25.0)
     assert_array_equal(section.labels, labels)

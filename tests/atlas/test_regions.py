@@ -16,6 +16,7 @@ from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.atlas.regions import (
     DEFAULT_REGIONS,
     Region,
+    edges,
     mask_to_polygons,
     polygons_to_mask,
 )
@@ -122,3 +123,45 @@ def test_files_that_are_no_regions(tmp_path, content, message):
         Region.load(path)
     with pytest.raises(FileNotFoundError, match="no such region file"):
         Region.load(tmp_path / "missing.json")
+
+
+def test_the_edges_of_a_square_are_its_four_sides():
+    sides = {tuple(map(tuple, line)) for line in edges(SQUARE_MASK)}
+    a, b, c, d = (9.5, 19.5), (9.5, 39.5), (29.5, 39.5), (29.5, 19.5)
+    assert sides == {(a, b), (d, c), (a, d), (b, c)}
+    assert len(edges(np.zeros(SHAPE, bool))) == 0
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 2**32 - 1))
+def test_edges_run_between_pixels_that_differ_and_nowhere_else(seed):
+    labels = np.random.default_rng(seed).integers(0, 3, (6, 9))
+    padded, drawn = np.pad(labels, 1), []
+    for (row, column), (row2, column2) in edges(labels):
+        assert (row == row2) != (column == column2), "straight"
+        across = row == row2
+        for i in range(round(column2 - column if across else row2 - row)):
+            if across:
+                drawn.append(((row - 0.5, column + 0.5 + i), (row + 0.5, column + 0.5 + i)))
+            else:
+                drawn.append(((row + 0.5 + i, column - 0.5), (row + 0.5 + i, column + 0.5)))
+    rows, columns = np.indices(padded.shape) - 1
+    expected = {
+        ((float(r[0]), float(c[0])), (float(r[1]), float(c[1])))
+        for r, c, differ in [
+            *zip(
+                np.stack([rows[:-1], rows[1:]], -1).reshape(-1, 2),
+                np.stack([columns[:-1], columns[1:]], -1).reshape(-1, 2),
+                (padded[:-1] != padded[1:]).ravel(),
+                strict=True,
+            ),
+            *zip(
+                np.stack([rows[:, :-1], rows[:, 1:]], -1).reshape(-1, 2),
+                np.stack([columns[:, :-1], columns[:, 1:]], -1).reshape(-1, 2),
+                (padded[:, :-1] != padded[:, 1:]).ravel(),
+                strict=True,
+            ),
+        ]
+        if differ
+    }
+    assert len(drawn) == len(expected) and set(drawn) == expected

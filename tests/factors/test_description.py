@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +10,7 @@ from napari_brainvae.factors.cards import factor_cards
 from napari_brainvae.factors.description import describe_factors, factor_table
 from napari_brainvae.factors.shape_and_brightness import ShapeAndBrightness
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.models.header import Stability
 from napari_brainvae.phantom.phantom import FACTORS, Phantom, PhantomOptions, draw_section
 from tests.linear_model import LinearModel, reference
 
@@ -46,9 +45,10 @@ def change(**at):
     return sum(value * TREE.within(LABELS, key) for key, value in at.items()).astype(np.float32)
 
 
-def described(changes, decompositions, atlas=True, **more):
+def described(changes, decompositions, atlas=True, stability=None, **more):
     known = reference([0] * len(changes), [1] * len(changes))
     model = LinearModel(np.stack(changes), reference=known)
+    model.header.stability = stability
     more |= {"labels": LABELS, "tree": TREE} if atlas else {}
     return describe_factors(model, np.stack(changes), decompositions, **more)
 
@@ -147,25 +147,46 @@ def test_replication_brains_and_covariates_are_told():
             "q": [0.01, 0.04, 0.5],
         }
     )
-    similarity = np.array([[0.9, 0.2], [0.99, 0.3], [0.95, 0.1]])
-    replication = SimpleNamespace(map_similarity=similarity, replicated=np.array([True, False]))
+    stability = Stability(
+        splits=3,
+        sections=40,
+        similarity=(0.95, 0.2),
+        came_again=(5, 1),
+        replicated=(True, False),
+        arch_of=(-1, -1),
+    )
     one, two = described(
         [change(HPF=1)] * 2,
         [parts(brightness=0.1)] * 2,
         codes=codes,
         associations=found,
-        replication=replication,
+        stability=stability,
     )
     assert one.lowest == ("c", "a", "d")
     assert one.highest == ("b", "d", "a")
     assert one.covariates == ("age", "sex")
     assert (one.replicated, one.similarity) == (True, pytest.approx(0.95))
-    assert one.sentence.endswith("; replicated; goes with age, sex")
+    assert one.sentence.endswith("; replicated in 5 of 6 halves; goes with age, sex")
     assert (two.replicated, two.covariates) == (False, ())
-    assert two.sentence.endswith("; not replicated in other brains")
+    assert two.sentence.endswith("; not replicated: came again in 1 of 6 halves")
     table = factor_table([one, two])
     assert table["replicated"].tolist() == [1, 0]
     assert table["lowest"].tolist() == ["c a d", "e d c"]
+
+
+def test_an_arch_is_called_one():
+    stability = Stability(
+        splits=3,
+        sections=40,
+        similarity=(0.95, 0.99),
+        came_again=(5, 6),
+        replicated=(True, False),
+        arch_of=(-1, 0),
+    )
+    both = [change(HPF=1)] * 2, [parts(brightness=0.1)] * 2
+    _, arch = described(*both, stability=stability)
+    assert arch.arch_of == "F1"
+    assert arch.sentence.endswith("; no factor of its own: what F1 adds at both its ends")
 
 
 def test_the_table_begins_with_what_other_programs_read(cards, tmp_path):
@@ -186,14 +207,6 @@ def test_the_table_begins_with_what_other_programs_read(cards, tmp_path):
     ("more", "message"),
     [
         ({"codes": pd.DataFrame(np.zeros((5, 3)))}, "codes of 3 factors"),
-        (
-            {
-                "replication": SimpleNamespace(
-                    map_similarity=np.ones((2, 2)), replicated=np.ones(2, bool)
-                )
-            },
-            "replication of 2 factors",
-        ),
     ],
 )
 def test_what_is_of_another_model_is_refused(more, message):

@@ -17,6 +17,7 @@ from napari_brainvae.metrics.disentanglement import (
     gaussian_kl,
     jeffreys,
     mig,
+    reading,
     sap,
 )
 
@@ -183,3 +184,19 @@ def test_one_code_one_factor(rng):
 def test_known_factors_refuse(measure, codes, factors, message):
     with pytest.raises(ValueError, match=message):
         measure(codes, factors)
+
+
+@pytest.mark.parametrize(
+    ("score", "value", "low", "high", "words"),
+    [
+        ("paper", -7.048, -40.8, 15.4, ["-7.05 [-40.8, 15.4]", "says nothing", "|off-diagonal|"]),
+        ("paper", 2.0, -0.1, 5.0, ["says nothing"]),
+        ("paper", 0.8, 0.5, 1.2, ["more is better", "0.14 is what", "react to different regions"]),
+        ("trace_over_absolute", 0.5, 0.3, 0.6, ["more is better", "to different regions"]),
+        ("log_correlation", 0.2, 0.1, 0.4, ["not shown to be more"]),
+        ("log_correlation", 0.2, np.nan, np.nan, ["0.2;", "not shown to be more"]),
+    ],
+)
+def test_a_score_says_what_is_good_in_it(score, value, low, high, words):
+    said = reading(score, value, low, high, factors=8)
+    assert [word for word in words if word not in said] == []

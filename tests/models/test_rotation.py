@@ -6,17 +6,20 @@ import json
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import torch
 
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Reference, Rotation, kl_divergence
 from napari_brainvae.models.checkpoint import (
     DEMO_MODEL,
+    HEADER_KEY,
     fingerprint,
     load_checkpoint,
     save_checkpoint,
 )
+from napari_brainvae.models.header import Reference, Rotation
+from napari_brainvae.models.measures import kl_divergence
 from napari_brainvae.models.pca import PCA, principal_components
 from napari_brainvae.models.rotation import factor_fields, rotate_factors, simple_axes, varimax
 from napari_brainvae.phantom.phantom import (
@@ -230,14 +233,28 @@ def test_a_model_without_rotation_is_written_as_before(model, tmp_path):
     assert "rotation" not in json.loads(top["__metadata__"]["napari_brainvae"])
 
 
-def test_a_checkpoint_from_before_opens_as_it_is(rng):
-    model = load_checkpoint(DEMO_MODEL)
+def test_a_checkpoint_from_before_opens_as_it_is(model, tmp_path, rng):
+    """Written before there were rotations, and before anything was said of what is usual."""
     images = rng.random((2, *model.shape), dtype=np.float32)
     mean, log_variance = model.encode(images)
-    beneath = model.network.encode(torch.from_numpy(images[:, None]))
-    assert model.header.rotation is None
-    assert np.allclose(mean, beneath[0].detach(), atol=1e-5)
-    assert np.allclose(log_variance, beneath[1].detach(), atol=1e-5)
+    error = np.array([0.1, 0.2])
+    model.header.reference = Reference.measure(error, mean, log_variance)
+    path = tmp_path / "old.safetensors"
+    header = json.loads(model.header.model_dump_json())
+    del header["reference"]["residual_spread"]
+    assert "rotation" not in header
+    path.write_bytes(safetensors.numpy.save(model.tensors(), {HEADER_KEY: json.dumps(header)}))
+    old = load_checkpoint(path)
+    assert old.header.rotation is None
+    assert old.header.reference.residual_spread is None
+    assert np.array_equal(old.encode(images)[0], mean)
+    assert np.array_equal(old.encode(images)[1], log_variance)
+
+
+def test_the_model_that_ships_has_its_factors_turned():
+    model = load_checkpoint(DEMO_MODEL)
+    assert model.header.rotation.method == "varimax"
+    assert model.header.reference.residual_spread is not None
 
 
 def test_tensor_and_header_must_both_speak_of_the_rotation(images, tmp_path):

@@ -265,6 +265,35 @@ def test_a_brain_depends_on_seed_and_index_alone(drawn: TemplateSection) -> None
     assert not np.array_equal(first.image, make(drawn, seed=4).brain(5).image)
 
 
+def test_factors_that_are_not_planted_stay_at_the_mean(drawn: TemplateSection) -> None:
+    some = make(drawn, planted="HPF,cortical thickness", artifacts=0).brain(3)
+    every = make(drawn, artifacts=0).brain(3)
+    varies = np.isin(FACTORS, ["HPF", "cortical thickness"])
+    np.testing.assert_array_equal(some.factors, every.factors * varies)
+    only = np.where(varies, every.factors, 0)
+    change = make(drawn).anatomy(only) - make(drawn).anatomy(every.factors)
+    assert np.abs(change).max() > 0.05
+    # Light, warp and noise do not depend on what is planted.
+    plain = make(drawn, planted="HPF", brightness=0, illumination=0, misalignment_um=0)
+    clean = plain.brain(3).clean
+    expected = drawn.template / drawn.template.max()
+    np.testing.assert_allclose(clean / clean.max(), expected, atol=1e-5)
+
+
+def test_each_size_is_an_option(drawn: TemplateSection) -> None:
+    values = np.zeros(len(FACTORS))
+    values[FACTORS.index("TH")] = 1
+    inside = ndimage.binary_erosion(planted_mask(drawn, "TH"), iterations=4)
+    inside &= drawn.template > 0.1
+    gain = make(drawn, brightness=0.3).anatomy(values)[inside] / drawn.template[inside]
+    np.testing.assert_allclose(gain, 1.3, rtol=0.02)
+    for name, option in (("cortical thickness", "thickness"), ("ventricle size", "ventricles_mm")):
+        shaped = np.where(np.array(FACTORS) == name, 1.0, 0.0)
+        still = make(drawn, **{option: 0}).anatomy(shaped)
+        np.testing.assert_allclose(still, drawn.template, atol=1e-5)
+        assert np.abs(make(drawn).anatomy(shaped) - drawn.template).max() > 0.02
+
+
 def test_the_share_of_artifacts_changes_no_anatomy(drawn: TemplateSection) -> None:
     none, all_ = make(drawn, artifacts=0), make(drawn, artifacts=1)
     for index in range(5):
@@ -400,6 +429,9 @@ def test_smooth_noise_has_unit_variance_everywhere() -> None:
         {"artifacts": -0.1},
         {"artifacts": float("nan")},
         {"plane": -1},
+        {"planted": "age"},
+        {"planted": ""},
+        {"brightness": float("inf")},
         {"brains": 3},
     ],
 )

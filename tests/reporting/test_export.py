@@ -9,10 +9,16 @@ import pandas as pd
 import pytest
 import tifffile
 
+from napari_brainvae.atlas.atlas import Atlas
+from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.factors.impact import Impact, ImpactOptions
-from napari_brainvae.factors.projective_field import PARTS
+from napari_brainvae.factors.projective_field import PARTS, field_by_region
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
 from napari_brainvae.reporting.export import (
+    Fields,
+    export_brain_table,
+    export_fields,
     file_name,
     impact_figures,
     results_folder,
@@ -33,11 +39,13 @@ def test_maps_come_back_with_their_factors_and_where_they_are_from(tmp_path, rng
     write_maps(tmp_path / "m.ome.tif", maps, [1, 4], 25.0, about)
     with tifffile.TiffFile(tmp_path / "m.ome.tif") as tif:
         assert np.array_equal(tif.asarray(), maps)
-        assert tif.series[0].axes == "TCYX"
-        image = tifffile.xml2dict(tif.ome_metadata)["OME"]["Image"]
+        assert tif.series[0].axes == "QCYX"
+        ome = tif.ome_metadata
+    image = tifffile.xml2dict(ome)["OME"]["Image"]
     assert image["Pixels"]["PhysicalSizeX"] == 25
     assert [channel["Name"] for channel in image["Pixels"]["Channel"]] == list(PARTS)
-    assert "F2, F5." in image["Description"]
+    named = tifffile.xml2dict(ome)["OME"]["StructuredAnnotations"]["MapAnnotation"]["Value"]["M"]
+    assert [each["value"] for each in named] == ["F2", "F5"]
     assert json.dumps(about) in image["Description"]
 
 
@@ -74,14 +82,54 @@ def about(model="m1", data="d1", **options):
     }
 
 
-def test_a_table_says_of_each_row_where_it_comes_from(tmp_path):
-    table = pd.DataFrame({"model": ["PCA", "VAE"], "value": [1.0, 2.0]})
-    write_table(table, tmp_path / "of_two.csv", about(), {"low": -1})
-    write_table(table[["value"]], tmp_path / "of_the_first.csv", about())
-    of_two = pd.read_csv(tmp_path / "of_two.csv")
-    assert of_two["checkpoint"].tolist() == ["pca", "m1"]
-    assert json.loads(of_two["options"][0]) == {"low": -1}
-    assert set(pd.read_csv(tmp_path / "of_the_first.csv")["checkpoint"]) == {"m1"}
+def test_a_table_says_its_checkpoint_and_calls_factors_by_their_names(tmp_path):
+    """All else that it was made from is in the folder's record.json, once."""
+    table = pd.DataFrame({"factor": [1, 12], "value": [1.0, 2.0]})
+    write_table(table, tmp_path / "t.csv", about())
+    text = "factor,value,checkpoint\nF1,1.0,m1\nF12,2.0,m1\n"
+    assert (tmp_path / "t.csv").read_text() == text
+    named = pd.DataFrame({"model": ["PCA", "VAE"], "factor": ["F1", "F2"]})
+    write_table(named, tmp_path / "t.csv", about())
+    written = pd.read_csv(tmp_path / "t.csv")
+    assert written["factor"].tolist() == ["F1", "F2"]
+    assert written["checkpoint"].tolist() == ["pca", "m1"]
+
+
+def test_brains_have_their_covariates_and_flags(tmp_path):
+    brains = pd.DataFrame({"squared_error": [0.1, 0.2], "F1": [0.0, 1.0]}, index=["a", "b"])
+    brains.index.name = "id"
+    known = pd.DataFrame({"sex": ["F", "M"], "F1": [7, 8], "flagged": [False, True]})
+    known.index = pd.Index(["a", "b"])
+    export_brain_table(tmp_path, brains, pd.DataFrame(), about(), known)
+    table = pd.read_csv(tmp_path / "brains.csv")
+    known = ["id", "squared_error", "F1", "sex", "covariate_F1", "flagged"]
+    assert list(table) == [*known, "checkpoint"]
+    assert table["flagged"].tolist() == [False, True]
+    assert table["covariate_F1"].tolist() == [7, 8]
+
+
+def test_shares_say_names_in_full_and_what_the_listed_ones_leave_out(tmp_path, rng):
+    drawn = draw_section(64, 80)
+    write_phantom_atlas(drawn, tmp_path / "atlas")
+    atlas = Atlas.open(tmp_path / "atlas")
+    section = AtlasSection.lay(atlas, drawn.plane, (64, 80), drawn.pixel_size_um)
+    masks = {"TH": section.mask("TH"), "HPF (left)": section.mask("HPF", "left")}
+    maps = rng.random((2, 3, 64, 80), dtype=np.float32)
+    table = field_by_region(maps, masks, tissue=section.tissue)
+    fields = Fields(maps, [0, 1], {}, 25.0, {"field_by_region": table}, section)
+    export_fields(tmp_path, fields, about())
+    written = pd.read_csv(tmp_path / "field_by_region.csv")
+    assert set(written["factor"]) == {"F1", "F2"}
+    names = dict(zip(written["region"], written["name"], strict=True))
+    assert names == {"TH": "Thalamus", "HPF (left)": "Hippocampal formation (left)"}
+    # These two do not overlap.
+    total = written.groupby(["factor", "part"])["share"].sum()
+    left_out = written.groupby(["factor", "part"])["left_out"].first()
+    assert np.allclose(total + left_out, 1)
+    assert (left_out > 0.1).all()
+    svg = (tmp_path / "projective_fields.svg").read_text()
+    assert svg.count("<image") == 2, "one raster a section"
+    assert svg.count(f">plane {section.plane}<") == 2
 
 
 def test_results_of_the_same_models_and_sections_share_a_folder_and_its_record(tmp_path):

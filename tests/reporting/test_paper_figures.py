@@ -9,7 +9,9 @@ import pytest
 from PIL import Image
 
 from napari_brainvae.factors.impact import Impact, ImpactOptions
+from napari_brainvae.factors.replication import EXPLAINED
 from napari_brainvae.reporting import paper_figures as figures
+from napari_brainvae.reporting.section_axes import mask_outlines
 
 
 @pytest.fixture
@@ -27,8 +29,10 @@ def test_the_heat_map_names_and_shows_every_cell(impact):
     assert [t.get_text() for t in axes.get_xticklabels()] == [f"F{i}" for i in range(1, 9)]
     assert len(axes.texts) == 48
     np.testing.assert_array_equal(axes.images[0].get_array(), impact.matrix())
-    assert bar.get_ylabel() == "symmetric KL, nats"
+    # A scale that is not linear says so.
+    assert bar.get_ylabel() == "symmetric KL, nats (colours: log(1 + x))"
     assert "-1 and +1" in axes.get_title()
+    assert "30 brains" in axes.get_title()
 
 
 def test_a_cell_shows_two_distributions_with_their_gaussians(impact):
@@ -64,15 +68,40 @@ def test_every_model_has_its_bar_and_interval(impact):
 def test_every_factor_has_its_field(count, rng):
     maps = rng.random((count, 3, 20, 30)).astype(np.float32)
     maps[-1] *= 1e-9
-    outlines = np.zeros((20, 30), bool)
-    outlines[5] = True
-    figure = figures.projective_fields(maps, outlines=outlines)
+    mask = np.zeros((20, 30), bool)
+    mask[5:9, 4:20] = True
+    look = {"pixel_size_um": 100.0, "plane": 286, "model": "beta-VAE"}
+    figure = figures.projective_fields(maps, outlines=mask_outlines(mask), **look)
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == count
     assert [axes.get_title().split()[0] for axes in shown] == [f"F{i + 1}" for i in range(count)]
     assert len(figure.legends[0].get_texts()) == 3
     if count > 1:  # a factor that draws nothing is not blown up to full colour
-        assert np.delete(shown[-1].images[0].get_array(), 5, axis=0).max() < 0.01
+        assert shown[-1].images[0].get_array().max() < 0.01
+    for axes in shown:
+        said = [text.get_text() for text in axes.texts]
+        assert said == ["L", "R", "plane 286", "500 µm"]
+        (line,) = axes.collections[0].get_segments()
+        assert np.allclose([line.min(axis=0), line.max(axis=0)], [[3.5, 4.5], [19.5, 8.5]])
+    assert "beta-VAE" in figure.get_suptitle()
+
+
+def test_factors_that_do_not_replicate_are_marked_everywhere(impact, rng):
+    replicated = np.arange(8) != 2
+    maps = rng.random((8, 3, 20, 30)).astype(np.float32)
+    heat = figures.impact_heatmap(impact, replicated=replicated)
+    like = figures.factor_covariance(impact, replicated=replicated)
+    fields = figures.projective_fields(maps, replicated=replicated)
+    for figure in (heat, like):
+        names = [text.get_text() for text in figure.axes[0].get_xticklabels()]
+        assert names == ["F1", "F2", "F3†", *(f"F{i}" for i in range(4, 9))]
+        assert figure.get_supxlabel() == EXPLAINED
+    titles = [axes.get_title().split()[0] for axes in fields.axes if axes.images]
+    assert titles.index("F3†") == 2
+    assert EXPLAINED in fields.get_suptitle()
+    # Nobody looked: nothing is said.
+    assert not figures.impact_heatmap(impact).get_supxlabel()
+    assert EXPLAINED not in figures.projective_fields(maps).get_suptitle()
 
 
 def test_what_is_saved_says_where_it_comes_from(impact, tmp_path):

@@ -18,6 +18,11 @@ def test_the_whole_tour_in_small(tmp_path, caplog):
     demo(options)
     report = options.out / "report.html"
     page = report.read_text()
+    headings = re.findall("<h2>(.*?)</h2>", page)
+    count = headings.index("All factors")
+    assert [heading[:3] for heading in headings[:count]] == [f"F{i + 1}:" for i in range(count)]
+    assert count == 8, "the report leads with the cards"
+    assert (options.out / "factors" / "factors.csv").exists()
     for heading in ("Denoising", "The paper", "PCA-Frechet distance", "MIG", "Training", "Next"):
         assert f"<h2>{heading}" in page
     assert not re.search(r"(src|href)=.(?!data:)", page)

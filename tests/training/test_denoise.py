@@ -12,6 +12,7 @@ import zarr
 from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.robust_inference import robust_inference
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.measures import kl_divergence, squared_error
 from training.cli import main
 from training.denoise import DenoiseOptions, denoise
 
@@ -25,13 +26,34 @@ def run(*arguments):
     main(DenoiseOptions, denoise, program="denoise", arguments=[str(each) for each in arguments])
 
 
-def test_every_brain_is_reconstructed(phantom_file, population, checkpoint, tmp_path, capsys):
+def test_every_brain_is_denoised_outliers_without_what_is_artifact(
+    phantom_file, population, checkpoint, tmp_path, capsys
+):
     run(phantom_file, "--model", checkpoint, "--out", tmp_path / "r.tif")
     model = load_checkpoint(checkpoint)
     sections = population.prepared(model.header.preprocessing, slice(None))
     images = tifffile.imread(tmp_path / "r.tif")
-    assert np.allclose(images, model.reconstruct(sections), atol=1e-5)
+    mean, log_variance = model.encode(sections)
+    plain = model.decode(mean)
+    outlier = model.header.reference.is_outlier(
+        squared_error(sections, plain), kl_divergence(mean, log_variance).sum(axis=1)
+    )
+    assert 0 < outlier.sum() < len(population) / 2
+    repair = robust_inference(model, sections[outlier])
+    assert np.allclose(images[outlier], repair.reconstruction, atol=1e-5)
+    assert np.allclose(images[~outlier], plain[~outlier], atol=1e-5)
     assert capsys.readouterr().out == f"reconstructions: {tmp_path / 'r.tif'}\n"
+
+
+def test_no_brain_is_asked_robustly_if_that_is_wanted(
+    phantom_file, population, checkpoint, tmp_path
+):
+    run(phantom_file, "--model", checkpoint, "--out", tmp_path / "r.zarr", "--no-robust")
+    model = load_checkpoint(checkpoint)
+    sections = population.prepared(model.header.preprocessing, slice(None))
+    written = zarr.open_group(tmp_path / "r.zarr", mode="r")
+    assert np.allclose(written["images"][:], model.reconstruct(sections), atol=1e-5)
+    assert "artifact" not in written
 
 
 def test_chosen_brains_are_repaired(phantom_file, population, checkpoint, tmp_path):

@@ -116,6 +116,38 @@ def test_a_run_leaves_what_the_contract_says(run_folder, phantom_file):
     assert model.header.reference is not None
 
 
+def test_the_linear_start_is_a_model_before_the_first_step(phantom_file, tmp_path):
+    seen = []
+
+    def look(done: int, total: int) -> None:
+        if done == 1:
+            seen.append(load_checkpoint(tmp_path / "run" / "model.safetensors"))
+
+    options = FitOptions(
+        population=phantom_file, out=tmp_path / "run", latent_dim=3, batch_size=6, steps=2
+    )
+    fit(options, progress=look)
+    first, last = seen[0], load_checkpoint(tmp_path / "run" / "model.safetensors")
+    assert (first.header.training["step"], last.header.training["step"]) == (0, 2)
+    images = Population.open(phantom_file).prepared(first.header.preprocessing, range(4))
+    assert not np.array_equal(first.reconstruct(images), last.reconstruct(images))
+    # What the network adds is held against this start.
+    told = last.header.training
+    assert told["linear_held_out_error"] == pytest.approx(first.header.training["held_out_error"])
+    gain = 1 - told["held_out_error"] / told["linear_held_out_error"]
+    assert told["network_gain"] == pytest.approx(gain)
+    assert first.header.training["network_gain"] == pytest.approx(0, abs=1e-4)
+
+
+def test_recipe_paper_has_no_linear_path_to_be_held_against(phantom_file, tmp_path):
+    options = FitOptions(
+        population=phantom_file, out=tmp_path / "run", recipe="paper", latent_dim=2, steps=1
+    )
+    fit(options)
+    told = load_checkpoint(tmp_path / "run" / "model.safetensors").header.training
+    assert not {"linear_held_out_error", "network_gain"} & set(told)
+
+
 def test_held_out_brains_are_chosen_by_the_seed(population):
     train, held_out = split(population, 0.2, 7)
     assert sorted(train + held_out) == list(range(24))

@@ -185,7 +185,7 @@ def test_a_folder_holds_one_sweep(phantom_file, tmp_path, monkeypatch):
     with pytest.raises(FileExistsError, match="holds no sweep"):
         sweep(options)
     (tmp_path / "out" / "mine").unlink()
-    monkeypatch.setattr("training.sweep._client", lambda *_: pytest.fail("nothing is missing"))
+    monkeypatch.setattr("training.sweep.connected", lambda *_: pytest.fail("nothing is missing"))
     (tmp_path / "out" / "cells").mkdir()
     with pytest.raises(FileExistsError, match="holds no sweep"):
         sweep(options)

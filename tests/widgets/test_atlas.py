@@ -6,14 +6,14 @@ import shutil
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QPoint, Qt
 
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.ontology import Structure
 from napari_brainvae.atlas.regions import polygons_to_mask
 from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
-from napari_brainvae.widgets.layers.atlas_layers import (
-    ATLAS,
-)
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS
+from napari_brainvae.widgets.layers.plugin_layers import camera
 from napari_brainvae.widgets.layers.region_layers import shapes_in_pixels
 from tests.listeners import callbacks
 
@@ -46,7 +46,7 @@ def test_the_demo_atlas_is_opened_by_the_widget_and_fits_the_demo_brains(
     widget.open_atlas(tmp_path / "other")
     qtbot.waitUntil(lambda: widget.section.atlas.directory.name == "other", timeout=20_000)
     viewer.open_sample(PLUGIN, "demo_atlas")
-    assert widget._opened.name == "other", "what the user chose stays"
+    assert widget._opened.name == "Demo atlas", "what was opened last"
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_structure_becomes_shapes_and_a_region(opened, qtbot):
     assert before == ["SSp", "RSP", "HPF", "STR", "TH", "HY"], "the paper's six"
     widget.add_region()
     assert plane.regions[-1] == ("CA1", "left")
-    assert "structure: CA1" in viewer.layers
+    assert "structure: CA1 (left)" in viewer.layers
 
     # A plane without structures offers nothing.
     widget.plane = 0
@@ -130,10 +130,9 @@ def test_layers_come_and_go_and_what_is_no_atlas_leaves_nothing_stale(opened, qt
     labels = viewer.layers["atlas: p.atlas, plane 2"]
     assert np.array_equal(labels.scale, [widget.section.atlas.resolution_um] * 2)
     del labels
-    with qtbot.captureExceptions() as exceptions:
-        widget.open_atlas(tmp_path)
-        qtbot.waitUntil(lambda: len(viewer.layers) == 0, timeout=20_000)
-    assert "structures.json" in str(exceptions[0][1])
+    widget.open_atlas(tmp_path)
+    qtbot.waitUntil(lambda: len(viewer.layers) == 0, timeout=20_000)
+    assert "structures.json" in widget._about.text()
     assert "cannot be shown" in widget._about.text()
 
 
@@ -177,3 +176,114 @@ def test_the_plane_follows_sections_that_are_moved(opened, qtbot):
     sections.scale = (1, 50, 50)
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
     assert np.array_equal(viewer.layers["atlas: p.atlas, plane 2"].scale, (50, 50))
+
+
+def acronyms(widget, keys):
+    return [widget.section.atlas.structure(key).acronym for key in keys]
+
+
+def test_a_search_shows_what_is_found_with_its_parts_and_says_what_lies_elsewhere(opened, qtbot):
+    viewer, widget = opened
+    widget.tree.search("hippo")
+    found = acronyms(widget, widget.tree.visible())
+    assert {"HPF", "CA1", "CA3"} <= {*found}, "with the parts, which are called otherwise"
+    assert "TH" not in found
+    widget.plane = 0
+    qtbot.waitUntil(lambda: "atlas: p.atlas, plane 0" in viewer.layers, timeout=20_000)
+    assert not widget.section.present
+    assert {"HPF", "CA1"} <= {*acronyms(widget, widget.tree.visible())}
+    assert "Not in this plane; 1 elsewhere in the atlas" in widget.tree._found.text()
+    item = widget.tree._by_id[widget.section.atlas.structure("HPF").id]
+    assert item.font().italic()
+    widget.tree.search("no such thing")
+    assert widget.tree.visible() == [] and "no such thing" in widget.tree._found.text()
+    widget.tree.search("")
+    assert widget.tree.visible() == [] and "Nothing of this atlas" in widget.tree._found.text()
+    widget.plane = 2
+    qtbot.waitUntil(lambda: "atlas: p.atlas, plane 2" in viewer.layers, timeout=20_000)
+    assert widget.tree._found.isHidden()
+
+
+def test_another_plane_than_the_sections_say_is_warned_of(opened, qtbot):
+    viewer, widget = opened
+    assert "\u26a0" not in widget._about.text()
+    widget.plane = 1
+    qtbot.waitUntil(lambda: "atlas: p.atlas, plane 1" in viewer.layers, timeout=20_000)
+    assert "The sections are of plane 2, this is plane 1." in widget._about.text()
+    choose(widget, "root")
+    assert "The sections are of plane 2, this is plane 1." in widget._about.text(), "still"
+    widget.plane = 2
+    qtbot.waitUntil(lambda: "atlas: p.atlas, plane 2" in viewer.layers, timeout=20_000)
+    assert "\u26a0" not in widget._about.text()
+
+
+@pytest.mark.parametrize("shared", [True, False], ids=["with its id", "without its id"])
+def test_a_selected_structure_does_not_go_to_another_atlas(opened, qtbot, tmp_path, shared):
+    viewer, widget = opened
+    choose(widget, "HPF")
+    key = widget.section.atlas.structure("HPF").id if shared else 5
+    stranger = [Structure(key, "X", "something else", (key,), (1, 2, 3), 0)]
+    before = widget.section.atlas
+    other = key * (before.annotation > 0).astype(np.uint32)
+    Atlas.write(tmp_path / "other.atlas", other, stranger, before.resolution_um)
+    widget.open_atlas(tmp_path / "other.atlas")
+    qtbot.waitUntil(lambda: "atlas: other.atlas, plane 2" in viewer.layers, timeout=20_000)
+    assert not [layer for layer in viewer.layers if layer.name.startswith("structure")]
+    assert widget.add_region() is None and widget.edit_as_shapes() is None
+    assert not widget._add.isEnabled() and not widget._edit.isEnabled()
+    assert "HPF" not in widget._about.text() and "Hippo" not in widget._about.text()
+    choose(widget, "X")
+    assert "structure: X" in viewer.layers
+
+
+@pytest.fixture
+def on_screen(make_napari_viewer, phantom_file, atlas_folder, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.open(phantom_file, plugin=PLUGIN)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
+    widget.open_atlas(atlas_folder)
+    qtbot.waitUntil(lambda: "atlas" in widget._made, timeout=20_000)
+    qtbot.waitExposed(viewer.window._qt_window)
+    viewer.reset_view()
+    return viewer, widget
+
+
+def on_canvas(viewer, row, column):
+    """Where a pixel of the sections is seen in the window."""
+    native, view = viewer.window._qt_viewer.canvas.native, camera(viewer)
+    world = np.array(viewer.layers["phantom"].data_to_world((0, row, column))[1:])
+    offset = (world - view.center[-2:]) * view.zoom
+    return native, QPoint(
+        round(native.width() / 2 + offset[1]), round(native.height() / 2 + offset[0])
+    )
+
+
+def test_a_structure_is_named_by_hovering_and_picked_by_a_click(on_screen, qtbot):
+    viewer, widget = on_screen
+    viewer.layers["atlas: p.atlas, plane 2"].visible = False
+    row, column = np.argwhere(widget.section.mask("RSP", "left"))[10]
+    native, where = on_canvas(viewer, row, column)
+    qtbot.mouseMove(native, where)
+    qtbot.waitUntil(lambda: "RSP: Retrosplenial area" in widget._cursor.text(), timeout=5000)
+    qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=where)
+    qtbot.waitUntil(lambda: "structure: RSP" in viewer.layers, timeout=5000)
+    assert "Retrosplenial area" in widget._about.text()
+    assert widget.tree._tree.currentIndex().data().startswith("RSP")
+    assert widget._add.isEnabled()
+
+    # A drag moves the view, and picks nothing.
+    inside = np.argwhere(widget.section.mask("TH", "left"))
+    native, where = on_canvas(viewer, *inside[len(inside) // 2])
+    qtbot.mousePress(native, Qt.MouseButton.LeftButton, pos=where)
+    for step in (5, 20, 30):
+        qtbot.mouseMove(native, where + QPoint(step, step))
+        qtbot.wait(30)
+    qtbot.mouseRelease(native, Qt.MouseButton.LeftButton, pos=where + QPoint(30, 30))
+    assert "structure: RSP" in viewer.layers
+
+    # Neither does a click that draws.
+    shapes = viewer.add_shapes(ndim=2, name="mine")
+    shapes.mode = "add_polygon"
+    native, where = on_canvas(viewer, *inside[len(inside) // 2])
+    qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=where)
+    assert "structure: RSP" in viewer.layers

@@ -12,10 +12,10 @@ from napari_brainvae.factors.description import FactorDescription
 from napari_brainvae.factors.signed_change import signed_change
 from napari_brainvae.models.checkpoint import fingerprint
 from napari_brainvae.reporting.factor_cards import BRIGHTER, DARKER
-from napari_brainvae.widgets.factors import SIGNED
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS
+from napari_brainvae.widgets.layers.change_layer import SIGNED
 from napari_brainvae.widgets.layers.section_layers import shown_index
-from napari_brainvae.widgets.panels.factor_list import DOUBTFUL, FactorList
+from napari_brainvae.widgets.panels.factor_list import FactorList
 from tests.listeners import callbacks
 from tests.widgets.windows import LONG, RECTANGLE, add_atlas, done, endless, open_widget
 
@@ -91,7 +91,7 @@ def test_the_change_is_transparent_where_nothing_changes():
     assert 0.5 < less[3] == more[3] < 1, "the section is seen beneath"
 
 
-def test_what_did_not_replicate_is_grey(qtbot):
+def test_what_did_not_replicate_is_doubtful(qtbot):
     nan = float("nan")
     told = [
         FactorDescription("F1", "cortex", "brighter", nan, 12, 0, 1, verdict, nan, 0, 0, "", nan)
@@ -100,8 +100,8 @@ def test_what_did_not_replicate_is_grey(qtbot):
     view = FactorList()
     qtbot.addWidget(view)
     view.fill(told)
-    grey = [view.item(i).foreground().color().name() == DOUBTFUL for i in range(3)]
-    assert grey == [False, True, False]
+    doubtful = [view.item(i).font().italic() for i in range(3)]
+    assert doubtful == [False, True, False]
     assert "not replicated" in view.item(1).text()
     assert "replicated" not in view.item(2).text(), "nobody looked"
 
@@ -121,7 +121,7 @@ def test_the_export_has_the_sentences_and_says_where_they_come_from(factors, qtb
 
 def test_nothing_stale_stays(viewer, factors, atlas, run_folder, qtbot):
     widget = factors
-    stack, labels = viewer.layers["phantom"], widget.atlas.layer
+    stack, labels = viewer.layers["phantom"], widget.source.atlas.layer
 
     def is_clear():
         return (

@@ -11,6 +11,7 @@ import tifffile
 import zarr
 
 from napari_brainvae.data.population import Population
+from napari_brainvae.denoising.brain_table import brain_table
 from napari_brainvae.denoising.reconstruction import reconstruct_section
 from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
 from napari_brainvae.widgets.layers.plugin_layers import canvas_grid
@@ -92,7 +93,7 @@ def test_side_by_side_and_back(reconstruct):
     before = {layer: layer.visible for layer in viewer.layers}
     widget._side_by_side.setChecked(True)
     assert canvas_grid(viewer).enabled
-    assert canvas_grid(viewer).actual_shape(viewer.layers) == (1, 3)
+    assert sorted(canvas_grid(viewer).actual_shape(viewer.layers)) == [1, 3]
     widget._side_by_side.setChecked(False)
     assert not canvas_grid(viewer).enabled
     assert {layer: layer.visible for layer in viewer.layers} == before
@@ -112,11 +113,40 @@ def test_artifacts_are_marked_and_repaired_while_asked_for(reconstruct, qtbot):
     repaired, drawn = (viewer.layers[f"{part}: phantom"] for part in ("repaired", "reconstruction"))
     assert repaired.contrast_limits == drawn.contrast_limits, "one brightness for both"
     widget._side_by_side.setChecked(True)
-    assert canvas_grid(viewer).actual_shape(viewer.layers) == (2, 3)
+    assert sorted(canvas_grid(viewer).actual_shape(viewer.layers)) == [2, 3]
     widget._side_by_side.setChecked(False)
-    widget._robust.setChecked(False)
+    assert look.finding in widget._readout.text()
+    assert viewer.layers["artifact: phantom"].visible, "over the denoised section"
+    assert not viewer.layers["repaired: phantom"].visible, "that would cover it"
+    widget._plain.setChecked(True)
     qtbot.waitUntil(lambda: "artifact: phantom" not in viewer.layers, timeout=20_000)
     assert "repaired: phantom" not in viewer.layers
+    assert "as it came" in widget._readout.text()
+
+
+def test_outliers_are_denoised_robustly_unless_she_says_otherwise(reconstruct, qtbot, tmp_path):
+    """And what is exported is what is shown."""
+    viewer, widget = reconstruct
+    model, population = widget.source.model, population_of(viewer.layers["phantom"])
+    table = brain_table(model, population)
+    outlier, intact = (int(np.flatnonzero(table["unusual"] == each)[-1]) for each in (True, False))
+    for brain in (outlier, intact, outlier):
+        show(viewer, widget, qtbot, brain)
+        look = reconstruct_section(model, population, brain)
+        assert np.array_equal(reconstruction_of(viewer).data, look.reconstruction)
+        assert (look.artifact is not None) == (brain == outlier)
+        artifact = viewer.layers["artifact: phantom"].data
+        assert np.array_equal(artifact, look.artifact if brain == outlier else 0 * artifact)
+        assert ("outlier" in widget._readout.text()) == (brain == outlier)
+    widget.export(tmp_path / "shown.zarr", all_brains=False)
+    qtbot.waitUntil(lambda: not widget.job.running, timeout=20_000)
+    written = zarr.open_group(tmp_path / "shown.zarr", mode="r")
+    for name, part in {"images": "reconstruction", "artifact": "artifact"}.items():
+        assert np.array_equal(written[name][0], viewer.layers[f"{part}: phantom"].data)
+    widget._plain.setChecked(True)
+    qtbot.waitUntil(lambda: "artifact: phantom" not in viewer.layers, timeout=20_000)
+    plain = model.reconstruct(population.prepared(model.header.preprocessing, [outlier]))[0]
+    assert np.allclose(reconstruction_of(viewer).data, plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("all_brains", [True, False])
@@ -237,27 +267,27 @@ BAD = {
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_bad_input_is_notified_and_nothing_stale_is_shown(
+def test_bad_input_is_said_in_the_panel_and_nothing_stale_is_shown(
     case, reconstruct, qtbot, tmp_path, run_folder
 ):
     viewer, widget = reconstruct
     file = tmp_path / "m.safetensors"
-    # What reaches the exception hook here, napari shows as a notification.
-    with qtbot.captureExceptions() as exceptions:
-        if case == "a truncated checkpoint":
-            file.write_bytes((run_folder / "model.safetensors").read_bytes()[:-500])
-            widget.source.checkpoint = file
-        elif case == "a pickle":
-            file.write_bytes(b"\x80\x04K\x01.")
-            widget.source.checkpoint = file
-        else:
-            size = (70, 100) if case == "another size" else (64, 80)
-            images = np.random.default_rng(1).uniform(1, 2, (2, *size))
-            if case == "a NaN":
-                images[0, 0, 0] = np.nan
-            viewer.dims.set_point(0, 0)
-            layer = viewer.add_image(images, name="bad", contrast_limits=(0, 2))
-            widget.source.layer = layer
-        qtbot.waitUntil(lambda: any(BAD[case] in str(e[1]) for e in exceptions), timeout=20_000)
-        qtbot.waitUntil(lambda: reconstruction_of(viewer) is None, timeout=5_000)
-    assert widget._readout.text() == ""
+    where = widget._readout
+    if case == "a truncated checkpoint":
+        file.write_bytes((run_folder / "model.safetensors").read_bytes()[:-500])
+        widget.source.checkpoint, where = file, widget.source._about
+    elif case == "a pickle":
+        file.write_bytes(b"\x80\x04K\x01.")
+        widget.source.checkpoint, where = file, widget.source._about
+    else:
+        size = (70, 100) if case == "another size" else (64, 80)
+        images = np.random.default_rng(1).uniform(1, 2, (2, *size))
+        if case == "a NaN":
+            images[0, 0, 0] = np.nan
+        viewer.dims.set_point(0, 0)
+        viewer.add_image(images, name="bad", contrast_limits=(0, 2))
+        where = where if case == "a NaN" else widget.source._about
+    qtbot.waitUntil(lambda: BAD[case] in where.text(), timeout=20_000)
+    assert reconstruction_of(viewer) is None
+    if where is not widget._readout:
+        assert widget._readout.text() == ""

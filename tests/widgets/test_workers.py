@@ -32,7 +32,8 @@ class Desk:
         assert get_ident() == self.here, "shown in the GUI thread"
         self.shown.append(position)
 
-    def failed(self):
+    def failed(self, message):
+        assert message
         self.failures += 1
 
 

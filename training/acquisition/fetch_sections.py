@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 import time
 from collections import Counter
@@ -19,15 +18,17 @@ import numpy.typing as npt
 import requests
 from tqdm import tqdm
 
-from napari_brainvae.io.atomic_files import recover, remove_leftovers, replacing
+from napari_brainvae.io.atomic_files import recover
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import only_one
 from training.acquisition.allen_api import AllenService
 from training.acquisition.http import Connection, Damaged, may_pass, reason
-from training.acquisition.manifest import DONE, FAILED, WAITING, Manifest, Outcome, select
+from training.acquisition.manifest import Manifest, Outcome, select
 from training.acquisition.populations import contents, write_population
 from training.acquisition.volumes import CCF, Grid, Unusable, read_planes
+from training.manifest import DONE, FAILED, WAITING
+from training.section_store import SectionStore, remove_half_written
 
 if TYPE_CHECKING:
     from training.acquisition.options import SectionsOptions
@@ -61,7 +62,7 @@ def fetch_sections(
         if not done:
             raise InputError(f"no brain could be fetched; {_failures(manifest)}")
         for position, (plane, path) in enumerate(work.populations.items()):
-            fetched = partial(work.section, position=position)
+            fetched = partial(work.store.section, position=position)
             write_population(path, plane, done, fetched, manifest, work.grid)
             log.info("%s: %s", path, contents(path))
         summary = f"{len(done)} of {len(manifest.table)} brains done. {_failures(manifest)}"
@@ -80,14 +81,10 @@ class Work:
         """Zip of a brain, whole or in part."""
         return self.folder / "volumes" / f"{experiment}.zip"
 
-    def sections(self, experiment: int) -> Path:
-        """Planes of a brain that is done, ``(P, H, W)`` uint16."""
-        return self.folder / "sections" / f"{experiment}.npy"
-
-    def section(self, experiment: int, position: int) -> npt.NDArray[np.uint16]:
-        """One plane ``(H, W)`` of a brain that is done."""
-        stored = np.load(self.sections(experiment), mmap_mode="r", allow_pickle=False)
-        return np.asarray(stored[position])
+    @property
+    def store(self) -> SectionStore:
+        """Planes of the brains that are done, ``(P, H, W)`` uint16."""
+        return SectionStore(self.folder / "sections")
 
     def is_kept(self, experiment: int, sha256: str) -> bool:
         """Whether the planes of a brain lie there as they were written.
@@ -97,11 +94,9 @@ class Work:
         sha256
             As noted when they were; empty in a manifest of before, where their size must do.
         """
-        path = self.sections(experiment)
-        if not path.is_file():
-            return False
-        if sha256:
-            return sha256_of(path) == sha256
+        path = self.store.path(experiment)
+        if sha256 or not path.is_file():
+            return self.store.is_kept(experiment, sha256)
         try:
             stored = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError):
@@ -152,11 +147,8 @@ def _check_whole(manifest: Manifest, work: Work) -> None:
 
 def _remove_leftovers(manifest: Manifest, work: Work) -> None:
     """Remove what a killed run left half-written, except the transfers that go on first."""
-    for folder in (work.folder, work.folder / "sections"):
-        remove_leftovers(folder)
-    for population in work.populations.values():
-        for half in population.parent.glob(f".{population.stem}.*.partial.zarr"):
-            shutil.rmtree(half)
+    for population in (work.options.out, *work.populations.values()):
+        remove_half_written(population)
     if not work.options.keep_volumes:
         # The zip of a brain that is done was kept on purpose; other files are not ours.
         for experiment in manifest.ids(WAITING)[work.options.connections :]:
@@ -216,9 +208,7 @@ def _fetch_brain(
         reachable = not (may_pass(error) and isinstance(error, requests.RequestException))
         return Outcome(FAILED, tries, error=reason(error)), reachable
     outcome = Outcome(DONE, tries, volumes.stat().st_size, sha256_of(volumes))
-    with replacing(work.sections(experiment)) as beside:
-        np.save(beside, planes)
-        outcome.section_sha256 = sha256_of(beside)
+    outcome.section_sha256 = work.store.save(experiment, planes)
     if not work.options.keep_volumes:
         volumes.unlink()
     return outcome, True

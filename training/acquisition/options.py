@@ -36,6 +36,15 @@ class AtlasOptions(ServiceOptions):
     )
 
 
+class BrainGlobeOptions(BaseModel):
+    """Fetch an atlas of BrainGlobe, for --atlas NAME; without a name, list those that are there.
+
+    Needs brainglobe-atlasapi: pip install 'napari-brainvae[brainglobe]'. To open one does not.
+    """
+
+    name: CliPositionalArg[str] = Field("", description="Such as allen_mouse_25um.")
+
+
 class SectionsOptions(ServiceOptions):
     """Fetch the autofluorescence sections of many brains; the same command again goes on."""
 
@@ -84,12 +93,13 @@ class SectionsOptions(ServiceOptions):
 
 
 class Acquire(BaseModel):
-    """Fetch registered brain sections or the atlas from the Allen Institute for Brain Science.
+    """Fetch registered brain sections or an atlas: the Allen Institute's, or one of BrainGlobe.
 
-    Attribution, non-commercial use: https://alleninstitute.org/terms-of-use.
+    Attribution, non-commercial use of the Allen Institute's: https://alleninstitute.org/terms-of-use.
     """
 
     atlas: CliSubCommand[AtlasOptions]
+    brainglobe: CliSubCommand[BrainGlobeOptions]
     sections: CliSubCommand[SectionsOptions]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +17,7 @@ from napari_brainvae.data.section_quality import LIMITS, measure_quality
 from napari_brainvae.io.errors import InputError
 from training.acquisition.manifest import Manifest
 from training.acquisition.volumes import Grid
+from training.kept_covariates import with_hers
 
 log = logging.getLogger(__name__)
 
@@ -87,14 +87,9 @@ def write_population(
             quality.append(measure_quality(image[None]))
         covariates = manifest.covariates(kept).set_axis(ids, axis=0)
         covariates = covariates.join(pd.concat(quality, ignore_index=True).set_axis(ids, axis=0))
-        write_covariates(group, covariates if before is None else _with_hers(before, covariates))
-
-
-def _with_hers(before: Population, covariates: pd.DataFrame) -> pd.DataFrame:
-    """Keep what a person wrote into a population's covariates, and say where."""
-    if edited := edited_columns(before.covariates, covariates):
-        log.info("what was written into %s is kept", ", ".join(edited))
-    return merge_covariates(before.covariates, covariates)
+        write_covariates(
+            group, covariates if before is None else with_hers(before.covariates, covariates)
+        )
 
 
 def _open(path: Path) -> Population:
@@ -115,53 +110,6 @@ def _check_known(path: Path, names: Sequence[str] | dict[str, int], manifest: Ma
             f"{path} holds {len(strange)} brains that {manifest.path} does not name (such as "
             f"{strange[0]}); put the manifest back from a copy, or move {path} away"
         )
-
-
-def edited_columns(theirs: pd.DataFrame, ours: pd.DataFrame) -> list[str]:
-    """Names of the columns in which a person's table says something else of the same brains."""
-    known = theirs.loc[theirs.index.intersection(ours.index)]
-
-    def is_ours(name: Any) -> bool:
-        if name not in ours:
-            return False
-        one, other = known[name].astype(object), ours.loc[known.index, name].astype(object)
-        return bool(((one == other) | (one.isna() & other.isna())).all())
-
-    return [str(name) for name in known if not is_ours(name)]
-
-
-def merge_covariates(theirs: pd.DataFrame, ours: pd.DataFrame) -> pd.DataFrame:
-    """Lay a person's table over ours, by id.
-
-    Parameters
-    ----------
-    theirs, ours
-        Tables indexed by id.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The rows of ``ours``, the columns of both. Of the brains that ``theirs`` names its values
-        count; of the others, a column that only ``theirs`` has is empty, or NaN if it is one of
-        numbers or truth values.
-    """
-    known = theirs.loc[theirs.index.intersection(ours.index)]
-    others = ours.drop(index=known.index)
-    merged = ours.copy()
-    for name, column in known.items():
-        if others.empty:
-            merged[name] = column
-            continue
-        nothing = np.nan if column.dtype.kind in "biuf" else ""
-        rest = others[name] if name in others else pd.Series(nothing, index=others.index)
-        parts = [column, rest]
-        if all(part.dtype.kind in "biuf" for part in parts):
-            kind = np.result_type(column.to_numpy(), rest.to_numpy())
-            merged[name] = pd.concat([part.astype(kind) for part in parts])
-        else:
-            texts = [part.astype(object).where(part.notna(), "") for part in parts]
-            merged[name] = pd.concat(texts).map(str)
-    return merged
 
 
 def contents(path: Path) -> str:

@@ -12,11 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from napari_brainvae.arrays import Images
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.metrics.image_quality import split_half_floor
-from napari_brainvae.models.base import Model, check_comparable
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Reference, check_comparable
+from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.pca import PCA
+from napari_brainvae.models.residual_spread import residual_spread
 from training.evaluation.held_out_brains import Unseen, notes, positions, unseen_brains
 from training.evaluation.held_out_metrics import (
     AS_IT_IS,
@@ -64,6 +68,8 @@ class Comparison:
         What has to be said of how brains are known to be new to a model.
     metrics, differences, claims
         Tables in long form; see `compare`.
+    place
+        ``pixel_size_um`` and ``plane`` of the sections, as far as known.
     """
 
     models: dict[str, Model]
@@ -74,6 +80,7 @@ class Comparison:
     metrics: pd.DataFrame
     differences: pd.DataFrame
     claims: pd.DataFrame
+    place: dict[str, Any]
 
 
 def compare(options: EvaluateOptions, models: dict[str, Model]) -> Comparison:
@@ -126,6 +133,7 @@ def compare(options: EvaluateOptions, models: dict[str, Model]) -> Comparison:
         metrics_table(measured, held, options.seed),
         differences_table(measured, baseline),
         claims_table(measured, models),
+        population.description.model_dump(include={"pixel_size_um", "plane"}),
     )
 
 
@@ -160,18 +168,39 @@ def _pca_name(latent_dim: int) -> str:
 def baselines(population: Population, models: list[Model], held_out: list[int]) -> dict[str, Model]:
     """Mean section, and PCA with as many factors as each model, fitted on the other brains.
 
-    On `BASELINE_BRAINS` of them, evenly spread, where there are more.
+    On `BASELINE_BRAINS` of them, evenly spread, where there are more; without those that are
+    flagged, if the models were fitted without.
     """
     preprocessing = models[0].header.preprocessing
     others = sorted(set(range(len(population))) - set(held_out))
+    told = [model.header.training.get("options") for model in models]
+    if all(isinstance(each, dict) and each.get("include_flagged") is False for each in told):
+        flagged = population.flagged  # which the models were not fitted to, either
+        others = [i for i in others if not flagged[i]]
     if len(others) < 2:
         raise InputError("every brain is held out: there is none to fit the baselines to")
     sections = population.prepared(preprocessing, evenly(others, BASELINE_BRAINS))
     counts = dict.fromkeys(model.latent_dim for model in models)
     fitted = {_pca_name(n): PCA.fit(sections, n, preprocessing=preprocessing) for n in counts}
+    for model in fitted.values():
+        know_the_usual(model, sections)
     pca = next(iter(fitted.values()))
-    mean = PCA(pca.header, pca.mean, 0 * pca.components, np.ones_like(pca.eigenvalues))
+    mean = PCA(
+        pca.header.model_copy(update={"reference": None}),
+        pca.mean,
+        0 * pca.components,
+        np.ones_like(pca.eigenvalues),
+    )
     return {MEAN_SECTION: mean, **fitted}
+
+
+def know_the_usual(model: Model, sections: Images) -> None:
+    """Note how the sections it was fitted on look through a baseline, as ``fit`` does."""
+    mean, log_variance = model.encode(sections)
+    decoded = model.decode(mean)
+    error, spread = squared_error(sections, decoded), residual_spread(sections, decoded)
+    reference = Reference.measure(error, mean, log_variance, spread)
+    model.header = model.header.model_copy(update={"reference": reference})
 
 
 def metrics_table(measured: dict[str, list[Measurement]], held: HeldOut, seed: int) -> pd.DataFrame:

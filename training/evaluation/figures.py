@@ -10,18 +10,27 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from napari_brainvae.arrays import Images
+from napari_brainvae.denoising.reconstruction import denoise_sections
+from napari_brainvae.factors.replication import factor_names, replicated_of
 from napari_brainvae.factors.signed_change import sections_at
-from napari_brainvae.models.base import Model, squared_error
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Header
+from napari_brainvae.models.measures import squared_error
+from napari_brainvae.reporting.section_axes import draw_outlines, frame, mask_outlines, show
 from training.evaluation.comparison import (
     FLOOR,
     MEAN_SECTION,
     Comparison,
+    brains,
 )
 from training.evaluation.held_out_metrics import (
     HIGHER_IS_BETTER,
     SQUARED_ERRORS,
     artifact_classes,
 )
+
+ARTIFACT = "#ffb000"
+"""Outline of what a model calls artifact."""
 
 REACH = 2.0
 """How far the traversal moves each factor, in spreads over the population."""
@@ -34,9 +43,17 @@ def _literal(name: str) -> str:
 
 
 def grid_of_images(
-    images: list[list[Images]], rows: list[str], columns: list[str], **look: Any
+    images: list[list[Images]],
+    rows: list[str],
+    columns: list[str],
+    *,
+    header: Header | None = None,
+    **look: Any,
 ) -> Figure:
-    """Rows and columns of sections ``(H, W)``, labelled, all on one gray scale."""
+    """Rows and columns of sections ``(H, W)``, labelled, all on one gray scale.
+
+    With a model's header, each says its left and right, its plane and a length.
+    """
     height, width = images[0][0].shape
     figure = Figure(
         figsize=(2.3 * len(columns) + 0.5, 2.3 * len(rows) * height / width + 0.5),
@@ -46,9 +63,14 @@ def grid_of_images(
     for r, row in enumerate(images):
         for c, image in enumerate(row):
             ax = axes[r, c]
-            ax.imshow(image, **({"cmap": "gray", "vmin": 0} | look))
-            ax.set_xticks([])
-            ax.set_yticks([])
+            show(ax, image, **({"cmap": "gray", "vmin": 0} | look))
+            if header is not None:
+                color = "white" if look.get("cmap", "gray") == "gray" else "black"
+                frame(ax, (height, width), header.pixel_size_um, header.plane, color=color)
+            # Not without axes: they carry the labels.
+            ax.set_axis_on()
+            ax.spines[:].set_visible(False)
+            ax.set(xticks=[], yticks=[])
             if r == 0:
                 ax.set_title(_literal(columns[c]), fontsize=9)
             if c == 0:
@@ -72,15 +94,27 @@ def denoising_figure(comparison: Comparison) -> Figure:
         shown.append(int(members[np.argsort(error[members])[len(members) // 2]]))
     # Pairs: a model may be called 'section'.
     columns = [("section", held.sections[shown])]
+    artifacts = {}
     for name, model in comparison.models.items():
-        columns.append((name, model.reconstruct(held.sections[shown])))
+        seen = denoise_sections(model, held.sections[shown])
+        artifacts[len(columns)] = seen.artifact
+        columns.append((name, seen.reconstructions))
     if held.clean is not None:
         columns.append(("clean truth", held.clean[shown]))
     images = [[of_column[i] for _, of_column in columns] for i in range(len(shown))]
     bright = float(np.percentile(held.sections, 99.8))
-    return grid_of_images(
-        images, [str(kinds[i]) for i in shown], [name for name, _ in columns], vmax=bright
+    figure = grid_of_images(
+        images,
+        [str(kinds[i]) for i in shown],
+        [name for name, _ in columns],
+        header=baseline.header.model_copy(update=comparison.place),
+        vmax=bright,
     )
+    for column, masks in artifacts.items():
+        for row, mask in enumerate(masks):
+            axes = figure.axes[row * len(columns) + column]
+            draw_outlines(axes, mask_outlines(mask), ARTIFACT, 0.8)
+    return figure
 
 
 def intervals_figure(
@@ -154,9 +188,12 @@ def evaluation_figures(comparison: Comparison) -> dict[str, Figure]:
     intervals = "95 % intervals over brains"
     figures = {
         "denoising": denoising_figure(comparison),
-        "metrics": intervals_figure(judged, f"Held-out brains, {intervals}", colors),
+        "metrics": intervals_figure(judged, f"{brains(comparison)}, {intervals}", colors),
         "differences": intervals_figure(
-            rivals, f"Paired difference to {comparison.baseline}, {intervals}", colors, zero=True
+            rivals,
+            f"{brains(comparison)}: paired difference to {comparison.baseline}, {intervals}",
+            colors,
+            zero=True,
         ),
     }
     latent = latent_figure(metrics, colors)
@@ -173,9 +210,12 @@ def traversal_figure(model: Model) -> Figure:
     # Factors side by side, low above high, as change against the mean brain.
     turned = [[row[step] for row in images] for step in range(len(steps))]
     limit = float(np.percentile(np.abs(images), 99.5))
-    columns = [f"factor {i + 1}" for i in range(model.latent_dim)]
+    columns = factor_names(model.latent_dim, replicated_of(model.header))
     rows = [f"{s:+g} SD" for s in steps]
-    return grid_of_images(turned, rows, columns, cmap="RdBu_r", vmin=-limit, vmax=limit)
+    look = {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+    figure = grid_of_images(turned, rows, columns, header=model.header, **look)
+    figure.supxlabel(f"change of brightness, linear: blue -{limit:.2g}, red +{limit:.2g} of 1")
+    return figure
 
 
 def history_figure(history: pd.DataFrame) -> Figure:
@@ -195,7 +235,7 @@ def history_figure(history: pd.DataFrame) -> Figure:
     left.legend(fontsize=7, frameon=False)
     factors = [str(c) for c in history if str(c).startswith("kl_")]
     for column in factors:
-        right.plot(step, mean[column], lw=1, label=column.removeprefix("kl_"))
+        right.plot(step, mean[column], lw=1, label=f"F{column.removeprefix('kl_')}")
     right.set(xlabel="step", ylabel="KL divergence, nats", ylim=(0, None))
     right.legend(title="factor", ncols=2 if len(factors) <= 10 else 4, fontsize=7, frameon=False)
     return figure

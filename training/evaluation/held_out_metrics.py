@@ -20,11 +20,13 @@ from napari_brainvae.arrays import Images
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing, crop_to
 from napari_brainvae.data.tissue import tissue_mask
+from napari_brainvae.denoising.reconstruction import denoise_sections
 from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.metrics.disentanglement import dci, mig, sap
 from napari_brainvae.metrics.image_quality import image_quality, pca_frechet_distance
 from napari_brainvae.metrics.latent_use import active_units, elbo
-from napari_brainvae.models.base import Model, kl_divergence
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.measures import kl_divergence, squared_error
 
 Values = npt.NDArray[np.float64]
 
@@ -34,11 +36,14 @@ ERROR, FRECHET = "squared error", "PCA-Frechet distance"
 STEERABLE, CENTRE = "CW-SSIM steerable, tissue", "CW-SSIM steerable, Gaussian"
 DTCWT = "CW-SSIM dtcwt, tissue"
 INSIDE, OUTSIDE = "squared error inside artifact", "squared error outside artifact"
+DENOISED = "squared error, denoised"
+"""Of the reconstruction without what is artifact, where the model calls the brain an outlier."""
 
-SQUARED_ERRORS = (ERROR, INSIDE, OUTSIDE)
+SQUARED_ERRORS = (ERROR, DENOISED, INSIDE, OUTSIDE)
 
 HIGHER_IS_BETTER = {
     ERROR: False,
+    DENOISED: False,
     INSIDE: False,
     OUTSIDE: False,
     "PSNR, dB": True,
@@ -161,7 +166,10 @@ def measure_model(
     """Everything that is measured of one model."""
     mean, log_variance = model.encode(held.sections)
     decoded = model.decode(mean)
-    each = image_values(held, decoded, seed, dtcwt_sections)
+    denoised = None
+    if held.clean is not None:
+        denoised = denoise_sections(model, held.sections).reconstructions
+    each = image_values(held, decoded, seed, dtcwt_sections, denoised)
     if model.has_posterior:
         each |= posterior_values(model, held.sections, decoded, mean, log_variance)
     measured = []
@@ -182,9 +190,16 @@ def measure_model(
 
 
 def image_values(
-    held: HeldOut, decoded: Images, seed: int, dtcwt_sections: int
+    held: HeldOut,
+    decoded: Images,
+    seed: int,
+    dtcwt_sections: int,
+    denoised: Images | None = None,
 ) -> dict[tuple[str, str], Values]:
-    """Quality of each reconstruction by (metric, class), ``(n,)``, NaN for brains not in it."""
+    """Quality of each reconstruction by (metric, class), ``(n,)``, NaN for brains not in it.
+
+    With ``denoised`` reconstructions, from `denoise_sections`, also theirs against the clean truth.
+    """
     values: dict[tuple[str, str], Values] = {}
     dtcwt = np.random.default_rng(seed).permutation(len(decoded))[:dtcwt_sections]
     for metric, value in image_metrics(held.sections, decoded, dtcwt).items():
@@ -198,6 +213,8 @@ def image_values(
         against_clean[INSIDE] = (square * held.mask).sum(axis=(1, 2)) / marked
         against_clean[OUTSIDE] = (square * ~held.mask).mean(axis=(1, 2)) / (~held.mask).mean((1, 2))
     against_clean[OUTSIDE][marked == 0] = np.nan
+    if denoised is not None:
+        against_clean[DENOISED] = squared_error(held.clean, denoised)
     for metric, value in against_clean.items():
         for kind in artifact_classes(held.artifact):
             of_kind = np.where(held.artifact == kind, value, np.nan)

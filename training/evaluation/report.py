@@ -31,7 +31,8 @@ def evaluation_parts(
         (
             "Denoising",
             f"{count}. Of each class, the brain of median error under {comparison.baseline}: as it "
-            "came, as each model decodes it"
+            "came, as each model denoises it (outlined: what it calls artifact and leaves out, "
+            "where it calls the brain an outlier)"
             + (", and without artifact and noise." if held.clean is not None else "."),
             figures["denoising"],
         ),

@@ -20,7 +20,13 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.objective import Objective
 from napari_brainvae.reporting.provenance import provenance
 from training.fitting.options import FitOptions
-from training.fitting.reading import fit_preprocessing, prepare, read_once, split
+from training.fitting.reading import (
+    fit_preprocessing,
+    leave_out_flagged,
+    prepare,
+    read_once,
+    split,
+)
 from training.fitting.sections import Resident, Sections, Streamed, evenly
 
 log = logging.getLogger(__name__)
@@ -97,7 +103,12 @@ class Job:
     held_out: list[str]
 
 
-def make_job(options: FitOptions, population: Population, fingerprint: str | None = None) -> Job:
+def make_job(
+    options: FitOptions,
+    population: Population,
+    fingerprint: str | None = None,
+    members: list[int] | None = None,
+) -> Job:
     """Decide everything, and read the population once.
 
     Sections that do not go into the memory of the device are read a second time at the start, for
@@ -107,13 +118,19 @@ def make_job(options: FitOptions, population: Population, fingerprint: str | Non
     ----------
     fingerprint
         Of the population, where it is known.
+    members
+        Positions of the brains to fit, and no others, instead of the share that is not held out.
 
     Raises
     ------
     InputError
         If the sections, or options that hang together, cannot be used.
     """
-    train, held_out = split(population, options.held_out, options.seed)
+    if members is None:
+        others, held_out = split(population, options.held_out, options.seed)
+        train = leave_out_flagged(population, others, include_flagged=options.include_flagged)
+    else:
+        train, held_out = members, []
     options = options.resolved(len(train))
     looked_at = held_out[:SAMPLE]
     done = population.description.preprocessing
@@ -149,6 +166,7 @@ def make_job(options: FitOptions, population: Population, fingerprint: str | Non
             packages=PACKAGES,
             without={"resume", "out"},
             fingerprint=fingerprint,
+            measured=train if len(train) < len(others) else None,
         ),
         [population.ids[i] for i in held_out],
     )

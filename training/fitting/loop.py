@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,17 +12,18 @@ import torch
 
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, Stopped, report
-from napari_brainvae.models.base import Reference, kl_divergence, squared_error
 from napari_brainvae.models.checkpoint import save_checkpoint
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.rotation import rotate_factors
 from napari_brainvae.models.vae import BetaVAE
-from training.fitting.job import Job, Samples
+from training.fitting.findings import measure
+from training.fitting.job import Job
+from training.fitting.replication import replication
 from training.fitting.run_folder import WRONG, RunFolder
+from training.fitting.sections import IN_MEMORY, evenly
 from training.fitting.steps import Logged, learning_rate, training_steps
 
-ACTIVE = 0.01
-"""Variance of the posterior mean over brains above which a factor is active (Burda et al. 2016)."""
+log = logging.getLogger(__name__)
 
 
 def train(
@@ -47,13 +49,7 @@ def train(
         network.parameters(), job.plan.learning_rate, fused=True, capturable=capture
     )
     wrapped, optimizer = job.fabric.setup(network, optimizer)
-    saved = folder.load_state(last) if options.resume else None
-    if saved is not None:
-        try:
-            restore(saved, network, optimizer, capture=capture)
-        except WRONG as error:
-            raise InputError(f"{folder.state} is of another network: {error}") from error
-    first = saved["step"] if saved else 0
+    first = resumed(job, folder, network, optimizer) if options.resume else 0
     given = (job.fabric, wrapped, optimizer, job.sections, job.plan, first)
     steps = finite(training_steps(*given, corrupt=job.corrupt, capture=capture), job, folder)
     if job.fabric.global_rank > 0:
@@ -64,6 +60,9 @@ def train(
     findings: dict[str, Any] = {}
     if first == last:  # killed between its last state and its record, or its model was lost
         findings = save(job, model, optimizer, folder, last)
+    if first == 0 and options.recipe == "fast":
+        save_model(job, model, folder, 0)
+        log.info("first model, the linear path alone, to be looked at meanwhile: %s", folder.model)
     began, counted = time.monotonic(), first
     for done in steps:
         if done.step % options.log_every == 0 or done.step == last:
@@ -82,14 +81,20 @@ def train(
     return findings
 
 
-def restore(
-    saved: dict[str, Any], network: Network, optimizer: torch.optim.Optimizer, *, capture: bool
-) -> None:
-    """Put weights and moments back, for steps that are recorded or not, as they are from now on."""
-    network.load_state_dict(saved["network"])
-    optimizer.load_state_dict(saved["optimizer"])
+def resumed(job: Job, folder: RunFolder, network: Network, optimizer: torch.optim.Optimizer) -> int:
+    """Put saved weights and moments back; the step that they are of, 0 where none were saved."""
+    saved = folder.load_state(job.plan.steps)
+    if saved is None:
+        return 0
+    try:
+        network.load_state_dict(saved["network"])
+        optimizer.load_state_dict(saved["optimizer"])
+    except WRONG as error:
+        raise InputError(f"{folder.state} is of another network: {error}") from error
     for group in optimizer.param_groups:
-        group["capturable"] = capture
+        # The steps may be recorded from now on, or no longer.
+        group["capturable"] = job.options.capture
+    return int(saved["step"])
 
 
 def finite(steps: Iterator[Logged], job: Job, folder: RunFolder) -> Iterator[Logged]:
@@ -123,14 +128,8 @@ def diverged(step: int, what: str, job: Job, folder: RunFolder) -> InputError:
     )
 
 
-def save(
-    job: Job,
-    model: BetaVAE,
-    optimizer: torch.optim.Optimizer,
-    folder: RunFolder,
-    step: int,
-) -> dict[str, Any]:
-    """Write checkpoint, history and what resume needs, if all is finite; what `measure` found."""
+def save_model(job: Job, model: BetaVAE, folder: RunFolder, step: int) -> dict[str, Any]:
+    """Write the checkpoint of a step, if all is finite; what `measure` found."""
     model.network.eval()
     # Weights may be finite and still too large to decode anything: seen before axes are sought.
     if not np.isfinite(model.reconstruct(job.samples.training[:1])).all():
@@ -141,9 +140,26 @@ def save(
     weights = model.network.state_dict().values()
     if not (np.isfinite(numbers).all() and all(w.isfinite().all() for w in weights)):
         raise diverged(step, "network", job, folder)
+    if step == job.plan.steps and job.options.rotation == "varimax":
+        images = job.sections.read(evenly(range(len(job.sections)), IN_MEMORY))
+        result.header.stability = replication(result, images, job.plan.seed)
+        if result.header.stability is not None:
+            findings["replicated"] = list(result.header.stability.replicated)
     result.header.training |= {"step": step} | findings
     save_checkpoint(result, folder.model)
     model.network.train()
+    return findings
+
+
+def save(
+    job: Job,
+    model: BetaVAE,
+    optimizer: torch.optim.Optimizer,
+    folder: RunFolder,
+    step: int,
+) -> dict[str, Any]:
+    """Write checkpoint, history and what resume needs, if all is finite; what `measure` found."""
+    findings = save_model(job, model, folder, step)
     if folder.rows and folder.rows[-1]["step"] == step:
         folder.rows[-1]["held_out_error"] = findings.get("held_out_error")
     folder.write_history()
@@ -181,42 +197,3 @@ def row(done: Logged, job: Job, images_per_second: float) -> dict[str, Any]:
         "images_per_second": images_per_second,
         "held_out_error": None,
     }
-
-
-def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:
-    """How the model stands: errors, KL divergence per factor, active factors.
-
-    Also puts into the model's header the reference against which new sections are judged.
-    """
-    model.network.eval()
-    mean, log_variance = model.encode(samples.training)
-    error = squared_error(samples.training, model.decode(mean))
-    model.header.reference = Reference.measure(error, mean, log_variance)
-    findings = {
-        "training_error": float(error.mean()),
-        "kl_per_factor": kl_divergence(mean, log_variance).mean(axis=0).tolist(),
-        "active_factors": int((mean.var(axis=0) > ACTIVE).sum()),
-        "latent_dim": model.latent_dim,
-    }
-    if samples.held_out is not None:
-        error = squared_error(samples.held_out, model.reconstruct(samples.held_out))
-        findings["held_out_error"] = float(error.mean())
-    return findings
-
-
-def summary(findings: dict[str, Any], folder: RunFolder) -> str:
-    """What the run came to, in a few lines."""
-    active, total = findings["active_factors"], findings["latent_dim"]
-    lines = [
-        f"squared error per pixel: {findings['training_error']:.6f} training"
-        + (f", {findings['held_out_error']:.6f} held out" if "held_out_error" in findings else ""),
-        "KL divergence per factor, nats: "
-        + " ".join(f"{kl:.2f}" for kl in findings["kl_per_factor"]),
-        f"active factors: {active} of {total}",
-    ]
-    if active < total:
-        lines.append(
-            f"warning: {total - active} of {total} factors have collapsed (they do not vary over "
-            "brains): try --recipe fast, a smaller --beta, or fewer latent factors"
-        )
-    return "\n".join([*lines, f"model: {folder.model}"])

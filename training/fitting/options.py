@@ -38,6 +38,13 @@ class FitOptions(BaseModel):
         description="Axes of the latent space: 'varimax' of the factors' fields, so that each acts "
         "in one place, or as the fit gave them; varimax in recipe fast, none in paper.",
     )
+    smoothing: float | None = Field(
+        None,
+        ge=0,
+        le=100,
+        description="Standard deviation in px of a Gaussian under which recipe fast fits the "
+        "components it starts from (sections stay sharp); chosen by cross-validation by default.",
+    )
     beta: float = Field(3.0, ge=0, allow_inf_nan=False, description="Weight of the KL divergence.")
     loss: Literal["gaussian", "bernoulli"] = Field(
         "gaussian", description="Squared error or cross entropy, summed over pixels."
@@ -62,6 +69,9 @@ class FitOptions(BaseModel):
     )
     held_out: float = Field(
         0.2, ge=0, lt=1, description="Share of the brains kept out of the fit, chosen by the seed."
+    )
+    include_flagged: bool = Field(
+        False, description="Also fit brains that the covariate 'flagged' marks."
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     devices: int = Field(1, ge=1, description="How many of them, data-parallel.")

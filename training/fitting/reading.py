@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,8 @@ from napari_brainvae.arrays import Images
 from napari_brainvae.data.population import BLOCK, Population
 from napari_brainvae.data.preprocessing import Preprocessing, check_sections
 from napari_brainvae.io.errors import InputError
+
+log = logging.getLogger(__name__)
 
 
 def split(population: Population, share: float, seed: int) -> tuple[list[int], list[int]]:
@@ -31,6 +34,35 @@ def split(population: Population, share: float, seed: int) -> tuple[list[int], l
             "at least 2 are needed"
         )
     return train, held_out
+
+
+def leave_out_flagged(
+    population: Population, train: Sequence[int], *, include_flagged: bool = False
+) -> list[int]:
+    """Positions of the training brains that are fitted: those not flagged, unless all are wanted.
+
+    The split between training and held-out brains does not depend on the flags.
+
+    Raises
+    ------
+    InputError
+        If fewer than two brains would be left to fit, or the flags are neither yes nor no.
+    """
+    flagged = population.flagged
+    kept = [i for i in train if not flagged[i]]
+    if include_flagged or len(kept) == len(train):
+        return list(train)
+    count = len(train) - len(kept)
+    if len(kept) < 2:
+        raise InputError(
+            f"{count} of {len(train)} brains to fit are flagged: --include-flagged fits them, too"
+        )
+    log.info(
+        "%d of %d brains to fit are flagged and left out; --include-flagged fits them, too",
+        count,
+        len(train),
+    )
+    return kept
 
 
 def read_once(

@@ -89,14 +89,15 @@ class RunFolder:
     def check_same(self, now: dict[str, Any]) -> None:
         """Refuse to go on with other data or other options than the run was begun with."""
         before = self.read_record()
+        options = {"include_flagged": True} | before["options"]  # as before there was the choice
         if before["data"] != now["data"]:
             raise InputError(
                 f"the run in {self.folder} was begun with other data than this population"
             )
         changed = [
-            f"--{name.replace('_', '-')} {value} (was {before['options'].get(name)})"
+            f"--{name.replace('_', '-')} {value} (was {options.get(name)})"
             for name, value in now["options"].items()
-            if name not in FREE and before["options"].get(name) != value
+            if name not in FREE and options.get(name) != value
         ]
         if changed:
             raise InputError(

@@ -16,6 +16,9 @@ from napari_brainvae.arrays import Images
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 
+IN_MEMORY = 2048
+"""Sections, at most, that what looks at many at once (start, stability) holds in memory."""
+
 
 class Sections(Protocol):
     """Training sections, which come in batches of any order."""

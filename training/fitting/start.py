@@ -5,17 +5,16 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from napari_brainvae.models.base import Header
+from napari_brainvae.models.header import Header
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.objective import FULL_SIZE
-from napari_brainvae.models.pca import trimmed_components
 from napari_brainvae.models.rotation import simple_axes
+from napari_brainvae.models.smooth_components import choose_smoothing, smooth_components
 from napari_brainvae.models.vae import BetaVAE
+from training.fitting.findings import LINEAR, held_out_error
 from training.fitting.job import Job
-from training.fitting.sections import evenly
-
-START_SAMPLE = 2048
-"""Sections, at most, whose principal components recipe fast starts from."""
+from training.fitting.replication import SMOOTHING
+from training.fitting.sections import IN_MEMORY, evenly
 
 
 def start(job: Job) -> BetaVAE:
@@ -26,8 +25,7 @@ def start(job: Job) -> BetaVAE:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(options.seed)
         network = Network(height, width, options.latent_dim, shortcut=fast)
-    if fast:
-        _start_from_pca(network, job)
+    more = {SMOOTHING: _start_from_pca(network, job)} if fast else {}
     header = Header(
         kind="vae",
         height=height,
@@ -37,14 +35,22 @@ def start(job: Job) -> BetaVAE:
         preprocessing=job.preprocessing,
         pixel_size_um=job.description.pixel_size_um,
         plane=job.description.plane,
-        training=job.record | {"held_out": job.held_out},
+        training=job.record | {"held_out": job.held_out} | more,
     )
-    return BetaVAE(header, network)
+    model = BetaVAE(header, network)
+    linear = held_out_error(model, job.samples) if fast else None
+    if linear is not None:
+        header.training[LINEAR] = linear
+    return model
 
 
-def _start_from_pca(network: Network, job: Job) -> None:
-    images = job.sections.read(evenly(range(len(job.sections)), START_SAMPLE))
-    mean, components, eigenvalues = trimmed_components(images, network.latent_dim)
+def _start_from_pca(network: Network, job: Job) -> float:
+    """Start from components, and say under how wide a Gaussian they were fitted, px."""
+    images = job.sections.read(evenly(range(len(job.sections)), IN_MEMORY))
+    sigma = job.options.smoothing
+    if sigma is None:
+        sigma, _ = choose_smoothing(images, network.latent_dim, seed=job.options.seed)
+    mean, components, eigenvalues = smooth_components(images, network.latent_dim, sigma)
     network.set_mean_image(torch.from_numpy(mean))
     scales = np.sqrt(eigenvalues).astype(np.float32)
     axes = None
@@ -58,3 +64,4 @@ def _start_from_pca(network: Network, job: Job) -> None:
         noise_variance=max(job.plan.objective.noise_variance, smallest),
         rotation=axes,
     )
+    return sigma

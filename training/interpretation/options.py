@@ -38,8 +38,9 @@ class InterpretOptions(ImpactOptions, FieldOptions):
     out: Path = Field(description="Folder for the results; new or empty.")
     atlas: Path | None = Field(
         None,
-        description="Atlas directory. By default POPULATION.atlas beside the population, which is "
-        "what a drawn phantom has.",
+        description="Atlas directory, or the name of a BrainGlobe atlas that is there, such as "
+        "allen_mouse_25um. By default POPULATION.atlas beside the population, which is what a "
+        "drawn phantom has.",
     )
     regions: list[str] = Field(
         ["SSp", "RSP", "HPF", "STR", "TH", "HY"],
@@ -60,8 +61,8 @@ class InterpretOptions(ImpactOptions, FieldOptions):
     )
     covariates: Path | None = Field(
         None,
-        description="What is known of the brains: a .csv whose column 'id' names them. By default "
-        "what the population file says.",
+        description="What is known of the brains: a CSV of any kind, or a spreadsheet, of which a "
+        "column (id, subject, file name) names them. By default what the population file says.",
     )
     tolerance: float = Field(
         1e-3, gt=0, lt=1, description="Accuracy of the projective fields, share of their maximum."

@@ -1,41 +1,34 @@
 """An annotated atlas: any coronal plane, masks of any structure, outlines, names and colours.
 
-The directory is the cache of allensdk's ``MouseConnectivityCache``, so what allensdk fetched opens
-here::
-
-    structures.json
-    annotation/ccf_2017/annotation_25.nrrd     (AP, DV, ML), a structure id in every voxel
-    average_template_25.nrrd                   optional, the same grid
-    template_planes/plane_293.tif              optional, single planes of the template
-
 Rows run dorsal to ventral. Columns run from the left of the animal to its right, as the ML index of
-the Common Coordinate Framework does.
+the Common Coordinate Framework does; what BrainGlobe keeps the other way round is turned on its way
+in.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import scipy  # whose modules are imported when they are first used
-import tifffile
 from numpy.typing import NDArray
 
 from napari_brainvae.arrays import Labels, Mask
-from napari_brainvae.atlas.nrrd_volume import read_volume, write_volume
-from napari_brainvae.atlas.ontology import (
-    Structure,
-    StructureTree,
-    read_structures,
-    write_structures,
+from napari_brainvae.atlas.allen_folder import allen_files, read_allen_folder, write_allen_folder
+from napari_brainvae.atlas.brainglobe import (
+    brainglobe_files,
+    locate_brainglobe,
+    missing_message,
+    read_brainglobe,
 )
-from napari_brainvae.io.atomic_files import replacing
+from napari_brainvae.atlas.ontology import Structure, StructureTree
+from napari_brainvae.atlas.stored import StoredAtlas
 from napari_brainvae.io.errors import InputError
 
 Side = Literal["both", "left", "right"]
-_ANNOTATION = Path("annotation") / "ccf_2017"
 
 
 class Atlas(StructureTree):
@@ -43,12 +36,16 @@ class Atlas(StructureTree):
 
     Attributes
     ----------
-    annotation : ndarray
-        (AP, DV, ML) uint32, read-only; 0 is outside the brain.
     resolution_um : float
-        Edge of a voxel in micrometres.
+        Edge of a pixel of a plane in micrometres; planes have square pixels.
+    spacing_um : float
+        From one plane to the next; the same where voxels are cubes.
+    name : str
+        To show.
     directory : Path
         Where the atlas was opened.
+    orientation : str
+        Where the axes of its files begin; here they are ``"asl"`` whatever that is.
 
     Examples
     --------
@@ -61,52 +58,61 @@ class Atlas(StructureTree):
     (64, 80)
     """
 
-    def __init__(
-        self,
-        structures: Iterable[Structure],
-        annotation: Labels,
-        resolution_um: float,
-        directory: Path,
-    ) -> None:
-        super().__init__(structures)
+    def __init__(self, stored: StoredAtlas) -> None:
+        super().__init__(stored.structures)
+        self.name, self.directory = stored.name, stored.directory
+        self.resolution_um, self.spacing_um = stored.resolution_um, stored.spacing_um
+        self.orientation = stored.orientation
+        self._stored = stored
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Voxels along (AP, DV, ML)."""
+        planes, rows, columns = self._stored.annotation.shape
+        return int(planes), int(rows), int(columns)
+
+    @cached_property
+    def annotation(self) -> NDArray[np.uint32]:
+        """(AP, DV, ML) uint32, read-only; 0 is outside the brain. All of it is in memory then."""
+        annotation = np.asarray(self._stored.annotation, np.uint32)
         annotation.flags.writeable = False
-        self.annotation = annotation
-        self.resolution_um = resolution_um
-        self.directory = directory
+        return annotation
 
     @classmethod
     def open(cls, directory: str | Path, resolution_um: float | None = None) -> Atlas:
-        """Open an atlas directory.
+        """Open an atlas by its folder, or one of BrainGlobe by its name.
 
         Parameters
         ----------
         directory
-            In the layout this module's head shows.
+            As allensdk caches it (see `allen_folder`) or as brainglobe-atlasapi does, version 2 or
+            3 (see `brainglobe`); or the name of an atlas that brainglobe-atlasapi has fetched, such
+            as ``allen_mouse_25um``.
         resolution_um
-            Which annotation to take; needed only where there are several.
+            Which annotation of an Allen folder to take; needed only where there are several.
 
         Raises
         ------
         OSError
-            If a file is missing.
+            If it, or a file of it, is missing.
         InputError
-            If a file cannot be understood.
+            If a file cannot be understood, or the atlas is only half fetched.
         """
-        directory = Path(directory)
-        if not directory.is_dir():
-            raise FileNotFoundError(f"no atlas directory at {directory}")
-        structures = read_structures(directory / "structures.json")
-        file = _choose_annotation(directory / _ANNOTATION, resolution_um)
-        annotation, voxel_um = read_volume(file)
-        if annotation.dtype.kind not in "iu" or annotation.min() < 0:
-            raise InputError(f"{file} holds {annotation.dtype}, not structure ids")
-        return cls(structures, annotation.astype(np.uint32, copy=False), voxel_um, directory)
+        folder = locate_brainglobe(directory)
+        if folder is not None:
+            atlas = cls(read_brainglobe(folder))
+            if resolution_um not in (None, atlas.resolution_um):
+                raise InputError(f"{atlas.name} has voxels of {atlas.resolution_um:g} um")
+            return atlas
+        if not Path(directory).is_dir():
+            raise FileNotFoundError(missing_message(directory))
+        return cls(read_allen_folder(Path(directory), resolution_um))
 
     @staticmethod
     def files(directory: str | Path) -> list[Path]:
-        """Files of an atlas directory that `open` reads, of every resolution; they may be gone."""
-        annotations = sorted((Path(directory) / _ANNOTATION).glob("annotation_*.nrrd"))
-        return [Path(directory) / "structures.json", *annotations]
+        """Files of an atlas that `open` reads, of every resolution; they may be gone."""
+        folder = locate_brainglobe(directory)
+        return allen_files(Path(directory)) if folder is None else brainglobe_files(folder)
 
     @staticmethod
     def write(
@@ -116,7 +122,7 @@ class Atlas(StructureTree):
         resolution_um: float,
         template: NDArray[Any] | None = None,
     ) -> None:
-        """Write an atlas directory, all of it or nothing.
+        """Write an atlas directory in allensdk's layout, all of it or nothing.
 
         Parameters
         ----------
@@ -136,19 +142,7 @@ class Atlas(StructureTree):
         InputError
             If the volumes are not 3-D or differ in shape.
         """
-        directory = Path(directory)
-        if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-            raise FileExistsError(f"{directory} is there already: an atlas needs a new directory")
-        if annotation.ndim != 3 or (template is not None and template.shape != annotation.shape):
-            raise InputError("annotation and template must be (AP, DV, ML) and of one shape")
-        name = f"{resolution_um:g}.nrrd"
-        with replacing(directory) as folder:
-            (folder / _ANNOTATION).mkdir(parents=True)
-            write_structures(folder / "structures.json", structures)
-            labels = annotation.astype(np.uint32)
-            write_volume(folder / _ANNOTATION / f"annotation_{name}", labels, resolution_um)
-            if template is not None:
-                write_volume(folder / f"average_template_{name}", template, resolution_um)
+        write_allen_folder(Path(directory), annotation, structures, resolution_um, template)
 
     def plane(self, index: int) -> Labels:
         """One coronal plane of the annotation, (DV, ML) uint32.
@@ -158,7 +152,8 @@ class Atlas(StructureTree):
         InputError
             If there is no such plane.
         """
-        return np.ascontiguousarray(self.annotation[self._checked(index)])
+        plane = self._stored.annotation[self._checked(index)]
+        return np.ascontiguousarray(plane, dtype=np.uint32)
 
     def section(self, plane: int, shape: tuple[int, int], pixel_size_um: float) -> Labels:
         """Cut a plane as a population's sections are cut.
@@ -180,16 +175,41 @@ class Atlas(StructureTree):
         ndarray
             (H, W) uint32, the nearest voxel's structure; 0 beyond the plane.
         """
-        labels = self.plane(plane)
+        return self._cut(self.plane(plane), shape, pixel_size_um)
+
+    def _cut(
+        self, plane: NDArray[np.uint32], shape: tuple[int, int], pixel_size_um: float
+    ) -> NDArray[np.uint32]:
+        """Nearest voxels of a plane (DV, ML) that shares its centre with the section."""
         ratio = pixel_size_um / self.resolution_um
         if min(shape) < 1 or not ratio > 0:
             raise InputError(f"a section of {shape} pixels of {pixel_size_um} um cannot be cut")
         inside, nearest = [], []
-        for size, available in zip(shape, labels.shape, strict=True):
+        for size, available in zip(shape, plane.shape, strict=True):
             position = np.floor(centred(size, available, ratio) + 0.5)
             inside.append((position >= 0) & (position < available))
             nearest.append(np.clip(position, 0, available - 1).astype(int))
-        return np.where(np.logical_and.outer(*inside), labels[np.ix_(*nearest)], np.uint32(0))
+        return np.where(np.logical_and.outer(*inside), plane[np.ix_(*nearest)], np.uint32(0))
+
+    def left(
+        self, plane: int, shape: tuple[int, int] | None = None, pixel_size_um: float | None = None
+    ) -> Mask:
+        """Which pixels are of the animal's left half: (DV, ML), or ``shape``; bool.
+
+        The left half of the columns, the middle one with it; where an atlas says itself, because
+        its midline is not in the middle, what it says.
+
+        Parameters
+        ----------
+        plane, shape, pixel_size_um
+            As `mask` takes them.
+        """
+        if self._stored.left is None:
+            return left_columns(self.shape[1:] if shape is None else shape)
+        half = np.asarray(self._stored.left[self._checked(plane)] == 1, np.uint32)
+        if shape is not None:
+            half = self._cut(half, shape, pixel_size_um or self.resolution_um)
+        return half > 0
 
     def mask(
         self,
@@ -208,8 +228,7 @@ class Atlas(StructureTree):
         plane
             Index of the coronal plane.
         side
-            Of the animal: ``"left"`` is the smaller ML index. A column exactly on the midline
-            counts as left, so that the two sides never overlap.
+            Of the animal; see `left`. The two sides never overlap and make up both.
         shape, pixel_size_um
             Give the mask for a population's section (see `section`) instead of the whole plane.
 
@@ -227,7 +246,8 @@ class Atlas(StructureTree):
             labels = self.plane(plane)
         else:
             labels = self.section(plane, shape, pixel_size_um or self.resolution_um)
-        return of_side(self.within(labels, key), side)
+        left = None if side == "both" else self.left(plane, shape, pixel_size_um)
+        return of_side(self.within(labels, key), side, left)
 
     def template(self, plane: int) -> tuple[NDArray[np.float32], int]:
         """Give the average template's plane, or the nearest that is there.
@@ -245,31 +265,26 @@ class Atlas(StructureTree):
             If the directory holds no template, or one of another shape.
         """
         self._checked(plane)
-        volume = self.directory / f"average_template_{self.resolution_um:g}.nrrd"
-        if volume.is_file():
-            image, index = read_volume(volume)[0][plane], plane
-        else:
-            files = {
-                int(file.stem.removeprefix("plane_")): file
-                for file in (self.directory / "template_planes").glob("plane_*.tif")
-            }
-            if not files:
-                raise InputError(f"{self.directory} has neither {volume.name} nor template_planes")
-            index = min(files, key=lambda each: abs(each - plane))
-            image = tifffile.imread(files[index])
-        if image.shape != self.annotation.shape[1:]:
-            grid = self.annotation.shape[1:]
-            raise InputError(f"the template's plane is {image.shape}, the annotation's {grid}")
+        image, index = self._stored.template(plane)
+        if image.shape != self.shape[1:]:
+            raise InputError(
+                f"the template's plane is {image.shape}, the annotation's {self.shape[1:]}"
+            )
         return np.ascontiguousarray(image, dtype=np.float32), index
 
     def _checked(self, index: int) -> int:
-        if not 0 <= index < len(self.annotation):
-            raise InputError(f"plane {index} is not in the atlas: 0 to {len(self.annotation) - 1}")
+        if not 0 <= index < self.shape[0]:
+            raise InputError(f"plane {index} is not in the atlas: 0 to {self.shape[0] - 1}")
         return index
 
 
-def of_side(mask: Mask, side: Side) -> Mask:
-    """Keep of a mask ``(H, W)`` what lies on one side of the animal; see `Atlas.mask`.
+def of_side(mask: Mask, side: Side, left: Mask | None = None) -> Mask:
+    """Keep of a mask ``(H, W)`` what lies on one side of the animal.
+
+    Parameters
+    ----------
+    left
+        What is left (see `Atlas.left`); the left half of the columns by default.
 
     Raises
     ------
@@ -280,8 +295,14 @@ def of_side(mask: Mask, side: Side) -> Mask:
         raise InputError(f"side must be both, left or right, not {side!r}")
     if side == "both":
         return mask
-    is_left = 2 * np.arange(mask.shape[1]) + 1 <= mask.shape[1]
-    return np.asarray(mask & (is_left if side == "left" else ~is_left))
+    half = left_columns(mask.shape) if left is None else left
+    return np.asarray(mask & (half if side == "left" else ~half))
+
+
+def left_columns(shape: tuple[int, ...]) -> Mask:
+    """``(H, W)`` bool: the left half of the columns, with the middle one if there is one."""
+    height, width = shape
+    return np.broadcast_to(2 * np.arange(width) + 1 <= width, (height, width))
 
 
 def outlines(labels: Labels) -> Mask:
@@ -318,18 +339,3 @@ def centred(size: int, available: int, ratio: float) -> NDArray[np.float64]:
     # A hair towards the centre: a pixel midway between two voxels then takes mirrored ones left
     # and right.
     return np.asarray(offset * (1 - 1e-9) + (available - 1) / 2)
-
-
-def _choose_annotation(folder: Path, resolution_um: float | None) -> Path:
-    files = sorted(folder.glob("annotation_*.nrrd"))
-    if not files:
-        raise FileNotFoundError(f"no annotation_<resolution>.nrrd in {folder}")
-    if resolution_um is not None:
-        wanted = folder / f"annotation_{resolution_um:g}.nrrd"
-        if wanted not in files:
-            raise FileNotFoundError(f"no {wanted.name} in {folder}")
-        return wanted
-    if len(files) > 1:
-        names = ", ".join(file.name for file in files)
-        raise InputError(f"{folder} holds {names}: say which resolution to open")
-    return files[0]

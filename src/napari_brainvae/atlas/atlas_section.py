@@ -13,6 +13,7 @@ import numpy.typing as npt
 from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.atlas.atlas import Atlas, Side, of_side, outlines
 from napari_brainvae.atlas.ontology import StructureTree
+from napari_brainvae.atlas.regions import edges
 from napari_brainvae.io.errors import InputError
 
 
@@ -73,7 +74,7 @@ class AtlasSection:
         InputError
             If there is no such plane, or the sections have no pixels.
         """
-        height, width = atlas.annotation.shape[1:] if shape is None else shape
+        height, width = atlas.shape[1:] if shape is None else shape
         section = cls(atlas, plane, (height, width), pixel_size_um or atlas.resolution_um)
         _ = section.labels  # what cannot be cut is refused here
         return section
@@ -93,9 +94,19 @@ class AtlasSection:
         return outlines(self.labels)
 
     @cached_property
+    def lines(self) -> npt.NDArray[np.float64]:
+        """Borders between structures as lines, as `edges` gives them."""
+        return edges(self.labels)
+
+    @cached_property
     def tissue(self) -> Mask:
         """``(H, W)`` bool, where the annotation says that there is brain."""
         return np.asarray(self.labels > 0)
+
+    @cached_property
+    def left(self) -> Mask:
+        """``(H, W)`` bool, the animal's left half; see `Atlas.left`."""
+        return self.atlas.left(self.plane, self.shape, self.pixel_size_um)
 
     @cached_property
     def ids(self) -> npt.NDArray[np.uint32]:
@@ -146,7 +157,7 @@ class AtlasSection:
         InputError
             If the atlas has no such structure, or there is no such side.
         """
-        return of_side(self.atlas.within(self.labels, key), side)
+        return of_side(self.atlas.within(self.labels, key), side, self.left)
 
     def region(self, region: AtlasRegion) -> Mask:
         """Where a region lies, ``(H, W)`` bool.

@@ -100,6 +100,16 @@ class StructureTree:
         top = self.structure(key).id
         return [structure.id for structure in self if top in structure.path]
 
+    def matching(self, text: str) -> set[int]:
+        """Ids of the structures whose acronym or name holds a text, in any case."""
+        wanted = text.strip().casefold()
+        return {key for key, name in self.names.items() if wanted in name.casefold()}
+
+    def around(self, keys: set[int]) -> set[int]:
+        """Ids of structures, of all that they are part of, and of all that is part of them."""
+        below = {s.id for s in self if not keys.isdisjoint(s.path)}
+        return below | {key for each in keys for key in self._by_id[each].path}
+
     def children(self, key: str | int) -> list[int]:
         """Ids of the structures directly below one, in graph order."""
         top = self.structure(key).id

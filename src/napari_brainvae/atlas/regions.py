@@ -13,7 +13,7 @@ import scipy  # whose modules are imported when they are first used
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from skimage import draw, measure  # whose functions are imported when they are first used
 
-from napari_brainvae.arrays import Mask
+from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.io.atomic_files import write_text
 from napari_brainvae.io.errors import InputError
 
@@ -217,3 +217,31 @@ def _plain(error: ValidationError) -> str:
     problem = error.errors()[0]
     place = ".".join(str(part) for part in problem["loc"])
     return f"{place}: {problem['msg'].removeprefix('Value error, ')}".removeprefix(": ")
+
+
+def edges(labels: Labels | Mask) -> npt.NDArray[np.float64]:
+    """Borders between pixels of different labels, as straight lines between the pixels.
+
+    Unlike a border of pixels they cover nothing, and may be drawn as thin as one likes.
+
+    Parameters
+    ----------
+    labels
+        ``(H, W)``; beyond the section everything is 0.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(n, 2, 2)``: two ends, each row and column, where a pixel's centre is whole numbers.
+    """
+    padded = np.pad(labels, 1)
+    upright = _runs((padded[:, 1:] != padded[:, :-1]).T)[..., ::-1]
+    level = _runs(padded[1:] != padded[:-1])
+    return np.asarray(np.concatenate([upright, level]) - 1.0)
+
+
+def _runs(borders: Mask) -> npt.NDArray[np.float64]:
+    """Give both ends ``(n, 2, 2)`` of each row's runs of borders, which lie below that row."""
+    change = np.diff(np.pad(borders, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    ends = np.stack([np.argwhere(change == 1), np.argwhere(change == -1)], axis=1)
+    return np.asarray(ends + np.array([0.5, -0.5]))

@@ -15,7 +15,7 @@ import pandas as pd
 import zarr
 
 from napari_brainvae.arrays import Images
-from napari_brainvae.data.covariates import write_covariates
+from napari_brainvae.data.covariates import flags_of, write_covariates
 from napari_brainvae.data.lazy_sections import BLOCK, SectionError, check_stack
 from napari_brainvae.data.population_files import Description, creating, read_population
 from napari_brainvae.data.preprocessing import Preprocessing, check_sections
@@ -78,10 +78,14 @@ class Population:
 
     @property
     def flagged(self) -> npt.NDArray[np.bool_]:
-        """``(N,)``: sections that the covariate ``flagged`` marks as not to be trusted."""
-        if "flagged" not in self.covariates:
-            return np.zeros(len(self), dtype=bool)
-        return np.asarray(self.covariates["flagged"], dtype=bool)
+        """``(N,)``: sections that the covariate ``flagged`` marks as not to be trusted.
+
+        Raises
+        ------
+        InputError
+            If it holds anything but yes or no (see `covariates.flags_of`).
+        """
+        return flags_of(self.covariates)
 
     def sections(self, index: slice | Sequence[int] | npt.NDArray[Any] = slice(None)) -> Images:
         """Read some sections, checked, as ``(n, H, W)`` float32 in their stored units.
@@ -169,8 +173,9 @@ class Population:
     def open(cls, path: str | Path) -> Population:
         """Open ``.zarr``, ``.npz``, ``.npy`` or a TIFF stack.
 
-        A ``.csv`` of the same name beside an array or TIFF gives its covariates, one row per
-        section; its column ``id`` gives the ids.
+        A table (``.csv``, ``.tsv``, ``.xlsx``) of the same name beside an array or TIFF gives its
+        covariates: joined by the column that names the brains where the file itself has ids, else
+        one row per section, which that column names.
 
         Raises
         ------

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import zarr
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from napari_brainvae.data.covariates import (
@@ -31,11 +31,13 @@ from napari_brainvae.data.covariates import (
     strings,
 )
 from napari_brainvae.data.lazy_sections import (
+    LazySections,
     RawSections,
     ZarrSections,
     check_packing,
     check_stack,
 )
+from napari_brainvae.data.orientation import INSIDE, TurnedSections, check_orientation
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.data.tiff_stack import open_tiff
 from napari_brainvae.io.atomic_files import recover, replacing
@@ -66,6 +68,18 @@ class Description(BaseModel):
         None, description="What was already done to the sections; nothing if absent."
     )
     source: str = Field("", description="Where the sections come from.")
+    orientation: str = Field(
+        INSIDE, description="Where their axes begin; sections of files of before lie so, too."
+    )
+    original_orientation: str = Field(
+        "", description="Where they began in what they were gathered from, if they were turned."
+    )
+    atlas: str = Field("", description="Atlas that the plane is counted in, if it is known.")
+
+    @field_validator("orientation")
+    @classmethod
+    def _is_orientation(cls, text: str) -> str:
+        return check_orientation(text)
 
 
 class Stored(NamedTuple):
@@ -75,7 +89,7 @@ class Stored(NamedTuple):
     """``(N, H, W)``, read when it is indexed."""
     ids: list[str]
     covariates: pd.DataFrame | None
-    """A table of N rows or an empty one; None if it lies in a ``.csv`` beside the file."""
+    """A table of N rows or an empty one; None if the file has no place for one."""
     description: Description
 
 
@@ -105,10 +119,13 @@ def read_population(path: str | Path) -> Stored:
     except (*DAMAGED, OSError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(f"{path.name} cannot be read: {reason}") from error
-    if stored.covariates is not None:
+    if stored.covariates is not None and kind == ".zarr":
         return stored
     # Its mistakes are its own, not the image file's.
-    ids, table = covariates_beside(path, len(stored.images))
+    ids, table = covariates_beside(path, len(stored.images), stored.ids)
+    if stored.covariates is not None:  # what the file itself knows, and the table does not
+        known = stored.covariates.drop(columns=table.columns, errors="ignore")
+        table = pd.concat([table, known], axis=1)
     return stored._replace(ids=ids, covariates=table)
 
 
@@ -193,10 +210,15 @@ def _from_zarr(path: Path) -> Stored:
     images = store.get("images")
     if not isinstance(images, zarr.Array):
         raise InputError("the Zarr group has no array 'images'")
-    sections = ZarrSections(path, images)
+    sections: LazySections = ZarrSections(path, images)
     ids = column_of(store, "ids", len(sections)).tolist() if "ids" in store else []
     table = covariates_of(store, len(sections))
-    return Stored(sections, [str(i) for i in ids], table, _described(dict(store.attrs)))
+    known = _described(dict(store.attrs))
+    if known.orientation != INSIDE:
+        turned = {"orientation": INSIDE, "original_orientation": known.orientation}
+        sections = TurnedSections(sections, known.orientation)
+        known = known.model_copy(update=turned)
+    return Stored(sections, [str(i) for i in ids], table, known)
 
 
 def _described(attributes: dict[str, Any]) -> Description:

@@ -16,6 +16,10 @@ MAX_CROP = 0.05
 """Largest share of an axis that is cropped without asking; the paper crops 456 columns to 448."""
 
 
+Negatives = Literal["subtract", "clip", "refuse"]
+"""What becomes of a section with negative values; see `without_negatives`."""
+
+
 def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> Images:
     """Give the sections as float32, or say which of them cannot be used and why.
 
@@ -54,7 +58,7 @@ def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> I
     # A NaN or an infinity anywhere in a section shows in its extremes.
     problems = {
         "NaN or infinite values": ~(np.isfinite(low) & np.isfinite(high)),
-        "negative values (subtract the background first)": low < 0,
+        "negative values (brainvae gather --negatives subtract takes the background off)": low < 0,
         "one constant value": low == high,
     }
     for problem, where in problems.items():
@@ -68,6 +72,47 @@ def _some(positions: npt.NDArray[np.intp], ids: Sequence[str] | None) -> str:
     names = [repr(ids[i]) if ids is not None else str(i) for i in positions[:3]]
     more = f" and {len(positions) - 3} more" if len(positions) > 3 else ""
     return f"section{'s' if len(positions) > 1 else ''} {', '.join(names)}{more}"
+
+
+def without_negatives(section: npt.ArrayLike, how: Negatives) -> tuple[Images, str]:
+    """Take negative values out of a section, and say how; one without any stays as it is.
+
+    Parameters
+    ----------
+    section
+        ``(H, W)``, any real type.
+    how
+        ``subtract`` the background, which is the median along the section's edge, and then put 0
+        where something is still below it; ``clip`` puts 0 without that; ``refuse`` leaves it.
+
+    Returns
+    -------
+    section : ndarray
+        ``(H, W)`` float32.
+    said : str
+        What was done; empty if nothing was.
+
+    Examples
+    --------
+    >>> dark = np.full((3, 4), -100.0)
+    >>> dark[1, 1] = 20
+    >>> section, said = without_negatives(dark, "subtract")
+    >>> float(section[1, 1]), said
+    (120.0, 'background of -100 subtracted')
+    """
+    image = np.asarray(section, dtype=np.float32)
+    if how == "refuse" or image.size == 0 or not image.min() < 0:
+        return image, ""
+    said = []
+    if how == "subtract":
+        edge = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
+        background = np.float32(np.median(edge))
+        if background:
+            image = image - background
+            said.append(f"background of {background:g} subtracted")
+    if (count := int((image < 0).sum())) > 0:
+        said.append(f"{100 * count / image.size:.2g} % of the pixels were below 0 and are 0 now")
+    return np.maximum(image, 0), ", ".join(said)
 
 
 class Preprocessing(BaseModel):
@@ -192,7 +237,8 @@ def crop_to(images: npt.ArrayLike, shape: tuple[int, int]) -> npt.NDArray[np.gen
     if any(e < 0 or e > MAX_CROP * w for e, w in zip(excess, shape, strict=True)):
         raise InputError(
             f"sections of {array.shape[-2]} x {array.shape[-1]} px do not fit a model for "
-            f"{shape[0]} x {shape[1]} px"
+            f"{shape[0]} x {shape[1]} px; brainvae gather POPULATION --like MODEL --out NEW.zarr "
+            "makes them fit by their um"
         )
     top, left = excess[0] // 2, excess[1] // 2
     return array[..., top : top + shape[0], left : left + shape[1]]

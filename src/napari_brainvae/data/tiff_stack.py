@@ -16,6 +16,7 @@ import numpy as np
 import tifffile
 
 from napari_brainvae.data.lazy_sections import LazySections, RawSections, TiffSections, check_stack
+from napari_brainvae.data.units import to_um
 from napari_brainvae.io.errors import InputError
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ def open_tiff(path: Path) -> tuple[LazySections, float | None]:
     with _complaints() as complaints, tifffile.TiffFile(path) as tif:
         series = [s for s in tif.series if len(s.shape)]
         _check_alike(series)
-        found = _sections(path, tif, series), _pixel_size_um(tif)
+        found = _sections(path, tif, series), voxel_size_um(tif)[2]
     for complaint in complaints:
         if LOST.search(complaint):
             raise InputError(f"it is damaged, pages of it would be lost: {complaint}")
@@ -113,27 +114,45 @@ def _sections(path: Path, tif: tifffile.TiffFile, series: list[Any]) -> LazySect
     return TiffSections(path, pages)
 
 
-def _pixel_size_um(tif: tifffile.TiffFile) -> float | None:
-    """Pixel size that a TIFF states, um, if it does so as OME or ImageJ write it."""
-    size = _ome_pixel_size_um(tif.ome_metadata) if tif.ome_metadata else None
-    resolution = tif.pages.first.tags.get("XResolution")
-    unit = (tif.imagej_metadata or {}).get("unit", "")
-    if size is None and resolution is not None and unit in ("um", "µm", "micron", "\\u00B5m"):
-        pixels_per_unit, units = resolution.value
-        size = units / pixels_per_unit if pixels_per_unit else None
-    if size is not None and not 0 < size < math.inf:
-        log.warning("%s states a pixel size of %s um, which is ignored", tif.filename, size)
-        return None
-    return size
+def voxel_size_um(tif: tifffile.TiffFile) -> tuple[float | None, float | None, float | None]:
+    """Distance of pages, rows and columns that a TIFF states, um, as OME or ImageJ write it."""
+    ome = tif.ome_metadata
+    sizes = _ome_size_um(ome) if ome else _imagej_size_um(tif)
+    for size in sizes:
+        if size is not None and not 0 < size < math.inf:
+            log.warning("%s states a pixel size of %s um, which is ignored", tif.filename, size)
+            return None, None, None
+    return sizes
 
 
-def _ome_pixel_size_um(metadata: str) -> float | None:
-    """Read the pixel size from OME-XML; what cannot be read does not state any."""
+def _imagej_size_um(tif: tifffile.TiffFile) -> tuple[float | None, float | None, float | None]:
+    metadata = tif.imagej_metadata or {}
+    um = to_um(str(metadata.get("unit", "")))
+    sizes: list[float | None] = [None, None, None]
+    if um is None:
+        return None, None, None
+    spacing = metadata.get("spacing")
+    if isinstance(spacing, (int, float)):
+        sizes[0] = spacing * um
+    for axis, name in ((1, "YResolution"), (2, "XResolution")):
+        tag = tif.pages.first.tags.get(name)
+        if tag is not None and tag.value[0]:
+            pixels_per_unit, units = tag.value
+            sizes[axis] = units / pixels_per_unit * um
+    return sizes[0], sizes[1], sizes[2]
+
+
+def _ome_size_um(metadata: str) -> tuple[float | None, float | None, float | None]:
+    """Read the sizes from OME-XML; what cannot be read does not state any."""
     try:
         image = tifffile.xml2dict(metadata)["OME"]["Image"]
         pixels = (image[0] if isinstance(image, list) else image)["Pixels"]
-        if pixels.get("PhysicalSizeXUnit", "µm") == "µm" and "PhysicalSizeX" in pixels:
-            return float(pixels["PhysicalSizeX"])
+        sizes: list[float | None] = []
+        for axis in "ZYX":
+            um = to_um(pixels.get(f"PhysicalSize{axis}Unit", "µm"))
+            stated = pixels.get(f"PhysicalSize{axis}")
+            sizes.append(None if stated is None or um is None else float(stated) * um)
+        return sizes[0], sizes[1], sizes[2]
     except (SyntaxError, LookupError, TypeError, ValueError, AttributeError):
         log.warning("the OME description cannot be read: no pixel size is taken from it")
-    return None
+    return None, None, None

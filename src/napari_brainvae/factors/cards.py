@@ -8,7 +8,7 @@ import pandas as pd
 
 from napari_brainvae.arrays import Images, Labels
 from napari_brainvae.atlas.ontology import StructureTree
-from napari_brainvae.factors.description import FactorDescription, Replication, describe_factors
+from napari_brainvae.factors.description import FactorDescription, describe_factors
 from napari_brainvae.factors.shape_and_brightness import ShapeAndBrightness, decompose
 from napari_brainvae.factors.signed_change import sections_at, signed_change
 from napari_brainvae.io.progress import Progress
@@ -46,7 +46,6 @@ def factor_cards(
     labels: Labels | None = None,
     tree: StructureTree | None = None,
     pixel_size_um: float | None = None,
-    replication: Replication | None = None,
     codes: pd.DataFrame | None = None,
     associations: pd.DataFrame | None = None,
     progress: Progress | None = None,
@@ -57,7 +56,7 @@ def factor_cards(
     ----------
     pixel_size_um
         Side of a pixel, um; by default what the model says.
-    labels, tree, replication, codes, associations
+    labels, tree, codes, associations
         As in `describe_factors`, each optional: what is not known is not said.
 
     Raises
@@ -77,7 +76,6 @@ def factor_cards(
         parts,
         labels=labels,
         tree=tree,
-        replication=replication,
         codes=codes,
         associations=associations,
     )

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from napari_brainvae.arrays import Images, Labels
@@ -35,15 +34,6 @@ ENDS = 3
 """Brains shown at either end of a factor."""
 
 
-class Replication(Protocol):
-    """What is needed of `factor_stability`'s answer."""
-
-    map_similarity: npt.NDArray[np.float64]
-    """``(splits, L)`` how alike each factor's map was in a split of the brains."""
-    replicated: npt.NDArray[np.bool_]
-    """``(L,)``"""
-
-
 @dataclass(frozen=True)
 class FactorDescription:
     """What is said of one factor, per standard deviation towards positive codes.
@@ -67,7 +57,12 @@ class FactorDescription:
         Where it darkens while more brightens, or the other way, and by how much at most; empty
         where that is less than `ALSO` of its change, or no structure holds it.
     replicated
-        Whether it came again in other brains; None if nobody looked.
+        Whether it came again in other brains (`factors.stability`); None if nobody looked.
+    halves
+        In how many split halves of the brains it came again, and of how many; None if nobody
+        looked.
+    arch_of
+        The factor, "F1", of which it only says how far that one went; empty of others.
     similarity
         Median over splits of how alike its map was, NaN if nobody looked.
     kl
@@ -93,6 +88,8 @@ class FactorDescription:
     displacement_px: float
     side: str
     similarity: float
+    halves: tuple[int, int] | None = None
+    arch_of: str = ""
     opposite: str = ""
     opposite_percent: float = 0.0
     lowest: tuple[str, ...] = ()
@@ -102,10 +99,13 @@ class FactorDescription:
 
     @property
     def sentence(self) -> str:
-        """Say it: "F2: hippocampal formation, 15 % brighter per SD; replicated"."""
+        """Say it: "F2: thalamus, 15 % brighter per SD; replicated in 20 of 20 halves"."""
         parts = [f"{self.factor}: {self._what()}"]
-        if self.replicated is not None:
-            parts.append("replicated" if self.replicated else "not replicated in other brains")
+        if self.arch_of:
+            parts.append(f"no factor of its own: what {self.arch_of} adds at both its ends")
+        elif self.halves is not None:
+            verdict = "replicated" if self.replicated else "not replicated: came again"
+            parts.append("{} in {} of {} halves".format(verdict, *self.halves))
         if self.covariates:
             parts.append(f"goes with {', '.join(self.covariates)}")
         return "; ".join(parts)
@@ -135,7 +135,6 @@ def describe_factors(
     *,
     labels: Labels | None = None,
     tree: StructureTree | None = None,
-    replication: Replication | None = None,
     codes: pd.DataFrame | None = None,
     associations: pd.DataFrame | None = None,
 ) -> list[FactorDescription]:
@@ -149,8 +148,6 @@ def describe_factors(
         The L answers of `shape_and_brightness`.
     labels, tree
         ``(H, W)`` structure ids under the section, and what they mean.
-    replication
-        What `factor_stability` says of this model's factors.
     codes
         ``(N, L)`` posterior means of the brains, indexed by id; columns "F1" to "FL".
     associations
@@ -165,7 +162,6 @@ def describe_factors(
         model.latent_dim,
         changes=len(changes),
         decompositions=len(decompositions),
-        replication=None if replication is None else len(replication.replicated),
         codes=None if codes is None else codes.shape[1],
     )
     described = []
@@ -175,9 +171,8 @@ def describe_factors(
             FactorDescription(
                 factor=f"F{i + 1}",
                 **_what_and_where(change, parts, labels, tree),
-                replicated=None if replication is None else bool(replication.replicated[i]),
                 kl=_kl(model, i),
-                similarity=_similarity(replication, i),
+                **_stability(model, i),
                 lowest=() if code is None else tuple(map(str, code.index[:ENDS])),
                 highest=() if code is None else tuple(map(str, code.index[::-1][:ENDS])),
                 covariates=_going_with(associations, f"F{i + 1}"),
@@ -192,10 +187,12 @@ def factor_table(described: Sequence[FactorDescription]) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        Columns as the attributes of `FactorDescription`, without ``structures``, and ``sentence``.
+        Columns as the attributes of `FactorDescription`, without ``structures`` and ``halves``,
+        and ``sentence``.
         ``replicated`` is 1 or 0, missing if nobody looked.
     """
-    columns = [field.name for field in fields(FactorDescription) if field.name != "structures"]
+    left_out = {"structures", "halves"}
+    columns = [field.name for field in fields(FactorDescription) if field.name not in left_out]
     table = pd.DataFrame([[getattr(d, c) for c in columns] for d in described], columns=columns)
     table["replicated"] = table["replicated"].astype("boolean").astype("Int64")
     for column in ("lowest", "highest"):
@@ -275,10 +272,18 @@ def _check_counts(latent_dim: int, **counts: int | None) -> None:
             raise InputError(f"{what} of {count} factors for a model of {latent_dim}")
 
 
-def _similarity(replication: Replication | None, factor: int) -> float:
-    if replication is None:
-        return float("nan")
-    return float(np.median(replication.map_similarity[:, factor]))
+def _stability(model: Model, factor: int) -> dict[str, Any]:
+    """Those attributes that the checkpoint's split halves decide."""
+    told = model.header.stability
+    if told is None:
+        return {"replicated": None, "similarity": float("nan")}
+    arch = told.arch_of[factor]
+    return {
+        "replicated": told.replicated[factor],
+        "similarity": told.similarity[factor],
+        "halves": (told.came_again[factor], 2 * told.splits),
+        "arch_of": f"F{arch + 1}" if arch >= 0 else "",
+    }
 
 
 def _going_with(associations: pd.DataFrame | None, factor: str) -> tuple[str, ...]:

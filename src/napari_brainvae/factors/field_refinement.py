@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,15 @@ from pydantic import Field
 from napari_brainvae.arrays import Images, Mask
 from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
 from napari_brainvae.data.population import Population
-from napari_brainvae.factors.field_colours import Pixels, overlay, panel
+from napari_brainvae.data.tissue import brain_mask
+from napari_brainvae.factors.field_colours import (
+    Pixels,
+    change_limit,
+    overlay,
+    panel,
+    signed_overlay,
+    signed_panel,
+)
 from napari_brainvae.factors.field_options import MEAN, FieldOptions
 from napari_brainvae.factors.projective_field import (
     PARTS,
@@ -29,8 +37,12 @@ from napari_brainvae.factors.projective_field import (
     refine,
 )
 from napari_brainvae.factors.projective_field import Field as Estimate
+from napari_brainvae.factors.signed_change import change_by_region, signed_change
 from napari_brainvae.io.progress import Progress, Stopped
 from napari_brainvae.models.base import Model
+
+ELSEWHERE = "elsewhere"
+"""Name of the tissue that no region holds."""
 
 TOLERANCE = 1e-3
 """Largest change of a map, as a share of its maximum, that cannot be seen."""
@@ -69,12 +81,17 @@ class FieldJob:
     wanted: Callable[[], bool] = lambda: True
     _steps: Iterator[Estimate] | None = field(default=None, repr=False)
 
+    @property
+    def z0_index(self) -> int | None:
+        """Which brain the factor is moved from; None for the population's mean."""
+        return None if self.options.start == MEAN or self.population is None else self.index
+
     @cached_property
     def z0(self) -> npt.NDArray[np.float32]:
         """Codes ``(L,)`` from which the factor is moved."""
-        if self.options.start == MEAN or self.population is None:
+        if self.population is None or self.z0_index is None:
             return population_mean(self.model)
-        section = self.population.prepared(self.model.header.preprocessing, [self.index])
+        section = self.population.prepared(self.model.header.preprocessing, [self.z0_index])
         mean, _ = self.model.encode(section)
         return np.asarray(mean[0])
 
@@ -86,9 +103,30 @@ class FieldJob:
         return self.population.ids[self.index]
 
     @cached_property
+    def unmoved(self) -> Images:
+        """Section ``(H, W)`` from which the factor is moved."""
+        return np.asarray(self.model.decode(self.z0[None])[0])
+
+    @cached_property
     def bright(self) -> float:
-        """How bright the section is from which the factor is moved."""
-        return max(float(np.percentile(self.model.decode(self.z0[None]), 99.8)), 1e-3)
+        """How bright that section is at most."""
+        return max(float(np.percentile(self.unmoved, 99.8)), 1e-3)
+
+    @cached_property
+    def level(self) -> float:
+        """How bright that section's tissue is on average."""
+        section = self.unmoved
+        tissue = section[brain_mask(section)] if np.ptp(section) else section
+        return max(float(tissue.mean()), 1e-3)
+
+    @cached_property
+    def change(self) -> Images:
+        """Change ``(H, W)`` per SD of the factor, with its sign."""
+        return np.asarray(signed_change(self.model, self.factor, z0=self.z0)[0])
+
+    def percent(self, change: Any) -> Any:
+        """Express changes in percent of the tissue's mean brightness."""
+        return 100 * change / self.level
 
     def step(self) -> FieldStep | None:
         """Compute the next, better estimate; None at the end or when given up."""
@@ -103,13 +141,64 @@ class FieldJob:
         if estimate is None:
             return None
         table = self.table(estimate.maps[None], [self.factor])
-        return FieldStep(self, estimate, overlay(estimate.maps), table)
+        _ = self.change, self.change_shares, self.level  # not to be computed in the GUI thread
+        return FieldStep(self, estimate, overlay(estimate.maps), table, self._shares(estimate.maps))
 
     def table(self, maps: Images, factors: list[int]) -> pd.DataFrame | None:
         """Share of fields ``(F, 3, H, W)`` in each region; None where there is none."""
         if self.section is None or not self._masks:
             return None
         return field_by_region(maps, self._masks, factors, tissue=self.section.tissue)
+
+    def _shares(self, maps: Images) -> Shares | None:
+        """Shares of the variance ``(3, H, W)``, percent of each of its parts."""
+        if self.section is None or not self._masks:
+            return None
+        masks, tissue = {**self._masks, **self._elsewhere}, self.section.tissue
+        table = field_by_region(maps[None], masks, [self.factor], tissue=tissue)
+        wide = table.pivot(index="region", columns="part", values="share")[list(PARTS)]
+        area = table.drop_duplicates("region").set_index("region")["area"]
+        return self._named(100 * wide.assign(area=area).loc[list(masks)])
+
+    @cached_property
+    def change_shares(self) -> Shares | None:
+        """Shares of the signed change, percent, and its mean in percent of the brightness."""
+        if self.section is None or not self._masks:
+            return None
+        masks, tissue = {**self._masks, **self._elsewhere}, self.section.tissue
+        table = change_by_region(self.change, masks, tissue=tissue)
+        mean = self.percent(table.pop("mean"))
+        return self._named((100 * table).assign(mean=mean))
+
+    def _named(self, table: pd.DataFrame) -> Shares:
+        rest = cast("pd.Series[float]", table.loc[ELSEWHERE]) if self._elsewhere else None
+        listed = table.drop(index=list(self._elsewhere))
+        names = self._names
+        return Shares(listed.assign(structure=[names[name] for name in listed.index]), rest)
+
+    @property
+    def counted(self) -> Sequence[AtlasRegion]:
+        """The regions that the field is counted by."""
+        if self.section is None or self.regions is not None:
+            return self.regions or ()
+        return [AtlasRegion(acronym) for acronym in self.section.structures]
+
+    @property
+    def _names(self) -> dict[str, str]:
+        """Full names of the regions."""
+        assert self.section is not None  # nothing is counted without
+        atlas, sides = self.section.atlas, {"both": "", "left": ", left", "right": ", right"}
+        return {
+            region.name: atlas.structure(region.acronym).name + sides[region.side]
+            for region in self.counted
+        }
+
+    @cached_property
+    def _elsewhere(self) -> dict[str, Mask]:
+        """The tissue that no region holds, if there is any."""
+        assert self.section is not None  # nothing is counted without
+        rest = self.section.tissue & ~np.any(list(self._masks.values()), axis=0)
+        return {ELSEWHERE: rest} if rest.any() else {}
 
     @cached_property
     def _masks(self) -> dict[str, Mask]:
@@ -120,14 +209,30 @@ class FieldJob:
         return self.section.regions_here(self.regions)
 
 
+class Shares(NamedTuple):
+    """What of one factor's field lies where, as it is read: percent by region.
+
+    Attributes
+    ----------
+    listed
+        A row per region: its full name as ``structure``, and the numbers.
+    rest
+        The numbers of all tissue that no listed region holds; None if there is none.
+    """
+
+    listed: pd.DataFrame
+    rest: pd.Series[float] | None
+
+
 @dataclass(frozen=True, eq=False)
 class FieldStep:
-    """An estimate, as a picture and as a table."""
+    """An estimate, as a picture and as tables: one to be written, one to be read."""
 
     job: FieldJob
     estimate: Estimate
     rgba: Pixels
     table: pd.DataFrame | None
+    shares: Shares | None
 
     @property
     def done(self) -> bool:
@@ -143,14 +248,17 @@ class AllFields:
     ----------
     maps
         ``(L, 3, H, W)``.
-    overlays, panels
-        L pictures: to lie over a section, and to stand alone, with borders.
+    changes
+        ``(L, H, W)``, signed, per SD.
+    pictures
+        L pictures of the signed changes (True) or of the variances (False), each first to lie over
+        a section and then to stand alone.
     """
 
     job: FieldJob
     maps: Images
-    overlays: list[Pixels]
-    panels: list[Pixels]
+    changes: Images
+    pictures: dict[bool, list[tuple[Pixels, Pixels]]]
     table: pd.DataFrame | None
 
 
@@ -172,17 +280,21 @@ def all_fields(job: FieldJob, progress: Progress) -> AllFields:
     # Asked at every decode, too: the later steps of a refinement are long.
     watched = cast(Model, _Watched(job.model, lambda: progress(*last) is not False))
     maps = projective_field(watched, z0=job.z0, limit=limit, tolerance=TOLERANCE, progress=note)
+    changes = signed_change(watched, z0=job.z0)
     factors = list(range(job.model.latent_dim))
     borders = job.section.borders if job.section else None
-    overlays, panels = [overlay(each) for each in maps], [panel(each, borders) for each in maps]
-    return AllFields(job, maps, overlays, panels, job.table(maps, factors))
+    signed = [
+        (_pixels(each), signed_panel(each, job.unmoved, 1.3 * job.bright, borders))
+        for each in changes
+    ]
+    variances = [(overlay(each), panel(each, borders)) for each in maps]
+    pictures = {True: signed, False: variances}
+    return AllFields(job, maps, changes, pictures, job.table(maps, factors))
 
 
-def shares(table: pd.DataFrame) -> pd.DataFrame:
-    """One factor's table as it is read: a row per region, percent in a column per part."""
-    wide = table.pivot(index="region", columns="part", values="share")[list(PARTS)] * 100
-    area = table.drop_duplicates("region").set_index("region")["area"] * 100
-    return wide.assign(area=area).loc[list(dict.fromkeys(table["region"]))]
+def _pixels(change: Images) -> Pixels:
+    """Signed change ``(H, W)`` to lie over a section."""
+    return np.asarray(signed_overlay(change, change_limit(change)) * 255, dtype=np.uint8)
 
 
 class _Watched:

@@ -185,6 +185,32 @@ def impact_matrix(
     return Impact(list(regions), options, mean, np.exp(log_variance), chosen)
 
 
+def unusable_regions(
+    model: Model,
+    images: npt.ArrayLike | Population,
+    regions: Mapping[str, npt.ArrayLike],
+    options: ImpactOptions | None = None,
+) -> dict[str, str]:
+    """Say of each region that `impact_matrix` would refuse, by name, why.
+
+    Raises
+    ------
+    InputError
+        For fewer than two sections.
+    """
+    options = options or ImpactOptions()
+    chosen = _sections_to_measure(images, None, options)
+    _, batch = next(_batches(model, images, chosen))
+    reasons = {}
+    for name, mask in regions.items():
+        try:
+            weights = region_weights(mask, model.shape, options.soft_edge, f"region {name!r}")
+            check_content(batch, {name: weights})
+        except InputError as error:
+            reasons[name] = str(error)
+    return reasons
+
+
 def _sections_to_measure(
     images: npt.ArrayLike | Population, sections: Sequence[int] | None, options: ImpactOptions
 ) -> npt.NDArray[np.intp]:

@@ -285,7 +285,8 @@ def field_by_region(
     pandas.DataFrame
         Columns ``factor`` (from 1, as in the paper), ``part``, ``region``, ``share`` (of the summed
         variance; NaN for a field of nothing), ``area`` (of the pixels) and ``enrichment``, their
-        ratio: above 1, the field prefers the region.
+        ratio: above 1, the field prefers the region; ``left_out``, the share of the field that lies
+        in none of the regions.
 
     Raises
     ------
@@ -298,15 +299,16 @@ def field_by_region(
     counted = np.ones(array.shape[2:], bool) if tissue is None else np.asarray(tissue, bool)
     whole = array[..., counted].sum(axis=-1)
     numbers = range(len(array)) if factors is None else factors
-    rows = []
+    nothing = whole <= _NOTHING * counted.sum()
+    outside, rows = counted.copy(), []
     for name, mask in regions.items():
         if mask.shape != counted.shape:
             raise InputError(f"region {name!r} has shape {mask.shape}, the maps {counted.shape}")
         inside = np.asarray(mask, bool) & counted
         if not inside.any():
             raise InputError(f"region {name!r} has no pixel in the section")
+        outside &= ~inside
         area = inside.sum() / counted.sum()
-        nothing = whole <= _NOTHING * counted.sum()
         shares = np.where(nothing, np.nan, array[..., inside].sum(axis=-1) / whole.clip(_NOTHING))
         rows += [
             (factor + 1, part, name, share, area, share / area)
@@ -314,8 +316,10 @@ def field_by_region(
             for part, share in zip(PARTS, row, strict=True)
         ]
     columns = ["factor", "part", "region", "share", "area", "enrichment"]
-    order = pd.DataFrame(rows, columns=columns)
-    return order.sort_values("factor", kind="stable", ignore_index=True)
+    table = pd.DataFrame(rows, columns=columns)
+    left = np.where(nothing, np.nan, array[..., outside].sum(axis=-1) / whole.clip(_NOTHING))
+    table["left_out"] = np.tile(left.ravel(), len(regions))
+    return table.sort_values("factor", kind="stable", ignore_index=True)
 
 
 def _start(model: Model, z0: npt.ArrayLike | None) -> Latents:

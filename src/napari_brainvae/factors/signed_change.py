@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
+import pandas as pd
 
-from napari_brainvae.arrays import Images, Latents
+from napari_brainvae.arrays import Images, Latents, Mask
 from napari_brainvae.factors.projective_field import chosen_factors, traverse
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.models.base import Model
@@ -16,12 +18,13 @@ def signed_change(
     model: Model,
     factors: int | Sequence[int] | None = None,
     *,
+    z0: npt.ArrayLike | None = None,
     progress: Progress | None = None,
 ) -> Images:
     """Change of every pixel per standard deviation of a factor, with its sign.
 
     Half the difference of what is decoded at +1 and at -1 SD about the population's mean code, the
-    other factors left at their mean: what is quadratic in the factor cancels.
+    other factors left where they are: what is quadratic in the factor cancels.
 
     Parameters
     ----------
@@ -29,6 +32,8 @@ def signed_change(
         Anything that decodes.
     factors
         Index of a factor from 0, several of them, or None for all.
+    z0
+        ``(L,)`` codes to move from; by default the population's mean.
 
     Returns
     -------
@@ -46,15 +51,48 @@ def signed_change(
     changes = np.empty((len(chosen), *model.shape), np.float32)
     for i, factor in enumerate(chosen):
         report(progress, i, len(chosen))
-        low, high = sections_at(model, factor, [-1, 1])
+        low, high = sections_at(model, factor, [-1, 1], z0=z0)
         changes[i] = (high - low) / 2
     report(progress, len(chosen), len(chosen))
     return changes
 
 
-def sections_at(model: Model, factor: int, deviations: Sequence[float]) -> Images:
-    """Sections ``(n, H, W)`` decoded with one factor so many SD from the population's mean code."""
-    return traverse(model, factor, np.asarray(deviations) * code_spread(model)[factor])
+def sections_at(
+    model: Model, factor: int, deviations: Sequence[float], *, z0: npt.ArrayLike | None = None
+) -> Images:
+    """Sections ``(n, H, W)`` decoded with one factor so many SD from ``z0``, or the mean code."""
+    return traverse(model, factor, np.asarray(deviations) * code_spread(model)[factor], z0=z0)
+
+
+def change_by_region(
+    change: Images, regions: Mapping[str, Mask], *, tissue: Mask | None = None
+) -> pd.DataFrame:
+    """How much of one factor's change lies in each region, and which way it goes there.
+
+    Parameters
+    ----------
+    change
+        ``(H, W)`` from `signed_change`.
+    regions
+        ``(H, W)`` masks by name, each with a pixel of the tissue.
+    tissue
+        ``(H, W)``: count only these pixels; all by default.
+
+    Returns
+    -------
+    pandas.DataFrame
+        By region: ``share`` of the summed absolute change (NaN if nothing changes), ``mean`` change
+        with its sign, ``area`` (share of the pixels).
+    """
+    counted = np.ones(change.shape, bool) if tissue is None else tissue
+    size = np.abs(change)
+    whole = float(size[counted].sum(dtype=np.float64)) or np.nan
+    rows = {}
+    for name, mask in regions.items():
+        inside = mask & counted
+        share = float(size[inside].sum(dtype=np.float64)) / whole
+        rows[name] = share, float(change[inside].mean()), inside.sum() / counted.sum()
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["share", "mean", "area"])
 
 
 def code_spread(model: Model) -> Latents:

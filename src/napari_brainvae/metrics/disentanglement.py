@@ -100,6 +100,33 @@ def disentanglement_score(impact: ArrayLike) -> Disentanglement:
     return Disentanglement(covariance=np.cov(matrix, rowvar=False), **scores)
 
 
+def reading(score: str, value: float, low: float, high: float, factors: int) -> str:
+    """Say what is good in a score of `Disentanglement`, and what this one comes to.
+
+    Parameters
+    ----------
+    score
+        Name of the attribute.
+    value, low, high
+        The score and the ends of its interval; NaN ends if there is none.
+    factors
+        Number of factors L.
+    """
+    alike = 1 / (factors - 1)
+    scale = f"more is better, {alike:.2g} is what factors have that all react alike"
+    found = (
+        f"{value:.3g} [{low:.3g}, {high:.3g}]" if np.isfinite([low, high]).all() else f"{value:.3g}"
+    )
+    if score == "paper" and not min(value, low) > 0:
+        return (
+            f"{found}; says nothing here: below 0, or where its interval reaches there, "
+            "covariances cancel, and more is not better. Look at Tr A / sum |off-diagonal|"
+        )
+    if low > alike:
+        return f"{found}; {scale}: factors react to different regions"
+    return f"{found}; {scale}: not shown to be more than that"
+
+
 def disentanglement_scores(impact: Array) -> dict[str, Array]:
     """Give the scores of `Disentanglement` by name for many impact matrices, unchecked.
 

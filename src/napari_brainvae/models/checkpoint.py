@@ -14,7 +14,8 @@ from safetensors.numpy import save
 
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import ROTATION, Header, Model
+from napari_brainvae.models.base import ROTATION, Model
+from napari_brainvae.models.header import Header
 
 if TYPE_CHECKING:
     from napari_brainvae.models.network import Network

@@ -38,6 +38,11 @@ class EncodingCache(Model):
         self._known: dict[bytes, tuple[Latents, Latents]] = {}
 
     @property
+    def noise_variance(self) -> float | None:
+        """That of the model."""
+        return self._model.noise_variance
+
+    @property
     def known(self) -> int:
         """Number of sections that were encoded."""
         return len(self._known)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import DAMAGED, InputError
-from napari_brainvae.models.base import Header, Model
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Header
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.vae import BetaVAE
 

@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Model, Rotation
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Rotation
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 Matrix = npt.NDArray[np.float64]
@@ -209,6 +210,7 @@ def rotate_factors(
         if model.rotation is not None:
             axes = model.rotation @ axes
         rotated = model.with_rotation(axes, Rotation(method=rotation, sections=len(chosen)))
+    rotated.header.stability = None  # was found of factors along other axes
     if model.header.reference is not None:
         codes: tuple[Latents, Latents] = rotated.encode(sections)
         rotated.header.reference = model.header.reference.recoded(*codes)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import scipy  # whose modules are imported when they are first used
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from napari_brainvae.arrays import Images, Labels, Mask
 from napari_brainvae.atlas.atlas import Atlas, centred
@@ -29,7 +29,7 @@ from napari_brainvae.data.artifacts import (
     smooth_noise,
 )
 from napari_brainvae.data.covariates import CHECKED, strings, write_covariates
-from napari_brainvae.data.population import Description, Population
+from napari_brainvae.data.population import Description
 from napari_brainvae.data.population_files import creating
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
@@ -45,10 +45,7 @@ BRIGHTNESS_PER_SD = 0.12
 THICKNESS_PER_SD = 0.08
 VENTRICLE_MM_PER_SD = 0.018
 _GAIN_SD = 0.15
-_ILLUMINATION_SD = 0.04
 _NOISE_SD = 0.02
-# The individual warp: 1 pixel SD of 25 um.
-_WARP_MM = 0.025
 DRAWN_PLANE = 2
 _DRAWN_PLANES = 5
 
@@ -64,6 +61,28 @@ class PhantomOptions(BaseModel):
     width: int = Field(448, ge=64, le=8192, description="columns of a section, in pixels")
     artifacts: float = Field(0.2, ge=0, le=1, description="share of brains with an artifact")
     plane: int = Field(286, ge=0, description="coronal plane, where an atlas is given")
+    planted: str = Field(
+        ",".join(FACTORS), description="factors that vary, by name; others stay at the mean"
+    )
+    brightness: float = Field(
+        BRIGHTNESS_PER_SD, ge=0, le=1, description="change of a region's brightness, share per SD"
+    )
+    thickness: float = Field(
+        THICKNESS_PER_SD, ge=0, le=1, description="change of the cortex's thickness, share per SD"
+    )
+    ventricles_mm: float = Field(
+        VENTRICLE_MM_PER_SD, ge=0, le=1, description="how far ventricles swell, mm per SD"
+    )
+    illumination: float = Field(0.04, ge=0, le=1, description="uneven illumination, share, SD")
+    misalignment_um: float = Field(25.0, ge=0, le=1000, description="left by registration, SD")
+
+    @field_validator("planted")
+    @classmethod
+    def _are_factors(cls, text: str) -> str:
+        for name in text.split(","):
+            if name not in FACTORS:
+                raise InputError(f"no factor {name!r}: give some of {', '.join(FACTORS)}")
+        return text
 
 
 @dataclass(frozen=True)
@@ -223,9 +242,8 @@ class Phantom:
     """
 
     def __init__(self, section: TemplateSection, options: PhantomOptions) -> None:
-        wanted = (options.height, options.width)
-        if section.shape != wanted:
-            raise InputError(f"the section is {section.shape}, the options ask for {wanted}")
+        if section.shape != (options.height, options.width):
+            raise InputError(f"the section is {section.shape}, other than the options ask for")
         self.section = section
         self.options = options
         soft = 0.08 * 1000 / section.pixel_size_um
@@ -235,12 +253,27 @@ class Phantom:
                 for name in BRIGHTNESS_FACTORS
             ]
         )
-        self._shapes = shape_fields(section)
+        self._shapes = shape_fields(section, options.thickness, options.ventricles_mm)
+        self._planted = np.isin(FACTORS, options.planted.split(","))
         self._grid = np.indices(section.shape, dtype=np.float32)
 
     def __len__(self) -> int:
         """Return the number of brains."""
         return self.options.count
+
+    @property
+    def ids(self) -> list[str]:
+        """A name a brain."""
+        return [f"phantom-{self.options.seed}-{i:04d}" for i in range(len(self))]
+
+    @property
+    def description(self) -> Description:
+        """Where the sections lie, and what they are."""
+        return Description(
+            pixel_size_um=self.section.pixel_size_um,
+            plane=self.section.plane,
+            source=f"phantom, seed {self.options.seed}",
+        )
 
     def brain(self, index: int) -> PhantomBrain:
         """Make one brain; the same whatever else was made before it.
@@ -253,19 +286,21 @@ class Phantom:
         if not 0 <= index < len(self):
             raise InputError(f"brain {index} is not in the population: 0 to {len(self) - 1}")
         rng = np.random.default_rng([self.options.seed, index])
-        factors = rng.standard_normal(len(FACTORS))
+        # Drawn for all, whichever vary: the rest of a brain does not depend on it.
+        factors = rng.standard_normal(len(FACTORS)) * self._planted
         sex, age_days = str(rng.choice(["F", "M"])), int(rng.integers(54, 59))
         shape = self.section.shape
         warp = np.stack([smooth_noise(shape, 5, rng), smooth_noise(shape, 5, rng)])
-        light = 1 + _ILLUMINATION_SD * smooth_noise(shape, 2, rng)
+        light = 1 + self.options.illumination * smooth_noise(shape, 2, rng)
         gain = np.exp(_GAIN_SD * rng.standard_normal())
-        anatomy = self.anatomy(factors, warp * _WARP_MM * 1000 / self.section.pixel_size_um)
+        misaligned = warp * self.options.misalignment_um / self.section.pixel_size_um
+        anatomy = self.anatomy(factors, misaligned)
         clean = np.maximum(anatomy * light * gain, 0).astype(np.float32)
         has_artifact = rng.random() < self.options.artifacts
         artifact = str(rng.choice(ARTIFACTS[1:])) if has_artifact else "none"
         corrupt, mask = self._corrupt(clean, artifact, rng)
-        noisy = corrupt + _NOISE_SD * rng.standard_normal(shape, dtype=np.float32)
-        image = np.maximum(noisy, 0)
+        noise = _NOISE_SD * rng.standard_normal(shape, dtype=np.float32)
+        image = np.maximum(corrupt + noise, 0)
         return PhantomBrain(image, clean, factors, artifact, mask, sex, age_days)
 
     def anatomy(
@@ -286,7 +321,7 @@ class Phantom:
             (H, W) float32.
         """
         regions = len(BRIGHTNESS_FACTORS)
-        brightness = BRIGHTNESS_PER_SD * np.asarray(factors[:regions], np.float32)
+        brightness = self.options.brightness * np.asarray(factors[:regions], np.float32)
         bright = self.section.template * (1 + np.tensordot(brightness, self._regions, 1))
         shape = np.asarray(factors[regions:], np.float32)
         where = self._grid + np.tensordot(shape, self._shapes, 1) + warp
@@ -301,28 +336,20 @@ class Phantom:
         return corrupt(clean, self.section.tissue, rng)
 
 
-def shape_fields(section: TemplateSection) -> Images:
+def shape_fields(
+    section: TemplateSection,
+    thickness: float = THICKNESS_PER_SD,
+    ventricles_mm: float = VENTRICLE_MM_PER_SD,
+) -> Images:
     """What one standard deviation of each factor of shape moves, (2, 2, H, W) float32, pixels."""
     cortex, ventricles = (planted_mask(section, name) for name in SHAPE_FACTORS)
     pixels_per_mm = 1000 / section.pixel_size_um
     return np.stack(
         [
-            thickening(cortex, section.tissue, THICKNESS_PER_SD, pixels_per_mm),
-            swelling(ventricles, section.tissue, VENTRICLE_MM_PER_SD, pixels_per_mm),
+            thickening(cortex, section.tissue, thickness, pixels_per_mm),
+            swelling(ventricles, section.tissue, ventricles_mm, pixels_per_mm),
         ]
     )
-
-
-DEMO = PhantomOptions(count=48, seed=2, height=160, width=224, plane=DRAWN_PLANE)
-"""The sample data of the plugin; the demo model was fitted on other brains of the same kind."""
-
-
-def demo_population() -> Population:
-    """Draw the plugin's sample data in memory: 48 sections of 160 x 224 px."""
-    phantom = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
-    brains = [phantom.brain(i) for i in range(len(phantom))]
-    images = np.stack([brain.image for brain in brains])
-    return Population(images, _ids(phantom), _covariates(brains), _description(phantom))
 
 
 def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None = None) -> None:
@@ -340,17 +367,16 @@ def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None 
     """
     brains: list[PhantomBrain] = []
     with creating(
-        path, _ids(phantom), phantom.section.shape, np.float32, _description(phantom)
+        path, phantom.ids, phantom.section.shape, np.float32, phantom.description
     ) as group:
         truth = group.create_group("truth", attributes={"factors": FACTORS})
-        stack = (len(phantom), *phantom.section.shape)
-        chunks = (1, *phantom.section.shape)
-        clean = truth.create_array(
-            "clean", shape=stack, chunks=chunks, dtype=np.float32, compressors=CHECKED
-        )
-        mask = truth.create_array(
-            "artifact_mask", shape=stack, chunks=chunks, dtype=bool, compressors=CHECKED
-        )
+        add = partial(truth.create_array, compressors=CHECKED)
+        each = {
+            "shape": (len(phantom), *phantom.section.shape),
+            "chunks": (1, *phantom.section.shape),
+        }
+        clean = add("clean", dtype=np.float32, **each)
+        mask = add("artifact_mask", dtype=bool, **each)
         for i in range(len(phantom)):
             report(progress, i, len(phantom))
             brain = phantom.brain(i)
@@ -358,29 +384,13 @@ def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None 
             # Only what the tables need is kept of each brain.
             nothing = np.empty((0, 0), np.float32)
             brains.append(replace(brain, image=nothing, clean=nothing, mask=nothing > 0))
-        truth.create_array(
-            "factors", data=np.stack([b.factors for b in brains]), compressors=CHECKED
-        )
-        truth.create_array(
-            "artifact", data=strings([b.artifact for b in brains]), compressors=CHECKED
-        )
-        write_covariates(group, _covariates(brains))
+        add("factors", data=np.stack([b.factors for b in brains]))
+        add("artifact", data=strings([b.artifact for b in brains]))
+        write_covariates(group, covariates_of(brains))
     report(progress, len(phantom), len(phantom))
 
 
-def _ids(phantom: Phantom) -> list[str]:
-    return [f"phantom-{phantom.options.seed}-{i:04d}" for i in range(len(phantom))]
-
-
-def _description(phantom: Phantom) -> Description:
-    return Description(
-        pixel_size_um=phantom.section.pixel_size_um,
-        plane=phantom.section.plane,
-        source=f"phantom, seed {phantom.options.seed}",
-    )
-
-
-def _covariates(brains: Sequence[PhantomBrain]) -> pd.DataFrame:
+def covariates_of(brains: Sequence[PhantomBrain]) -> pd.DataFrame:
     """Give what a curator would know: sex, age, and which sections are visibly not in order."""
     return pd.DataFrame(
         {

@@ -1,7 +1,7 @@
 """What the plugin and the commands write: the same files, with the same columns.
 
 Results go into a folder (`results_folder`) with one ``record.json`` that says where they come from.
-Every table, figure and map says so, too, for when it is taken out of the folder.
+Figures and maps carry that in their metadata, too, and tables the checkpoint's fingerprint.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import tifffile
 
-from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.arrays import Images
 from napari_brainvae.atlas.atlas_section import AtlasSection, labels_and_tree
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.denoising.reconstruction import ome_metadata
@@ -27,14 +28,19 @@ from napari_brainvae.factors.description import factor_table
 from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.projective_field import PARTS
+from napari_brainvae.factors.replication import replicated_of
 from napari_brainvae.io.atomic_files import filling, replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.metrics.disentanglement import reading
 from napari_brainvae.reporting import paper_figures as figures
 from napari_brainvae.reporting.provenance import Provenance
+from napari_brainvae.reporting.section_axes import structure_outlines
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from napari_brainvae.reporting.html import Part
 
 RECORD = "record.json"
 
@@ -55,8 +61,8 @@ class Fields:
         Side of a pixel, if known.
     tables
         By the name of the file, such as ``field_by_region``: what `field_by_region` says.
-    borders
-        ``(H, W)``, borders of structures to draw over the fields.
+    section
+        The atlas under the sections, for outlines, full names and the plane.
     """
 
     maps: Images
@@ -64,7 +70,7 @@ class Fields:
     options: Mapping[str, Any]
     pixel_size_um: float | None = None
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    borders: Mask | None = None
+    section: AtlasSection | None = None
 
 
 @contextmanager
@@ -137,19 +143,25 @@ def export_impact(
     about
         From `provenance`; it describes these models.
     """
-    options = next(iter(impacts.values())).options.model_dump(mode="json")
     tables = {
         "impact": {name: impact.table() for name, impact in impacts.items()},
-        "scores": {name: impact.scores() for name, impact in impacts.items()},
+        "scores": {name: _read_scores(impact) for name, impact in impacts.items()},
         "impact_matrix": {name: _wide(impact) for name, impact in impacts.items()},
     }
     for name, by_model in tables.items():
         table = pd.concat(by_model, names=["model"]).reset_index("model").reset_index(drop=True)
-        write_table(table, folder / f"{name}.csv", about, options)
-    panels = impact_figures(impacts)
+        write_table(table, folder / f"{name}.csv", about)
+    panels = impact_figures(impacts, replicated=_replicated(about))
     for done, (name, draw) in enumerate(panels.items()):
         report(progress, done, len(panels))
         _write_figure(draw, folder / name, about)
+
+
+def _read_scores(impact: Impact) -> pd.DataFrame:
+    """Scores of disentanglement, and in words what is good in each and what it comes to."""
+    table, factors = impact.scores(), impact.mean.shape[-1]
+    rows = zip(table["score"], table["value"], table["low"], table["high"], strict=True)
+    return table.assign(reading=[reading(*row, factors=factors) for row in rows])
 
 
 def _wide(impact: Impact) -> pd.DataFrame:
@@ -166,7 +178,11 @@ def export_regions(folder: Path, regions: Mapping[str, Region]) -> None:
 
 
 def export_brain_table(
-    folder: Path, brains: pd.DataFrame, associations: pd.DataFrame, about: Provenance
+    folder: Path,
+    brains: pd.DataFrame,
+    associations: pd.DataFrame,
+    about: Provenance,
+    covariates: pd.DataFrame | None = None,
 ) -> None:
     """Write brains.csv, and covariates.csv with its figure if any covariate tells something.
 
@@ -176,11 +192,21 @@ def export_brain_table(
         From `brain_table`, by the first model that ``about`` describes.
     associations
         From `associate`; may have no rows.
+    covariates
+        What is known of the same brains, in their order: further columns of brains.csv.
     """
+    if covariates is not None:
+        taken = {name: f"covariate_{name}" for name in covariates if name in brains}
+        brains = brains.join(covariates.rename(columns=taken).set_axis(brains.index))
     write_table(brains.reset_index(), folder / "brains.csv", about)
     if len(associations):
         write_table(associations, folder / "covariates.csv", about)
-        draw = partial(figures.association_heatmap, associations)
+        draw = partial(
+            figures.association_heatmap,
+            associations,
+            model=_first_model(about),
+            replicated=_replicated(about),
+        )
         _write_figure(draw, folder / "covariates", about)
 
 
@@ -188,14 +214,21 @@ def export_fields(folder: Path, fields: Fields, about: Provenance) -> None:
     """Write projective_field.ome.tif, its tables by region, and the figure (Fig. 3A)."""
     path = folder / "projective_field.ome.tif"
     write_maps(path, fields.maps, fields.factors, fields.pixel_size_um, about)
+    section = fields.section
     for name, table in fields.tables.items():
-        write_table(table, folder / f"{name}.csv", about, fields.options)
+        full = table.assign(name=_full_names(table["region"], section))
+        write_table(full, folder / f"{name}.csv", about)
+    labels, tree = labels_and_tree(section)
     draw = partial(
         figures.projective_fields,
         fields.maps,
         factors=fields.factors,
-        outlines=fields.borders,
+        outlines=None if labels is None else structure_outlines(labels, tree),
         limit=float(fields.options.get("limit", LIMIT)),
+        pixel_size_um=fields.pixel_size_um,
+        plane=section.plane if section else about.get("plane"),
+        model=_first_model(about),
+        replicated=_replicated(about),
     )
     _write_figure(draw, folder / "projective_fields", about)
 
@@ -207,7 +240,7 @@ def export_cards(
     section: AtlasSection | None = None,
     *,
     progress: Progress | None = None,
-) -> None:
+) -> list[Part]:
     """Write factors.csv, a card of each factor, their maps, and report.html, which shows them.
 
     Parameters
@@ -216,8 +249,13 @@ def export_cards(
         From `factors.cards.factor_cards`, by the first model that ``about`` describes.
     section
         The atlas under the sections, for outlines.
+
+    Returns
+    -------
+    list
+        The parts of that report, for another one to lead with.
     """
-    from napari_brainvae.reporting.factor_cards import draw_cards
+    from napari_brainvae.reporting.factor_cards import card_parts, draw_cards
     from napari_brainvae.reporting.html import write_report
 
     labels, tree = labels_and_tree(section)
@@ -228,32 +266,51 @@ def export_cards(
     )
     report(progress, 0, 2 * len(cards))
     with figures.MATPLOTLIB:
-        drawn = draw_cards(cards, labels, tree)
+        drawn = draw_cards(
+            cards, labels, tree, section.plane if section else about.get("plane"), _made_from(about)
+        )
         for done, (name, figure) in enumerate(drawn.items(), start=len(cards)):
             report(progress, done, 2 * len(cards))
             figures.save_figure(figure, folder / name, about)
-        shown = table[list(table.columns[:9])].set_index("factor").round(2)
-        text = "Per standard deviation of the factor; all columns are in factors.csv."
-        parts: list[tuple[str, str, Any]] = [
-            (f"{card.description.factor}: {card.description.name}", "", figure)
-            for card, figure in zip(cards, drawn.values(), strict=True)
-        ]
-        parts.append(("All factors", text, shown))
+        parts = card_parts(cards, drawn.values())
         write_report(folder / "report.html", "What the factors are", parts)
+    return parts
 
 
-def write_table(
-    table: pd.DataFrame, path: Path, about: Provenance, options: Mapping[str, Any] | None = None
-) -> None:
-    """Write a table as CSV; two columns more say the checkpoint's fingerprint and the options.
+def write_table(table: pd.DataFrame, path: Path, about: Provenance) -> None:
+    """Write a table as CSV; factors are called F1, F2 and so on, as everywhere.
 
-    Of several models, that of the one that the column ``model`` names, else of the first.
+    A column ``checkpoint`` has the model's fingerprint: of several models, that of the one that the
+    column ``model`` names, else of the first. All else is in the folder's record.
     """
+    if "factor" in table and pd.api.types.is_integer_dtype(table["factor"]):
+        table = table.assign(factor=[f"F{number}" for number in table["factor"]])
     prints = {name: model["fingerprint"] for name, model in about["models"].items()}
     whose = table["model"].map(prints) if "model" in table else next(iter(prints.values()))
-    signed = table.assign(checkpoint=whose, options=json.dumps(dict(options or {})))
     with replacing(path) as beside:
-        signed.to_csv(beside, index=False)
+        table.assign(checkpoint=whose).to_csv(beside, index=False)
+
+
+def _first_model(about: Provenance) -> str:
+    return str(next(iter(about.get("models", {})), ""))
+
+
+def _made_from(about: Provenance) -> str:
+    """Name the first model, and how many brains were measured by it."""
+    measured = about.get("data", {}).get("measured", ())
+    return _first_model(about) + f", codes of {len(measured)} brains" * bool(measured)
+
+
+def _replicated(about: Provenance) -> npt.NDArray[np.bool_] | None:
+    """Which factors of the first model come again, as its header says; None if nobody looked."""
+    return replicated_of(next(iter(about.get("models", {}).values()), {}))
+
+
+def _full_names(regions: pd.Series, section: AtlasSection | None) -> list[str]:
+    """Names of structures in full, with their side if they have one; of drawn regions their own."""
+    known = {} if section is None else {s.acronym: s.name for s in section.atlas}
+    parted = [region.partition(" (") for region in regions]
+    return [known.get(acronym, acronym) + bracket + side for acronym, bracket, side in parted]
 
 
 def _write_figure(draw: Callable[[], Figure], stem: Path, about: Provenance) -> None:
@@ -271,22 +328,15 @@ def write_maps(
     title: str = "Projective fields",
     channels: Sequence[str] = PARTS,
 ) -> None:
-    """Write maps of factors ``(F, C, H, W)`` as an OME-TIFF in micrometres: time is the factor.
+    """Write maps of factors ``(F, C, H, W)`` as an OME-TIFF in micrometres.
 
-    Parameters
-    ----------
-    factors
-        Indices of the F factors, from 0.
-    about
-        What the maps were made from and how; goes into the file as JSON.
-    title
-        What they are.
-    channels
-        Names of the C maps of a factor.
+    ``factors`` are their indices from 0, ``channels`` the names of the C maps of each; ``about``
+    goes into the file as JSON.
     """
-    names = ", ".join(f"F{factor + 1}" for factor in factors)
-    text = f"{title}; T is the factor: {names}. {json.dumps(about, sort_keys=True)}"
-    metadata = ome_metadata(pixel_size_um, text, axes="TCYX") | {"Channel": {"Name": channels}}
+    names = [f"F{factor + 1}" for factor in factors]
+    text = f"{title}. {json.dumps(about, sort_keys=True)}"
+    metadata = ome_metadata(pixel_size_um, text, "QCYX", what="factor", names=names)
+    metadata["Channel"] = {"Name": channels}
     with replacing(path) as beside:
         tifffile.imwrite(beside, maps, ome=True, metadata=metadata)
 
@@ -317,23 +367,28 @@ def write_card_maps(
     )
 
 
-def impact_figures(impacts: Mapping[str, Impact]) -> dict[str, Callable[[], Figure]]:
-    """Give what draws each figure of measured impacts, by the name of its file.
-
-    Of each region the codes are shown of the factor that it has most impact on.
+def impact_figures(
+    impacts: Mapping[str, Impact], *, replicated: npt.ArrayLike | None = None
+) -> dict[str, Callable[[], Figure]]:
+    """Give what draws each figure of impacts, by file: of a region the codes of its main factor.
 
     Parameters
     ----------
     impacts
         By the name of the model. The first is shown in full, the others in the comparison.
+    replicated
+        ``(L,)`` bool, which factors of the first come again; None if nobody looked.
     """
-    impact = next(iter(impacts.values()))
-    draw: dict[str, Callable[[], Figure]] = {"impact": partial(figures.impact_heatmap, impact)}
+    model, impact = next(iter(impacts.items()))
+    marked: dict[str, Any] = {"model": model, "replicated": replicated}
+    draw: dict[str, Callable[[], Figure]] = {
+        "impact": partial(figures.impact_heatmap, impact, **marked)
+    }
     for region, factor in zip(impact.regions, impact.matrix().argmax(axis=1), strict=True):
         name = f"codes_{file_name(region)}_F{factor + 1}"
-        draw[name] = partial(figures.impact_distributions, impact, region, int(factor))
+        draw[name] = partial(figures.impact_distributions, impact, region, int(factor), model=model)
     if min(impact.matrix().shape) > 1:
-        draw["factor_covariance"] = partial(figures.factor_covariance, impact)
+        draw["factor_covariance"] = partial(figures.factor_covariance, impact, **marked)
         draw["disentanglement"] = partial(figures.disentanglement_bars, impacts)
     return draw
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,19 +13,22 @@ from napari_brainvae.arrays import Images, Labels, Mask
 from napari_brainvae.atlas.ontology import StructureTree
 from napari_brainvae.data.tissue import brain_mask
 from napari_brainvae.factors.cards import REACH, FactorCard
+from napari_brainvae.factors.description import factor_table
+from napari_brainvae.factors.field_colours import BRIGHTER, DARKER, change_limit, signed_overlay
+from napari_brainvae.reporting.section_axes import (
+    draw_outlines,
+    frame,
+    mask_outlines,
+    show,
+    structure_outlines,
+)
 
 # What draws is imported where it draws: windows open without figures, and sooner.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-BRIGHTER, DARKER = (1.0, 0.30, 0.10), (0.15, 0.50, 1.0)
-"""Colours of more and of less, which grey sections do not have."""
-
 ARROW = "#4fbf26"
-
-MOST_OPAQUE = 0.8
-"""Of a colour over a section, so that its anatomy is still seen."""
 
 NAMED = "#f2d30c"
 """Outline of the structures that the sentence names."""
@@ -33,15 +36,17 @@ NAMED = "#f2d30c"
 LEAST_DRAWN = 0.1
 """Share of the change below which displacement or brightness is only told, not drawn."""
 
-LEAST_OUTLINED = 0.01
-"""Share of the tissue that a structure must have to be outlined; smaller ones join their parent."""
-
 _WIDE = 3.3  # a section, inches
 _ARROWS = 20  # across the longer side of a section
 
 
 def factor_card(
-    card: FactorCard, *, labels: Labels | None = None, tree: StructureTree | None = None
+    card: FactorCard,
+    *,
+    labels: Labels | None = None,
+    tree: StructureTree | None = None,
+    plane: int | None = None,
+    about: str = "",
 ) -> Figure:
     """Draw a card: three sections, the signed change, displacement and brightness, and the facts.
 
@@ -49,25 +54,29 @@ def factor_card(
     ----------
     labels, tree
         ``(H, W)`` structure ids under the section and what they mean, for outlines.
+    plane
+        Of the atlas.
+    about
+        Which model, of how many brains: a line beneath the facts.
     """
     figure, top, bottom = _panels(card.change.shape)
-    lines = None if labels is None or tree is None else _edges(readable_labels(labels, tree))
+    lines = [] if labels is None or tree is None else structure_outlines(labels, tree)
     bright = float(np.percentile(card.sections, 99.8))
     texts = (f"-{REACH:g} SD", "mean", f"+{REACH:g} SD")
     for axes, section, text in zip(top, card.sections, texts, strict=True):
-        axes.imshow(section, cmap="gray", vmin=0, vmax=bright)
+        show(axes, section, cmap="gray", vmin=0, vmax=bright)
         axes.set_title(text, fontsize=9)
     _draw_change(bottom[0], card, bright)
     _draw_parts(bottom[1], card, bright)
     for axes in bottom[:2]:
-        _draw_lines(axes, lines, "0.8", 0.3)
+        draw_outlines(axes, lines, "0.8", 0.3)
     if labels is not None and tree is not None and card.description.structures:
         inside = [part for key in card.description.structures for part in tree.descendants(key)]
         # Not over the change, which may be as thin as the line.
-        _draw_lines(bottom[1], _edges(np.isin(labels, inside)), NAMED, 0.8)
+        draw_outlines(bottom[1], mask_outlines(np.isin(labels, inside)), NAMED, 0.8)
     for axes in (*top, *bottom[:2]):
-        _frame(axes, card)
-    _write_facts(bottom[2], card)
+        frame(axes, card.sections.shape[1:], card.parts.pixel_size_um, plane)
+    _write_facts(bottom[2], card, about)
     _write_title(figure, card)
     return figure
 
@@ -94,81 +103,20 @@ def _panels(shape: tuple[int, ...]) -> tuple[Figure, list[Axes], list[Axes]]:
     return figure, rows[0], rows[1]
 
 
-def readable_labels(labels: Labels, tree: StructureTree) -> Labels:
-    """Join structures too small to be outlined, such as the cortex's layers, with their parents.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(H, W)`` uint32; an ancestor's id where a structure has less than `LEAST_OUTLINED` of the
-        tissue.
-    """
-    ids, counts = np.unique(labels[labels > 0], return_counts=True)
-    area: dict[int, int] = {}
-    for key, count in zip(ids.tolist(), counts.tolist(), strict=True):
-        for ancestor in tree.structure(key).path:
-            area[ancestor] = area.get(ancestor, 0) + count
-    least = LEAST_OUTLINED * counts.sum()
-    joined = np.zeros_like(labels)
-    for key in ids.tolist():
-        path = tree.structure(key).path
-        joined[labels == key] = next((a for a in reversed(path) if area[a] >= least), key)
-    return joined
-
-
-def _edges(labels: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Edges between pixels of different labels, ``(n, 2, 2)``: two ends, each (column, row)."""
-    rows, columns = np.nonzero(labels[:, 1:] != labels[:, :-1])
-    upright = np.stack([[columns + 0.5, rows - 0.5], [columns + 0.5, rows + 0.5]])
-    rows, columns = np.nonzero(labels[1:] != labels[:-1])
-    level = np.stack([[columns - 0.5, rows + 0.5], [columns + 0.5, rows + 0.5]])
-    return np.concatenate([upright, level], axis=2).transpose(2, 0, 1)
-
-
-def _draw_lines(
-    axes: Axes, lines: npt.NDArray[np.float64] | None, color: str, width: float
-) -> None:
-    from matplotlib.collections import LineCollection
-
-    if lines is not None:
-        # As pixels: a vector file of every border would be larger than all else.
-        axes.add_collection(
-            LineCollection(list(lines), colors=color, linewidths=width, rasterized=True)
-        )
-
-
-def signed_overlay(
-    values: npt.NDArray[Any], limit: float, strength: float | Mask = 1.0
+def _over_grey(
+    section: Images, bright: float, overlay: npt.NDArray[np.float64] | None = None
 ) -> npt.NDArray[np.float64]:
-    """Colour values by their sign, transparent at 0 and `MOST_OPAQUE` from ``limit`` on.
-
-    Parameters
-    ----------
-    values
-        ``(H, W)``.
-    strength
-        What opacity is multiplied with, a number in [0, 1] or ``(H, W)``.
-
-    Returns
-    -------
-    numpy.ndarray
-        ``(H, W, 4)`` in [0, 1].
-    """
-    share = np.clip(np.asarray(values, np.float64) / max(limit, 1e-12), -1, 1)
-    color = np.where(share[..., None] > 0, BRIGHTER, DARKER)
-    opacity = MOST_OPAQUE * np.abs(share) * strength
-    return np.concatenate([color, opacity[..., None]], axis=-1)
-
-
-def change_limit(change: Images) -> float:
-    """Change ``(H, W)`` from which on a colour is full: 0.5 % of pixels change more."""
-    return max(float(np.percentile(np.abs(change), 99.5)), 1e-6)
+    """Mix a section ``(H, W)`` and colours ``(H, W, 4)`` into one picture ``(H, W, 3)``."""
+    grey = np.repeat(np.clip(section / bright, 0, 1)[..., None], 3, axis=-1)
+    if overlay is None:
+        return grey
+    opacity = overlay[..., 3:]
+    return np.asarray((1 - opacity) * grey + opacity * overlay[..., :3])
 
 
 def _draw_change(axes: Axes, card: FactorCard, bright: float) -> None:
     limit = change_limit(card.change)
-    axes.imshow(card.sections[1], cmap="gray", vmin=0, vmax=1.3 * bright)
-    axes.imshow(signed_overlay(card.change, limit))
+    show(axes, _over_grey(card.sections[1], 1.3 * bright, signed_overlay(card.change, limit)))
     axes.set_title("change per SD", fontsize=9)
     _colour_bar(axes, 100 * limit / _tissue_level(card), "% of the mean brightness")
 
@@ -180,18 +128,17 @@ def _tissue_level(card: FactorCard) -> float:
 
 def _draw_parts(axes: Axes, card: FactorCard, bright: float) -> None:
     parts, mean = card.parts, card.sections[1]
-    axes.imshow(mean, cmap="gray", vmin=0, vmax=1.3 * bright)
-    drawn = []
-    tissue = brain_mask(mean)
+    shown, overlay, tissue = [], None, brain_mask(mean)
     limit = max(abs(100 * parts.brightness_peak), 1e-6)
     if parts.brightness_share >= LEAST_DRAWN:
-        axes.imshow(signed_overlay(parts.brightness_percent, limit, tissue))
-        drawn.append("brightness")
+        overlay = signed_overlay(parts.brightness_percent, limit, tissue)
+        shown.append("brightness")
         _colour_bar(axes, limit, "% brighter per SD")
+    show(axes, _over_grey(mean, 1.3 * bright, overlay))
     if parts.displacement_share >= LEAST_DRAWN:
         _draw_arrows(axes, card, tissue)
-        drawn.append("displacement")
-    axes.set_title(", ".join(drawn) or "neither", fontsize=9)
+        shown.append("displacement")
+    axes.set_title(", ".join(shown) or "neither", fontsize=9)
 
 
 def _draw_arrows(axes: Axes, card: FactorCard, tissue: Mask) -> None:
@@ -217,7 +164,7 @@ def _draw_arrows(axes: Axes, card: FactorCard, tissue: Mask) -> None:
         headlength=4,
     )
     peak = parts.displacement_peak_um
-    size, unit = (parts.displacement_peak, "px") if peak is None else (peak, "um")
+    size, unit = (parts.displacement_peak, "px") if peak is None else (peak, "µm")
     rounded = float(f"{size:.1g}")
     key = rounded * parts.displacement_peak / size if size else 0.0
     axes.quiverkey(
@@ -237,32 +184,7 @@ def _colour_bar(axes: Axes, limit: float, label: str) -> None:
     bar.ax.tick_params(labelsize=7, length=2)
 
 
-def _frame(axes: Axes, card: FactorCard) -> None:
-    """Mark left and right of the animal, and a length."""
-    height, width = card.change.shape
-    axes.set_axis_off()
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    look: dict[str, Any] = {"color": "white", "fontsize": 8, "transform": axes.transAxes}
-    axes.text(0.02, 0.97, "L", va="top", **look)
-    axes.text(0.98, 0.97, "R", va="top", ha="right", **look)
-    size = card.parts.pixel_size_um
-    if size is None:
-        return
-    length = _round_length(0.2 * width * size)
-    axes.plot(
-        [0.03 * width, 0.03 * width + length / size], [0.95 * height] * 2, color="white", lw=1.5
-    )
-    text = f"{length / 1000:g} mm" if length >= 1000 else f"{length:g} um"
-    axes.text(0.03, 0.065, text, va="bottom", **look | {"fontsize": 7})
-
-
-def _round_length(about: float) -> float:
-    """Give the 1, 2 or 5 times a power of ten that lies below ``about``."""
-    power = 10.0 ** np.floor(np.log10(about))
-    return float(max(step * power for step in (1, 2, 5) if step * power <= about))
-
-
-def _write_facts(axes: Axes, card: FactorCard) -> None:
+def _write_facts(axes: Axes, card: FactorCard, about: str) -> None:
     axes.set_axis_off()
     axes.set(xlim=(0, 1), ylim=(0, 1))
     told = card.description
@@ -277,7 +199,8 @@ def _write_facts(axes: Axes, card: FactorCard) -> None:
         start += share
     line = ", ".join(f"{100 * share:.0f} % {name}" for name, (share, _) in shares.items())
     axes.text(0, 0.86, line, fontsize=8, va="center")
-    text = "\n".join(_wrapped(fact) for fact in _facts(card))
+    facts = [*_facts(card), *([about] if about else [])]
+    text = "\n".join(_wrapped(fact) for fact in facts)
     axes.text(0, 0.79, text, fontsize=8, va="top", linespacing=1.5)
 
 
@@ -285,14 +208,13 @@ def _facts(card: FactorCard) -> list[str]:
     told = card.description
     far = f"{told.displacement_px:.2g}\u00a0px"
     if np.isfinite(told.displacement_um):
-        far = f"{told.displacement_um:.2g}\u00a0um ({far})"
+        far = f"{told.displacement_um:.2g}\u00a0µm ({far})"
     tone = "brighter" if told.brightness_percent > 0 else "darker"
     facts = [f"up to {far} displaced, {abs(told.brightness_percent):.2g}\u00a0% {tone} per SD"]
     if np.isfinite(told.kl):
         facts.append(f"KL divergence {told.kl:.2f} nats")
     if told.replicated is not None:
-        verdict = "replicated" if told.replicated else "not replicated"
-        facts.append(f"{verdict}: similarity of its map in other brains {told.similarity:.2f}")
+        facts.append(f"similarity of its map in halves of the brains {told.similarity:.2f}")
     if told.lowest:
         facts.append(f"lowest in {', '.join(told.lowest)}")
         facts.append(f"highest in {', '.join(told.highest)}")
@@ -310,17 +232,39 @@ def _write_title(figure: Figure, card: FactorCard) -> None:
     inch = 1 / figure.get_figheight()
     doubtful = told.replicated is False
     color = "0.45" if doubtful else "black"
-    text = textwrap.fill(told.sentence, 105, break_on_hyphens=False)
+    sentence = told.sentence.replace(" um ", " µm ")
+    text = textwrap.fill(sentence, 105, break_on_hyphens=False)
     figure.text(0.013, 1 - 0.3 * inch, text, fontsize=11, weight="bold", color=color, va="center")
     if doubtful:
         figure.patch.set(linewidth=5, edgecolor="#c43c3c", linestyle=(0, (4, 3)))
 
 
+def card_parts(cards: Sequence[FactorCard], drawn: Iterable[Figure]) -> list[tuple[str, str, Any]]:
+    """Give the parts of a report, a card each, and the table of all of them."""
+    parts: list[tuple[str, str, Any]] = [
+        (f"{card.description.factor}: {card.description.name}", "", figure)
+        for card, figure in zip(cards, drawn, strict=True)
+    ]
+    table = factor_table([card.description for card in cards])
+    text = "Per standard deviation of the factor; all columns are in factors.csv."
+    known = [told.replicated for told in (card.description for card in cards)]
+    if None not in known:
+        text = f"{sum(map(bool, known))} of {len(known)} factors replicate in split halves. {text}"
+    shown = table[list(table.columns[:9])].set_index("factor").round(2)
+    return [*parts, ("All factors", text, shown)]
+
+
 def draw_cards(
-    cards: Sequence[FactorCard], labels: Labels | None = None, tree: StructureTree | None = None
+    cards: Sequence[FactorCard],
+    labels: Labels | None = None,
+    tree: StructureTree | None = None,
+    plane: int | None = None,
+    about: str = "",
 ) -> dict[str, Figure]:
     """Draw every card, by the name of its file: factor_F1 and so on."""
     return {
-        f"factor_{card.description.factor}": factor_card(card, labels=labels, tree=tree)
+        f"factor_{card.description.factor}": factor_card(
+            card, labels=labels, tree=tree, plane=plane, about=about
+        )
         for card in cards
     }

@@ -24,8 +24,12 @@ pre { background: #f3f3f3; padding: 0.8em; } p.note { color: #555; }
 """
 
 
-def write_report(path: Path, title: str, parts: list[tuple[str, str, Any]]) -> None:
-    """Write headed parts, each a text with a figure, a table, code, or nothing (None)."""
+Part = tuple[str, str, Any]
+"""Heading, text, and a figure, a table, code or nothing (None)."""
+
+
+def write_report(path: Path, title: str, parts: list[Part]) -> None:
+    """Write the parts of a report, one below the other."""
     body = [f"<h1>{html.escape(title)}</h1>"]
     for heading, text, content in parts:
         body.append(f"<h2>{html.escape(heading)}</h2><p>{html.escape(text)}</p>")

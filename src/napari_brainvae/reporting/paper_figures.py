@@ -19,7 +19,9 @@ from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.perturbation import Direction
 from napari_brainvae.factors.projective_field import HUES, compose_rgb
+from napari_brainvae.factors.replication import EXPLAINED, MARK, factor_names
 from napari_brainvae.io.atomic_files import replacing
+from napari_brainvae.reporting.section_axes import Outlines, draw_outlines, frame, show
 
 # What draws is imported where it draws: windows open without figures, and sooner.
 if TYPE_CHECKING:
@@ -33,9 +35,9 @@ DIVERGENCES: dict[Direction, str] = {
     "symmetric": "symmetric KL",
 }
 SCORES = {
-    "paper": "s = Tr A / Σ off-diagonal\n(paper)",
-    "trace_over_absolute": "Tr A / Σ |off-diagonal|",
-    "log_correlation": "the same of correlations\nof log(1 + impact)",
+    "paper": "s = Tr A / Σ off-diagonal (paper)\nmore is better; below 0 it says nothing",
+    "trace_over_absolute": "Tr A / Σ |off-diagonal|\nmore is better",
+    "log_correlation": "the same of correlations of\nlog(1 + impact): more is better",
 }
 LOW, HIGH = "#2b5c8a", "#d9820f"
 MODELS = [f"C{i}" for i in range(10)]
@@ -44,35 +46,50 @@ MATPLOTLIB = threading.Lock()
 WEAKEST = 1e-3
 """A factor whose variance stays below this share of the strongest factor's is drawn black."""
 
+LINEAR = "variance of a pixel as the factor moves by c; brightness linear, full at each map's most"
+MIXED = "mixed as inks: cyan + magenta = blue, cyan + yellow = green, magenta + yellow = red"
 
-def impact_heatmap(impact: Impact) -> Figure:
-    """Draw the impact of each region on each factor (Fig. 3B): blue is low, yellow is high."""
+
+def impact_heatmap(
+    impact: Impact, *, model: str = "", replicated: npt.ArrayLike | None = None
+) -> Figure:
+    """Draw the impact of each region on each factor (Fig. 3B): blue is low, yellow is high.
+
+    Parameters
+    ----------
+    model
+        Its name, for the title.
+    replicated
+        ``(L,)`` bool, which factors come again in other brains; None if nobody looked.
+    """
     from matplotlib.colors import FuncNorm
 
     matrix = impact.matrix()
     regions, factors = matrix.shape
-    figure = _figure(2.6 + 0.62 * factors, 1.5 + 0.45 * regions)
+    figure = _figure(2.6 + 0.62 * factors, 1.7 + 0.45 * regions)
     axes = figure.subplots()
     # Impacts span orders of magnitude; log(1 + x) shows the weak ones and keeps zero at zero.
     largest = max(float(matrix.max()), 1e-6)
     scale = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=largest)
     image = axes.imshow(matrix, cmap="viridis", norm=scale, aspect="auto")
-    _name_ticks(axes, _factor_names(factors), impact.regions)
+    _name_ticks(axes, factor_names(factors, replicated), impact.regions)
+    _tell_marks(figure, axes)
     for (row, column), value in np.ndenumerate(matrix):
         color = "white" if scale(value) < 0.6 else "black"
         axes.text(column, row, _short(value), ha="center", va="center", fontsize=8, color=color)
     bar = figure.colorbar(image)
     # Short and small: in a panel the bar is hardly longer than its label.
-    bar.set_label(f"{DIVERGENCES[impact.options.direction]}, nats", fontsize=8)
+    name = DIVERGENCES[impact.options.direction]
+    bar.set_label(f"{name}, nats (colours: log(1 + x))", fontsize=8)
     if largest > 3:
         ticks = [0, *(each for d in range(6) for each in (10**d, 3 * 10**d) if each < largest)]
         bar.set_ticks(ticks, labels=[f"{tick}" for tick in ticks])
     bar.ax.minorticks_off()
-    axes.set_title(f"Impact, {_how(impact)}", fontsize=9)
+    axes.set_title(_titled("Impact", impact, model), fontsize=9)
     return figure
 
 
-def impact_distributions(impact: Impact, region: str, factor: int) -> Figure:
+def impact_distributions(impact: Impact, region: str, factor: int, *, model: str = "") -> Figure:
     """Draw one cell of the matrix (Fig. 3C): a factor's codes at both weights, with Gaussians.
 
     Parameters
@@ -81,6 +98,8 @@ def impact_distributions(impact: Impact, region: str, factor: int) -> Figure:
         Name.
     factor
         Index from 0.
+    model
+        Its name, for the title.
     """
     from scipy.stats import norm
 
@@ -99,38 +118,60 @@ def impact_distributions(impact: Impact, region: str, factor: int) -> Figure:
         label = f"posterior means, weight {weight:+g}"
         axes.hist(code, bins, density=True, color=color, alpha=0.35, label=label)
         axes.plot(x, norm.pdf(x, mean, std), color=color, label="Gaussian, Var μ + E σ²")
-    axes.set(xlabel=f"F{factor + 1}", ylabel="density", yticks=[])
+    axes.set(xlabel=f"code of F{factor + 1}, SD of the prior", ylabel="density", yticks=[])
     figure.legend(loc="outside lower center", ncols=2, fontsize=7, frameon=False)
     score = _short(impact.matrix()[r, factor])
     divergence = DIVERGENCES[impact.options.direction]
-    axes.set_title(f"{region} on F{factor + 1}: {divergence} = {score} nats", fontsize=9)
+    what = f"{region} on F{factor + 1}: {divergence} = {score} nats"
+    axes.set_title(f"{what}\n{_of(impact, model)}", fontsize=9)
     return figure
 
 
-def factor_covariance(impact: Impact) -> Figure:
-    """Draw how alike factors are in what impacts them (Fig. 3D): covariance over regions."""
+def factor_covariance(
+    impact: Impact, *, model: str = "", replicated: npt.ArrayLike | None = None
+) -> Figure:
+    """Draw how alike factors are in what impacts them (Fig. 3D): covariance over regions.
+
+    Parameters
+    ----------
+    model, replicated
+        As in `impact_heatmap`.
+    """
     from matplotlib.colors import AsinhNorm
 
     covariance = impact.disentanglement.covariance
     factors = len(covariance)
-    figure = _figure(2.4 + 0.42 * factors, 1.6 + 0.42 * factors)
+    figure = _figure(3.1 + 0.42 * factors, 1.9 + 0.42 * factors)
     axes = figure.subplots()
     largest = np.abs(covariance).max()
     # One strong factor would leave nothing of the others to see on a linear scale.
     scale = AsinhNorm(largest / 50, vmin=-largest, vmax=largest)
     image = axes.imshow(covariance, cmap="RdBu_r", norm=scale)
-    _name_ticks(axes, _factor_names(factors), _factor_names(factors))
-    bar = figure.colorbar(image, label="covariance of impact over regions (nats²)", shrink=0.85)
+    names = factor_names(factors, replicated)
+    _name_ticks(axes, names, names)
+    _tell_marks(figure, axes)
+    bar = figure.colorbar(image, shrink=0.85)
+    bar.set_label("covariance of impact over regions, nats²\n(colours: asinh)", fontsize=8)
     ticks = largest * np.array([-1, -0.1, 0, 0.1, 1])
-    names = [np.format_float_positional(float(f"{tick:.2g}"), trim="-") for tick in ticks]
-    bar.set_ticks(ticks.tolist(), labels=names)
+    said = [np.format_float_positional(float(f"{tick:.2g}"), trim="-") for tick in ticks]
+    bar.set_ticks(ticks.tolist(), labels=said)
     bar.ax.minorticks_off()
-    axes.set_title(f"s = {impact.disentanglement.paper:.2f}   ({_how(impact)})", fontsize=9)
+    score = f"{impact.disentanglement.trace_over_absolute:.2f}"
+    title = f"Likeness of factors: Tr A / Σ |off-diagonal| = {score}"
+    axes.set_title(f"{title}\n{_of(impact, model)}", fontsize=9)
     return figure
 
 
-def association_heatmap(table: pd.DataFrame) -> Figure:
-    """Draw what `association.associate` found: in bold with a star where q is below 0.05."""
+def association_heatmap(
+    table: pd.DataFrame, *, model: str = "", replicated: npt.ArrayLike | None = None
+) -> Figure:
+    """Draw what `association.associate` found: in bold with a star where q is below 0.05.
+
+    Parameters
+    ----------
+    model, replicated
+        As in `impact_heatmap`.
+    """
     covariates, factors = table["covariate"].unique(), table["factor"].unique()
     wide = table.pivot(index="covariate", columns="factor").loc[covariates]
     figure = _figure(2.6 + 0.5 * len(factors), 1.6 + 0.4 * len(covariates))
@@ -139,7 +180,9 @@ def association_heatmap(table: pd.DataFrame) -> Figure:
     image = axes.imshow(np.abs(effects), cmap="viridis", vmin=0, vmax=1, aspect="auto")
     tests = table.groupby("covariate")["test"].first()
     symbols = {"Spearman": "ρ", "Kruskal-Wallis": "ε²"}
-    _name_ticks(axes, list(factors), [f"{name} ({symbols[tests[name]]})" for name in covariates])
+    names = [f"{name} ({symbols[tests[name]]})" for name in covariates]
+    _name_ticks(axes, factor_names(len(factors), replicated), names)
+    _tell_marks(figure, axes)
     for (row, column), value in np.ndenumerate(effects):
         star = "*" * bool(certain[row, column])
         look: dict[str, Any] = {
@@ -151,7 +194,7 @@ def association_heatmap(table: pd.DataFrame) -> Figure:
         text = f"{value:.2f}".replace("0.", ".", 1)
         axes.text(column, row, text + star, fontsize=7, weight="bold" if star else None, **look)
     figure.colorbar(image, location="bottom").set_label("|ρ| or ε²", fontsize=8)
-    title = f"{table['brains'].max()} brains; bold*: q < 0.05"
+    title = f"{table['brains'].max()} brains{f', {model}' * bool(model)}; bold*: q < 0.05"
     axes.set_title(title, fontsize=9)
     return figure
 
@@ -165,7 +208,7 @@ def disentanglement_bars(impacts: Mapping[str, Impact]) -> Figure:
         By the name of the model; measured with the same options.
     """
     first = next(iter(impacts.values()))
-    figure = _figure(3.2 * len(SCORES), 1.8 + 0.36 * len(impacts))
+    figure = _figure(3.2 * len(SCORES), 2.0 + 0.36 * len(impacts))
     panels = figure.subplots(1, len(SCORES), sharey=True)
     for axes, (score, title) in zip(panels, SCORES.items(), strict=True):
         values = np.array([getattr(i.disentanglement, score) for i in impacts.values()])
@@ -186,7 +229,8 @@ def disentanglement_bars(impacts: Mapping[str, Impact]) -> Figure:
     panels[0].set_yticks(range(len(impacts)), list(impacts))
     panels[0].invert_yaxis()
     level = f"{first.options.confidence:.0%} intervals over brains"
-    figure.suptitle(f"Disentanglement, {_how(first)}; {level}", fontsize=9)
+    how = f"{_how(first)}, {first.mean.shape[2]} brains"
+    figure.suptitle(f"Disentanglement: {how}; {level} (bootstrap)", fontsize=9)
     return figure
 
 
@@ -194,8 +238,12 @@ def projective_fields(
     maps: npt.NDArray[Any],
     *,
     factors: Sequence[int] | None = None,
-    outlines: npt.NDArray[np.bool_] | None = None,
+    outlines: Outlines | None = None,
     limit: float = LIMIT,
+    pixel_size_um: float | None = None,
+    plane: int | None = None,
+    model: str = "",
+    replicated: npt.ArrayLike | None = None,
 ) -> Figure:
     """Draw where each factor acts (Fig. 3A), each in its own brightness, with the legend.
 
@@ -206,31 +254,44 @@ def projective_fields(
     factors
         Indices of the F factors, from 0.
     outlines
-        ``(H, W)``, borders of structures to draw over the fields.
+        Of structures, from `section_axes.structure_outlines`, to draw over the fields.
     limit
         Range of c that the maps were made with.
+    pixel_size_um, plane
+        What is known of the section.
+    model, replicated
+        As in `impact_heatmap`; of all L factors.
     """
-    from matplotlib.patches import Patch
-
     numbers = list(range(len(maps)) if factors is None else factors)
     columns = min(4, len(maps))
     rows = -(-len(maps) // columns)
     height, width = maps.shape[2:]
     across = 3 if columns > 2 else 1  # entries of the legend side by side
-    size = 2.6 * columns, (2.6 * height / width + 0.3) * rows + 0.2 + 0.6 / across
+    size = 2.6 * columns, (2.6 * height / width + 0.3) * rows + 0.75 + 0.6 / across
     figure = _figure(*size)
     peak = maps.max(axis=(2, 3))
     full = np.maximum(peak, WEAKEST * peak.max(axis=0))
+    names = factor_names(max(numbers) + 1, None if replicated is None else replicated)
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, factor, field, scale in zip(panels, numbers, maps, full, strict=False):
-        rgb = compose_rgb(field, scale)
-        if outlines is not None:
-            rgb[outlines] = 0.55 * rgb[outlines] + 0.25
-        axes.imshow(rgb)
+        show(axes, compose_rgb(field, scale))
+        draw_outlines(axes, outlines or [], "0.55", 0.25)
         deviation = np.sqrt(field[:2].max())
-        axes.set_title(f"F{factor + 1}   (SD up to {deviation:.2g})", fontsize=8)
-    for axes in panels:
+        axes.set_title(f"{names[factor]}   (SD up to {deviation:.2g})", fontsize=8)
+        frame(axes, (height, width), pixel_size_um, plane)
+    for axes in panels[len(maps) :]:
         axes.set_axis_off()
+    _legend(figure, limit, across)
+    marked = any(MARK in name for name in names)
+    lines = [", ".join(["Projective fields", *([model] if model else [])])]
+    lines += [LINEAR, MIXED] * (columns > 2) + [EXPLAINED] * marked
+    figure.suptitle("\n".join(lines), fontsize=8)
+    return figure
+
+
+def _legend(figure: Figure, limit: float, across: int) -> None:
+    from matplotlib.patches import Patch
+
     parts = (f"0 < c ≤ {limit / 2:g}", f"-{limit / 2:g} ≤ c < 0", f"|c| > {limit / 2:g}")
     handles = [
         Patch(facecolor=hue, edgecolor="0.5", label=f"variance for {part}")
@@ -239,11 +300,10 @@ def projective_fields(
     figure.legend(
         handles=handles, loc="outside lower center", ncols=across, fontsize=8, frameon=False
     )
-    return figure
 
 
 def save_figure(figure: Figure, stem: str | Path, about: Mapping[str, Any] | None = None) -> None:
-    """Write ``stem.png`` and ``stem.svg``, each in one step.
+    """Write ``stem.png`` and ``stem.svg``, each in one step; text stays text in the latter.
 
     Parameters
     ----------
@@ -271,20 +331,32 @@ def _figure(width: float, height: float) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def _factor_names(count: int) -> list[str]:
-    return [f"F{i + 1}" for i in range(count)]
-
-
 def _name_ticks(axes: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
     axes.set_xticks(range(len(columns)), columns)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
 
 
+def _tell_marks(figure: Figure, axes: Axes) -> None:
+    """Say what the mark behind a factor's name means, if one has it, and take back its colour."""
+    marked = [t for t in (*axes.get_xticklabels(), *axes.get_yticklabels()) if MARK in t.get_text()]
+    for text in marked:
+        text.set_color("0.5")
+    if marked:
+        figure.supxlabel(EXPLAINED, fontsize=7, color="0.4")
+
+
+def _titled(what: str, impact: Impact, model: str) -> str:
+    return f"{what}: {_how(impact)}\n{_of(impact, model)}"
+
+
+def _of(impact: Impact, model: str) -> str:
+    return ", ".join([*([model] if model else []), f"{impact.mean.shape[2]} brains"])
+
+
 def _how(impact: Impact) -> str:
     options = impact.options
-    brains = impact.mean.shape[2]
-    return f"{options.mode}, weights {options.low:+g} and {options.high:+g}, {brains} brains"
+    return f"{options.mode}, weights {options.low:+g} and {options.high:+g}"
 
 
 def _short(value: float) -> str:

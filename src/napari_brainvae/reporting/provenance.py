@@ -84,7 +84,9 @@ def provenance(
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """Fingerprint and header of a model as plain JSON data."""
+    """Fingerprint and header of a model as plain JSON data, without its map of residuals."""
     from napari_brainvae.models.checkpoint import fingerprint
 
-    return {"fingerprint": fingerprint(model), **json.loads(model.header.model_dump_json())}
+    # The map is long, and the checkpoint has it.
+    header = model.header.model_dump_json(exclude={"reference": {"residual_spread"}})
+    return {"fingerprint": fingerprint(model), **json.loads(header)}

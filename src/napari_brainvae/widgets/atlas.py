@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import napari.viewer
 import numpy as np
 from magicgui.types import FileDialogMode
 from magicgui.widgets import FileEdit
-from napari.layers import Labels, Layer, Shapes
+from napari.layers import Shapes
 from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
@@ -28,41 +29,49 @@ from napari_brainvae.atlas.regions import mask_to_polygons
 from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
-    CLEAR,
+    OWNER,
     AtlasSelection,
     add_plane,
+    outline_picked,
+    structure_at,
     update_plane,
 )
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import (
-    ATLAS_FOLDER,
     AXES,
-    MADE_HERE,
-    add_quietly,
     population_of,
     section_geometry,
-    update_layer,
 )
-from napari_brainvae.widgets.panels.layer_choice import LayerChoice, has_sections
+from napari_brainvae.widgets.panels.atlas_choice import AtlasChoice
+from napari_brainvae.widgets.panels.layer_choice import LayerChoice
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.structure_tree import StructureView
-from napari_brainvae.widgets.workers import Latest, PluginWidget, notify
+from napari_brainvae.widgets.workers import Latest, notify
 
 TOLERANCE = 1.0
 """How far the outlines to edit may be off the atlas's, px: few vertices are easier to move."""
 
 
-class AtlasWidget(PluginWidget):
+JITTER = 3
+"""How far the mouse may move in a click, px of the screen."""
+
+
+class AtlasWidget(Panel):
     """Open an atlas, lay its plane over the sections, find structures and make regions of them."""
 
+    page, tab = "atlas", "Atlas"
+    first = "To begin, choose the folder of an atlas, or drop it on the canvas."
+    needs = ("atlas",)
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self._directory = FileEdit(
             mode=FileDialogMode.EXISTING_DIRECTORY,
             nullable=True,
-            tooltip="Atlas, as allensdk caches it.",
+            tooltip="Atlas, as allensdk or BrainGlobe caches it.",
         )
-        self.sections = LayerChoice(viewer, has_sections, "Sections that the plane is laid over.")
+        self.choice = AtlasChoice()
+        self.sections = LayerChoice(viewer, "sections", "Sections that the plane is laid over.")
         self._plane = QSpinBox(toolTip="Coronal plane of the atlas (AP index).", enabled=False)
         self._about = QLabel("Open an atlas directory to begin.", wordWrap=True)
         self._cursor = QLabel(wordWrap=True)
@@ -77,27 +86,29 @@ class AtlasWidget(PluginWidget):
         self._arrange()
         self._opened: Path | None = None
         self.section: AtlasSection | None = None
-        self._structure: int | None = None
-        self._made = PluginLayers(viewer)
+        self._selected: AtlasSelection | None = None
+        self._made = PluginLayers(viewer, OWNER)
         self.latest = Latest(_cut, self._show, self._failed, parent=self)
         self._directory.changed.connect(self._open)
+        self.choice.chosen.connect(self.open_atlas)
         self._plane.valueChanged.connect(self.refresh)
         self.sections.changed.connect(self._sections_changed)
         self.sections.altered.connect(self.refresh)
         self.tree.chosen.connect(self._choose)
-        self._side.currentIndexChanged.connect(self._outline_structure)
+        self._side.currentIndexChanged.connect(self._side_changed)
         self._add.clicked.connect(self.add_region)
         self._edit.clicked.connect(self.edit_as_shapes)
         viewer.cursor.events.position.connect(self._hover)
-        viewer.layers.events.inserted.connect(self._inserted)
+        viewer.mouse_drag_callbacks.append(self._click)
+        self.workspace.folder_changed.connect(self._take_folder)
         self._sections_changed()
-        for layer in viewer.layers:
-            self._take_folder(layer)
+        self._take_folder()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         form = QFormLayout()
         form.addRow("Atlas", self._directory.native)
+        form.addRow("BrainGlobe", self.choice)
         form.addRow("Sections", self.sections.native)
         form.addRow("Plane", self._plane)
         layout.addLayout(form)
@@ -159,7 +170,7 @@ class AtlasWidget(PluginWidget):
         if region is None or section is None or "atlas" not in self._made:
             return None
         polygons = mask_to_polygons(section.region(region), TOLERANCE)
-        color = section.atlas.colors[self._structure]
+        color = section.atlas.colors[section.atlas.structure(region.acronym).id]
         layer = Shapes(
             polygons,
             shape_type="polygon",
@@ -175,21 +186,23 @@ class AtlasWidget(PluginWidget):
     def release(self) -> None:
         """Stop what runs and leave no callback behind; the layers stay."""
         self.latest.close()
+        self.choice.close_workers()
         self.sections.release()
+        self._follow(None)
         self.viewer.cursor.events.position.disconnect(self._hover)
-        self.viewer.layers.events.inserted.disconnect(self._inserted)
-        self._made.release()
+        self.viewer.mouse_drag_callbacks.remove(self._click)
+        self.workspace.folder_changed.disconnect(self._take_folder)
+        self._made.leave()
 
-    def _inserted(self, event: Any) -> None:
-        self._take_folder(event.value)
-
-    def _take_folder(self, layer: Layer) -> None:
-        """Open the atlas that a layer came from, unless one is open."""
-        if ATLAS_FOLDER in layer.metadata and self._opened is None:
-            self.open_atlas(layer.metadata[ATLAS_FOLDER])
+    def _take_folder(self) -> None:
+        """Open the atlas that was opened or dropped last."""
+        folder = self.workspace.atlas_folder
+        if folder is not None and folder != self._opened:
+            self.open_atlas(folder)
 
     def _open(self, directory: Path | None) -> None:
         self._opened = directory
+        self.workspace.atlas_folder = directory
         if directory is not None:
             self._about.setText(f"Opening {directory} …")
             self._plane.setEnabled(False)
@@ -216,45 +229,53 @@ class AtlasWidget(PluginWidget):
         self.refresh()
 
     def _show(self, section: AtlasSection) -> None:
-        if self.section is not None and self.section.atlas is not section.atlas:
-            self._forget_structure()
         self.section = section
         self._plane.blockSignals(True)
-        self._plane.setRange(0, len(section.atlas.annotation) - 1)
+        self._plane.setRange(0, section.atlas.shape[0] - 1)
         self._plane.setValue(section.plane)
         self._plane.setEnabled(True)
         self._plane.blockSignals(False)
-        name = f"{section.atlas.directory.name}, plane {section.plane}"
+        name = f"{section.atlas.name}, plane {section.plane}"
         if not self._made.keys() & {"atlas", "outlines"}:
             self._made |= add_plane(self.viewer, section, self._geometry(), name)
         else:
             update_plane(self._made, section, self._geometry(), name)
+        self._follow(self._selection())
         self.tree.show_tree(section.atlas, section.present)
-        self._tell(section)
-        self._outline_structure()
+        self._show_picked()
 
-    def _forget_structure(self) -> None:
-        """Another atlas may not have it, or call another one by its id."""
-        self._structure = None
-        self._made.remove("structure")
+    def _follow(self, selection: AtlasSelection | None) -> None:
+        """Hear of structures that are picked elsewhere, too."""
+        if self._selected is not None:
+            self._selected.picked_changed.disconnect(self._show_picked)
+        self._selected = selection
+        if selection is not None:
+            selection.picked_changed.connect(self._show_picked)
 
-    def _tell(self, section: AtlasSection) -> None:
-        atlas = section.atlas
+    def _about_plane(self, section: AtlasSection) -> str:
+        atlas, known = section.atlas, self._known_plane()
         text = (
             f"{len(atlas.names)} structures, {len(section.ids)} of them in this plane; "
             f"voxels of {atlas.resolution_um:g} µm"
         )
+        if known is not None and known != section.plane:
+            text += (
+                f"<br><b>\u26a0 The sections are of plane {known}, "
+                f"this is plane {section.plane}.</b>"
+            )
         if self.sections.layer is not None and self._size()[1] is None:
             text += (
-                f".<br><span style='color:#ff9933'>The sections do not say their pixel size: "
-                f"{atlas.resolution_um:g} µm is assumed.</span>"
+                f"<br><b>\u26a0 The sections do not say their pixel size: "
+                f"{atlas.resolution_um:g} µm is assumed.</b>"
             )
-        self._about.setText(text)
+        return text
 
-    def _failed(self) -> None:
+    def _failed(self, message: str) -> None:
         """Show nothing rather than the plane before."""
-        self._about.setText("This cannot be shown as an atlas plane; see the notification.")
-        self._forget_structure()
+        self._about.setText(f"This cannot be shown as an atlas plane: {message}")
+        if (selection := self._selection()) is not None:
+            selection.pick(None)
+        self._follow(None)
         self._made.remove_all()
         self.section = self._opened = None
 
@@ -270,46 +291,59 @@ class AtlasWidget(PluginWidget):
         return None if layer is None else layer.metadata[ATLAS]
 
     def _region(self) -> AtlasRegion | None:
-        if self._structure is None or self.section is None:
-            return None
-        acronym = self.section.atlas.structure(self._structure).acronym
-        return AtlasRegion(acronym, self.side)  # type: ignore[arg-type]
+        return None if self._selected is None else self._selected.picked
 
     def _choose(self, key: int) -> None:
-        self._structure = key
-        self._outline_structure()
+        if self._selected is not None and self.section is not None:
+            acronym = self.section.atlas.structure(key).acronym
+            self._selected.pick(AtlasRegion(acronym, self.side))  # type: ignore[arg-type]
 
-    def _outline_structure(self, event: Any = None) -> None:
-        """Show where the selected structure lies."""
-        region, section = self._region(), self.section
-        mask = None if region is None or section is None else section.mask(*region)
+    def _side_changed(self, event: Any = None) -> None:
+        region = self._region()
+        if region is not None and self._selected is not None:
+            self._selected.pick(region._replace(side=self.side))  # type: ignore[arg-type]
+
+    def _show_picked(self) -> None:
+        """Show where the structure lies that is looked at, whoever picked it."""
+        region, section, atlas = self._region(), self.section, self._made.get("atlas")
+        if section is None or atlas is None:
+            return
+        mask = None if region is None else section.mask(*region)
         for button in (self._add, self._edit):
             button.setEnabled(mask is not None and bool(mask.any()))
-        if region is None or section is None or mask is None:
-            return
-        name, area = section.atlas.structure(region.acronym).name, mask.sum()
-        square_mm = area * (section.pixel_size_um / 1000) ** 2
-        self._about.setText(f"<b>{name}</b><br>{area:,} px, {square_mm:.2f} mm²")
-        image = mask.astype(np.uint8)
-        if "structure" not in self._made:
-            made = Labels(image, metadata={MADE_HERE: "structure"}, opacity=1, **self._geometry())
-            made.contour = 2
-            add_quietly(self.viewer, made)
-            self._made["structure"] = made
-            made.colormap = {0: CLEAR, 1: "white", None: CLEAR}
-        update_layer(
-            self._made["structure"], image, f"structure: {region.acronym}", self._geometry()
-        )
+        outline_picked(self.viewer, atlas)
+        about = self._about_plane(section)
+        if region is not None and mask is not None:
+            structure, area = section.atlas.structure(region.acronym), mask.sum()
+            self.side = region.side
+            self.tree.choose(structure.id)
+            square_mm = area * (section.pixel_size_um / 1000) ** 2
+            about = f"<b>{structure.name}</b><br>{area:,} px, {square_mm:.2f} mm²<br>{about}"
+        self._about.setText(about)
 
     def _hover(self, event: Any) -> None:
         """Name what is under the cursor, whichever layer is active."""
         layer = self._made.get("atlas")
         if layer is None or self.section is None:
             return
-        position = np.asarray(self.viewer.cursor.position)
-        number = layer.get_value(position, world=True)
-        name = self.section.name(self.section.ids[number - 1]) if number else ""
-        self._cursor.setText(name)
+        key = structure_at(self.viewer, layer)
+        self._cursor.setText("" if key is None else self.section.name(key))
+
+    def _click(self, viewer: Any, event: Any) -> Iterator[None]:
+        """Pick the structure that is clicked, unless the click draws or drags."""
+        active, pressed = viewer.layers.selection.active, np.asarray(event.pos)
+        drawing = active is not None and active.mode not in ("pan_zoom", "transform")
+        if event.button != 1 or drawing:
+            return
+        yield
+        while event.type == "mouse_move":
+            yield
+        if np.abs(np.asarray(event.pos) - pressed).max() > JITTER:
+            return
+        layer = self._made.get("atlas")
+        key = None if layer is None else structure_at(viewer, layer)
+        if key is not None and self.section is not None and key in self.section.atlas.names:
+            self._choose(key)
 
 
 def _open(directory: Path) -> Atlas:
@@ -327,7 +361,7 @@ def _cut(
 ) -> AtlasSection:
     """Open an atlas and lay a plane on sections; without a plane the middle one."""
     atlas = _open(directory)
-    middle = len(atlas.annotation) // 2
+    middle = atlas.shape[0] // 2
     section = AtlasSection.lay(atlas, middle if plane is None else plane, shape, pixel_size_um)
     # What the layers will show is computed here, not in the GUI thread.
     _ = section.numbers, section.borders, section.present

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import napari.viewer
-import numpy as np
 import pandas as pd
-from napari.layers import Image
-from napari.utils import Colormap
 from qtpy.QtWidgets import (
     QFileDialog,
-    QFormLayout,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -23,40 +19,26 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_brainvae.atlas.atlas_section import AtlasSection, labels_and_tree
-from napari_brainvae.data.population import Population
+from napari_brainvae.atlas.atlas_section import labels_and_tree
 from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.factors.cards import FactorCard, factor_cards
+from napari_brainvae.factors.field_colours import BRIGHTER, DARKER
 from napari_brainvae.factors.impact import usable_sections
-from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress
-from napari_brainvae.models.base import Model
-from napari_brainvae.reporting.factor_cards import (
-    BRIGHTER,
-    DARKER,
-    card_size,
-    change_limit,
-    factor_card,
-    signed_overlay,
-)
+from napari_brainvae.reporting.factor_cards import card_size, factor_card
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.association import associate
-from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
-from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, below_line_drawings
-from napari_brainvae.widgets.layers.section_layers import population_of, show_index
+from napari_brainvae.widgets.layers.change_layer import show_change
+from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
+from napari_brainvae.widgets.layers.section_layers import show_index
 from napari_brainvae.widgets.panels.brains_by_code import BrainsByCode
 from napari_brainvae.widgets.panels.factor_list import FactorList
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
-from napari_brainvae.widgets.panels.layer_choice import LayerChoice
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.workers import PluginWidget, notify
-
-SIGNED = Colormap(
-    signed_overlay(np.linspace(-1, 1, 255)[None], 1)[0],
-    name="signed change (blue darker, red brighter)",
-)
-"""As on the cards: transparent where nothing changes."""
+from napari_brainvae.widgets.workers import notify
+from napari_brainvae.widgets.workspace import Inputs
 
 CARD_DPI = 70
 """Enough to read a card, most of which a dock scrolls."""
@@ -65,19 +47,6 @@ LEGEND = "Per SD: " + " &nbsp; ".join(
     f"<span style='color:rgb{tuple(round(255 * each) for each in rgb)}'>■</span> {what}"
     for rgb, what in ((BRIGHTER, "brighter"), (DARKER, "darker"))
 )
-
-
-class Inputs(NamedTuple):
-    """What is described; another of any of these makes the description stale."""
-
-    layer: Image
-    model: Model
-    population: Population
-    section: AtlasSection | None
-
-    def same(self, other: Inputs | None) -> bool:
-        """Whether these are the same objects."""
-        return other is not None and all(a is b for a, b in zip(self, other, strict=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,14 +59,15 @@ class Described:
     positions: list[int]
 
 
-class FactorsWidget(PluginWidget):
+class FactorsWidget(Panel):
     """Describe the factors; a click shows what one does, and leads to its extreme brains."""
 
+    page, tab = "factors", "Factors"
+    first = "To begin, drop brain sections and a model on the canvas."
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
-        self.source = SectionsAndModel(viewer)
-        self.atlas = LayerChoice(viewer, is_atlas, "Atlas layer for names; optional.")
+        super().__init__(viewer)
+        self.source = SectionsAndModel(viewer, atlas=True)
         self._describe = QPushButton("Describe factors")
         self._describe.setToolTip(
             "<p>Say of each factor where it acts, whether tissue gets brighter or is displaced, "
@@ -114,18 +84,15 @@ class FactorsWidget(PluginWidget):
         self._highest.setToolTip("Show the brain with the largest code of the factor.")
         self.tabs, self.job = QTabWidget(), JobBar()
         self._arrange()
-        self._made = PluginLayers(viewer)
-        self._atlas_shown: AtlasSelection | None = None
+        self._made = PluginLayers(viewer, "Factors")
         self.described: Described | None = None
         self._connect()
-        self._atlas_changed()
+        self._clear()  # of a panel before: nobody knows what of
+        self._enable()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
-        form = QFormLayout()
-        form.addRow("Atlas", self.atlas.native)
-        layout.addLayout(form)
         layout.addLayout(_row(self._describe, self._export))
         scrolled = QScrollArea()
         scrolled.setWidget(self.card)
@@ -138,7 +105,8 @@ class FactorsWidget(PluginWidget):
 
     def _connect(self) -> None:
         self.source.changed.connect(self._changed)
-        self.atlas.changed.connect(self._atlas_changed)
+        self.source.workspace.atlas_changed.connect(self._changed)
+        self.job.changed.connect(self._enable)
         self._describe.clicked.connect(self.describe)
         self._export.clicked.connect(self._ask_export)
         self.factors.chosen.connect(self._show_factor)
@@ -151,12 +119,12 @@ class FactorsWidget(PluginWidget):
         inputs = self._inputs()
         if inputs is None or self.job.running:
             return
-
-        def finished(described: Described) -> None:
-            if inputs.same(self._inputs()):
-                self._show(described)
-
-        self.job.run("Describing", lambda progress: _described(inputs, progress), finished)
+        self.job.run(
+            "Describing",
+            lambda progress: _described(inputs, progress),
+            self._show,
+            lambda: inputs.same(self._inputs()),
+        )
 
     def export(self, folder: Path) -> None:
         """Write table, cards, maps and report to a folder, in the background."""
@@ -174,17 +142,11 @@ class FactorsWidget(PluginWidget):
         self.job.cancel()
         self.card.release()
         self.source.release()
-        self.atlas.release()
-        if self._atlas_shown is not None:
-            self._atlas_shown.changed.disconnect(self._changed)
+        self.source.workspace.atlas_changed.disconnect(self._changed)
         self._made.release()
 
     def _inputs(self) -> Inputs | None:
-        layer, model, shown = self.source.layer, self.source.model, self._atlas_shown
-        if layer is None or model is None or not self.source.ready:
-            return None
-        section = None if shown is None else shown.cropped(model.shape)
-        return Inputs(layer, model, population_of(layer), section)
+        return self.source.workspace.inputs()
 
     def _show(self, described: Described) -> None:
         self._clear()
@@ -195,57 +157,29 @@ class FactorsWidget(PluginWidget):
 
     def _show_factor(self, factor: int) -> None:
         described = self.described
-        if described is None or described.inputs.layer not in self.viewer.layers:
+        if described is None or described.inputs.sections not in self.viewer.layers:
             return
         inputs, card = described.inputs, described.cards[factor]
         self._show_change(factor)
         self.brains.show_codes(described.codes.iloc[:, factor], described.positions)
-        labels, tree = labels_and_tree(inputs.section)
+        labels, tree = labels_and_tree(inputs.atlas)
         self.card.setFixedSize(*(round(CARD_DPI * side) for side in card_size(card.change.shape)))
         self.card.show_figure(lambda: factor_card(card, labels=labels, tree=tree))
 
     def _show_change(self, factor: int) -> None:
         """Show a factor's change; its contrast is the user's as long as it is this factor."""
         assert self.described is not None  # nothing was chosen without
-        layer, change = self.described.inputs.layer, self.described.cards[factor].change
-        name, limit = f"change: F{factor + 1}", change_limit(change)
-        limits = (-limit, limit)
-        before = self._made.get("change")
-        if before is not None and before.name != name:
-            before.contrast_limits_range = before.contrast_limits = limits
-        self._made.show(
-            "change",
-            change,
-            layer,
-            name,
-            below_line_drawings(self.viewer),
-            colormap=SIGNED,
-            contrast_limits=limits,
-            blending="translucent",
-        )
+        layer, change = self.described.inputs.sections, self.described.cards[factor].change
+        show_change(self._made, self.viewer, change, layer, f"change: F{factor + 1}")
 
     def _go_to(self, index: int) -> None:
         if self.described is not None:
-            show_index(self.viewer, self.described.inputs.layer, index)
-
-    def _atlas_changed(self) -> None:
-        """Follow the chosen atlas layer to other planes."""
-        if self._atlas_shown is not None:
-            self._atlas_shown.changed.disconnect(self._changed)
-        layer = self.atlas.layer
-        self._atlas_shown = None if layer is None else layer.metadata[ATLAS]
-        if self._atlas_shown is not None:
-            self._atlas_shown.changed.connect(self._changed)
-        self._changed()
+            show_index(self.viewer, self.described.inputs.sections, index)
 
     def _changed(self) -> None:
         """Show nothing stale; sections that only moved take the change along."""
         if self.described is not None:
-            try:
-                stale = not self.described.inputs.same(self._inputs())
-            except InputError:  # such sections or such an atlas cannot be described
-                stale = True
-            if stale:
+            if not self.described.inputs.same(self._inputs()):
                 self._clear()
             elif "change" in self._made:
                 self._show_change(self.factors.currentRow())
@@ -259,8 +193,10 @@ class FactorsWidget(PluginWidget):
         self._made.remove_all()
 
     def _enable(self) -> None:
-        self._describe.setEnabled(self.source.ready)
-        for button in (self._export, self._lowest, self._highest):
+        busy = self.job.running
+        self._describe.setEnabled(self.source.ready and not busy)
+        self._export.setEnabled(self.described is not None and not busy)
+        for button in (self._lowest, self._highest):
             button.setEnabled(self.described is not None)
 
     def _ask_export(self) -> None:
@@ -271,7 +207,7 @@ class FactorsWidget(PluginWidget):
 
 def _described(inputs: Inputs, progress: Progress) -> Described:
     """Measure the brains that are not flagged, then describe; runs in a background thread."""
-    _, model, population, section = inputs
+    _, model, population, section, _ = inputs
     positions = usable_sections(population)
     codes = factors_of(brain_table(model, population, progress=progress)).iloc[positions]
     labels, tree = labels_and_tree(section)
@@ -291,7 +227,7 @@ def _write(folder: Path, described: Described, progress: Progress) -> None:
     # Imported here: matplotlib is slow to import.
     from napari_brainvae.reporting.export import export_cards, results_folder
 
-    _, model, population, section = described.inputs
+    _, model, population, section, _ = described.inputs
     about = provenance({}, population, {model.label: model}, measured=described.positions)
     with results_folder(folder, about) as beside:
         export_cards(beside, described.cards, about, section, progress=progress)

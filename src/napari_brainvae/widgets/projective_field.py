@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 from superqt import QLabeledDoubleSlider
 
 from napari_brainvae.arrays import Images
+from napari_brainvae.factors.field_colours import change_limit
 from napari_brainvae.factors.field_refinement import (
     AllFields,
     FieldControls,
@@ -31,42 +32,62 @@ from napari_brainvae.factors.field_refinement import (
     FieldStep,
     all_fields,
 )
-from napari_brainvae.factors.projective_field import HUES, traverse
+from napari_brainvae.factors.projective_field import traverse
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.provenance import provenance
-from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
+from napari_brainvae.widgets.layers.atlas_layers import (
+    ATLAS,
+    AtlasSelection,
+    hide_colours,
+    outline_picked,
+)
+from napari_brainvae.widgets.layers.change_layer import show_change
 from napari_brainvae.widgets.layers.plugin_layers import (
     PluginLayers,
     SideBySide,
     below_line_drawings,
 )
 from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
+from napari_brainvae.widgets.panels.field_legend import change_legend, variance_legend
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.option_controls import Controls
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.share_table import ShareTable
-from napari_brainvae.widgets.workers import Latest, PluginWidget, notify
+from napari_brainvae.widgets.workers import Latest, notify, warning
 
 CHOSEN, EVERY = "chosen regions", "every structure"
+SIGNED, PAPER = "signed change per SD", "variance, as in the paper"
 
 
-class ProjectiveFieldWidget(PluginWidget):
+class ProjectiveFieldWidget(Panel):
     """Choose a factor; its field appears coarsely at once and gets exact by itself."""
 
+    page, tab = "projective_field", "Projective"
+    first = "To begin, drop brain sections and a model on the canvas."
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.source = SectionsAndModel(viewer)
-        self.atlas = LayerChoice(viewer, is_atlas, "Atlas layer for the table and the outlines.")
+        self.atlas = LayerChoice(viewer, "atlas", "Atlas layer for the table and the outlines.")
         self._factor = QComboBox(toolTip="Latent factor to move.")
-        above = {"Atlas": self.atlas.native, "Factor": self._factor}
+        self._view = QComboBox()
+        self._view.addItems([SIGNED, PAPER])
+        self._view.setToolTip(
+            "<p>Where a pixel gets brighter or darker per standard deviation of the factor, or how "
+            "much it varies over the whole range (cyan, magenta, yellow: Fig. 3A).</p>"
+        )
+        above = {"Atlas": self.atlas.native, "Factor": self._factor, "Show": self._view}
         self.controls = Controls(FieldControls, ["start", "limit"], above=above)
         self._legend, self._status = QLabel(wordWrap=True), QLabel(wordWrap=True)
         for label in (self._legend, self._status):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.position = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.position.setToolTip(
+            "<p>Show the section that the model draws with the factor moved by c; 0 goes back.</p>"
+        )
         self.position.setDecimals(2)
         self._zero = QPushButton("0", toolTip="Back to where the factor is moved from.")
         self._zero.setFixedWidth(28)
@@ -76,23 +97,27 @@ class ProjectiveFieldWidget(PluginWidget):
         self._all = QPushButton("All factors")
         self._all.setToolTip("Compute the field of every factor, a layer each.")
         self._grid = QCheckBox("Side by side", enabled=False)
+        self._grid.setToolTip("Show every factor in a cell of its own.")
         self._export = QPushButton("Export …", enabled=False)
         self._export.setToolTip("<p>Write maps (OME-TIFF), table (CSV) and figure (PNG, SVG).</p>")
         self.job = JobBar()
         self._arrange()
-        self._made, self._side_by_side = PluginLayers(viewer), SideBySide(viewer)
+        self._made, self._side_by_side = (
+            PluginLayers(viewer, "Projective field"),
+            SideBySide(viewer),
+        )
         self._fields: AllFields | None = None
         self._shown: FieldStep | None = None
         self._asked: FieldJob | None = None
         self._atlas_shown: AtlasSelection | None = None
         self.latest = Latest(FieldJob.step, self._show, self._failed, parent=self)
-        self.traversal = Latest(_traverse, self._show_traversal, parent=self)
+        self.traversal = Latest(_traverse, self._show_traversal, self._failed, parent=self)
         self._connect()
         self._source_changed()
         self._atlas_changed()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
         layout.addWidget(self.controls)
         layout.addWidget(self._legend)
@@ -119,7 +144,9 @@ class ProjectiveFieldWidget(PluginWidget):
         self.atlas.changed.connect(self._atlas_changed)
         self._factor.currentIndexChanged.connect(self._factor_changed)
         self.controls.changed.connect(self._options_changed)
+        self._view.currentIndexChanged.connect(self._view_changed)
         self._which.currentIndexChanged.connect(lambda _: self.refresh())
+        self.table.chosen.connect(self._pick)
         self.position.valueChanged.connect(self._move)
         self._zero.clicked.connect(lambda: self.position.setValue(0))
         self._all.clicked.connect(self.compute_all)
@@ -136,8 +163,19 @@ class ProjectiveFieldWidget(PluginWidget):
     def factor(self, factor: int) -> None:
         self._factor.setCurrentIndex(factor)
 
+    @property
+    def signed(self) -> bool:
+        """Whether the signed change is on show, and not the variance."""
+        return bool(self._view.currentText() == SIGNED)
+
+    @signed.setter
+    def signed(self, signed: bool) -> None:
+        self._view.setCurrentText(SIGNED if signed else PAPER)
+
     def refresh(self) -> None:
         """Ask for the field of the chosen factor."""
+        if self._fields is not None and not self._still(self._fields.job):
+            self._forget_all()
         if self.source.ready:
             job = self._job()
             self._asked = job
@@ -151,7 +189,12 @@ class ProjectiveFieldWidget(PluginWidget):
         if self.job.running:
             return
         job = self._job()
-        self.job.run("Fields of all factors", partial(all_fields, job), self._show_all)
+        self.job.run(
+            "Fields of all factors",
+            partial(all_fields, job),
+            self._show_all,
+            lambda: self._still(job),
+        )
 
     def export(self, folder: Path) -> None:
         """Write the fields that were computed to a folder, in the background."""
@@ -159,16 +202,17 @@ class ProjectiveFieldWidget(PluginWidget):
         if self.job.running:
             return
         if self._fields is not None:
-            job, maps, table = self._fields.job, self._fields.maps, self._fields.table
+            fields = self._fields
+            job, maps, changes, table = fields.job, fields.maps, fields.changes, fields.table
             factors = list(range(len(maps)))
         elif shown is not None:
             job, maps, table = shown.job, shown.estimate.maps[None], shown.table
-            factors = [job.factor]
+            changes, factors = job.change[None], [job.factor]
         else:
             return
         self.job.run(
             f"Writing {folder.name}",
-            lambda _: _write(folder, job, maps, factors, table),
+            lambda _: _write(folder, job, maps, changes, factors, table),
             lambda _: notify(f"Wrote {folder}"),
         )
 
@@ -184,6 +228,16 @@ class ProjectiveFieldWidget(PluginWidget):
             self._atlas_shown.changed.disconnect(self.refresh)
         self.viewer.dims.events.point.disconnect(self._brain_changed)
         self._made.release()
+
+    def _still(self, job: FieldJob) -> bool:
+        """Whether fields of all factors would be computed from the same now."""
+        if not self.source.ready:
+            return False
+        now = self._job()
+        objects = ((now.model, job.model), (now.population, job.population),
+                   (now.section, job.section))  # fmt: skip
+        same = now.options == job.options and now.regions == job.regions
+        return same and all(a is b for a, b in objects) and now.z0_index == job.z0_index
 
     def _job(self) -> FieldJob:
         layer, model = self.source.layer, self.source.model
@@ -209,46 +263,84 @@ class ProjectiveFieldWidget(PluginWidget):
             return  # something newer was asked for
         if self.source.layer not in self.viewer.layers:
             return
-        name = f"field: F{step.job.factor + 1}"
-        self._put("field", step.rgba, name)
         self._shown = step
+        self._show_step(step)
         self._export.setEnabled(True)
-        self.table.fill(step.table)
-        error = step.estimate.error
-        if step.done:
-            self._status.setText(
-                f"F{step.job.factor + 1}: {step.estimate.points} sections decoded; "
-                f"exact to {error:.2%} of the maximum."
-            )
+        self._tell(step)
+        if not step.done:
+            self.latest.request(step.job)
+
+    def _tell(self, step: FieldStep) -> None:
+        error, decoded = step.estimate.error, f"{step.estimate.points} sections decoded"
+        if self.signed:
+            text = f"Half the difference of 1 SD more and 1 SD less, from the {step.job.start}."
+        elif step.done:
+            text = f"{decoded}; exact to {error:.2%} of the maximum."
+        elif np.isinf(error):
+            text = f"{decoded} (coarse); refining …"
+        else:
+            text = f"{decoded} (last change {error:.1%}); refining …"
+        self._status.setText(f"F{step.job.factor + 1}: {text}")
+
+    def _show_step(self, step: FieldStep) -> None:
+        """Show a factor's signed change, or its variance, and the shares of what is shown."""
+        job, name = step.job, f"F{step.job.factor + 1}"
+        if self.signed:
+            self._made.remove("field")
+            assert self.source.layer is not None  # nothing was asked for without
+            show_change(self._made, self.viewer, job.change, self.source.layer, f"change: {name}")
+            self._legend.setText(change_legend(job.percent(change_limit(job.change))))
+            self.table.fill(job.change_shares)
             return
-        coarse = "coarse" if np.isinf(error) else f"last change {error:.1%}"
-        self._status.setText(f"{step.estimate.points} sections decoded ({coarse}); refining …")
-        self.latest.request(step.job)
+        self._made.remove("change")
+        if "field" not in self._made:
+            hide_colours(self.viewer)
+        self._put("field", step.rgba, f"field: {name}")
+        self._legend.setText(variance_legend(job.options.limit))
+        self.table.fill(step.shares, signed=False)
+
+    def _view_changed(self, event: Any = None) -> None:
+        if self._shown is not None:
+            self._show_step(self._shown)
+            self._tell(self._shown)
+        self._show_pictures()
+
+    def _pick(self, region: str) -> None:
+        """Outline the structure whose row was clicked."""
+        job, atlas = self._shown.job if self._shown else None, self.atlas.layer
+        if job is None or atlas is None or job.section is None:
+            return
+        [picked] = [each for each in job.counted if each.name == region]
+        atlas.metadata[ATLAS].pick(picked)
+        outline_picked(self.viewer, atlas)
 
     def _show_all(self, fields: AllFields) -> None:
         self._fields = fields
         self._grid.setEnabled(True)
-        for factor, picture in enumerate(fields.overlays):
-            self._put(f"F{factor + 1}", picture, f"field: F{factor + 1} (all)", visible=False)
+        for factor in range(len(fields.maps)):
+            over, _ = fields.pictures[self.signed][factor]
+            self._put(f"F{factor + 1}", over, f"field: F{factor + 1} (all)", visible=False)
 
     def _put(self, part: str, picture: Any, name: str, **look: Any) -> None:
         assert self.source.layer is not None  # nothing was asked for without
-        self._made.show(part, picture, self.source.layer, name, self._place(part), **look)
-
-    def _place(self, part: str) -> int:
-        """Generated sections lie right above the others, fields below outlines and shapes."""
-        if part == "traversal":
-            return int(self.viewer.layers.index(self.source.layer)) + 1
-        return below_line_drawings(self.viewer)
+        place = below_line_drawings(self.viewer)
+        self._made.show(part, picture, self.source.layer, name, place, **look)
 
     def _move(self, event: Any = None) -> None:
-        """Ask for the section that the model draws at the slider's position."""
+        """Ask for the section that the model draws at the slider's position, above all pictures.
+
+        At 0 it gives way to what is beneath.
+        """
         # The job of the field on show knows where the factor is moved from.
-        if self._asked is not None:
+        if self.position.value() == 0:
+            self._made.remove("traversal")
+        elif self._asked is not None:
             self.traversal.request(self._asked, self.position.value())
 
     def _show_traversal(self, result: tuple[FieldJob, float, Images, float]) -> None:
         job, c, section, bright = result
+        if self.position.value() == 0:
+            return
         if job.model is not self.source.model or self.source.layer not in self.viewer.layers:
             return
         self._put(
@@ -266,7 +358,6 @@ class ProjectiveFieldWidget(PluginWidget):
     def _options_changed(self) -> None:
         limit = FieldControls(**self.controls.values()).limit
         self.position.setRange(-limit, limit)
-        self._describe(limit)
         self._forget_all()
         self._factor_changed()
 
@@ -298,27 +389,18 @@ class ProjectiveFieldWidget(PluginWidget):
         self._factor.blockSignals(False)
         limit = FieldControls(**self.controls.values()).limit
         self.position.setRange(-limit, limit)
-        self._describe(limit)
         self.refresh()
 
-    def _describe(self, limit: float) -> None:
-        half = limit / 2
-        parts = (f"0 &lt; c ≤ {half:g}", f"−{half:g} ≤ c &lt; 0", f"|c| &gt; {half:g}")
-        swatches = [
-            f"<span style='color:rgb{tuple(255 * each for each in rgb)}'>■</span> {part}"
-            for rgb, part in zip(HUES.values(), parts, strict=True)
-        ]
-        self._legend.setText("Variance of each pixel for<br>" + " &nbsp; ".join(swatches))
-
-    def _failed(self) -> None:
+    def _failed(self, message: str) -> None:
         self._clear()
+        self._status.setText(warning(message))
 
     def _forget_all(self) -> None:
         """Fields of other options are not to be seen beside those of these."""
         self._grid.setChecked(False)
         self._grid.setEnabled(False)
         self._fields = None
-        for part in [part for part in self._made if part.startswith("F")]:
+        for part in self._every():
             self._made.remove(part)
 
     def _clear(self) -> None:
@@ -327,21 +409,30 @@ class ProjectiveFieldWidget(PluginWidget):
         self._made.remove_all()
         self._shown = None
         self._export.setEnabled(False)
-        self._status.setText("")
+        for label in (self._legend, self._status):
+            label.setText("")
         self.table.fill(None)
 
     def _set_grid(self, on: bool) -> None:
         """Show all fields in a grid, with borders, and give the viewer back as it was."""
-        every = {part: made for part, made in self._made.items() if part.startswith("F")}
-        if self._fields is not None:
-            pictures = self._fields.panels if on else self._fields.overlays
-            for part, made in every.items():
-                made.data = pictures[int(part[1:]) - 1]
-                made.name = part if on else f"field: {part} (all)"
+        self._show_pictures()
         if on and self._fields is not None:
-            self._side_by_side.show([*every.values()])
+            self._side_by_side.show([self._made[part] for part in self._every()])
         else:
             self._side_by_side.end()
+
+    def _show_pictures(self) -> None:
+        """Give the layers of all factors the pictures that are wanted now."""
+        if self._fields is None:
+            return
+        alone = self._grid.isChecked()
+        for part in self._every():
+            made = self._made[part]
+            made.data = self._fields.pictures[self.signed][int(part[1:]) - 1][alone]
+            made.name = part if alone else f"field: {part} (all)"
+
+    def _every(self) -> list[str]:
+        return [part for part in self._made if part.startswith("F")]
 
     def _ask_export(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder for maps, table and figure")
@@ -355,10 +446,15 @@ def _traverse(job: FieldJob, c: float) -> tuple[FieldJob, float, Images, float]:
 
 
 def _write(
-    folder: Path, job: FieldJob, maps: Images, factors: list[int], table: pd.DataFrame | None
+    folder: Path,
+    job: FieldJob,
+    maps: Images,
+    changes: Images,
+    factors: list[int],
+    table: pd.DataFrame | None,
 ) -> None:
     # Imported here: matplotlib is slow to import.
-    from napari_brainvae.reporting.export import Fields, export_fields, results_folder
+    from napari_brainvae.reporting.export import Fields, export_fields, results_folder, write_maps
 
     population, section = job.population, job.section
     said = {"start": job.start, "limit": job.options.limit, "z0": job.z0.tolist()}
@@ -371,10 +467,19 @@ def _write(
         said,
         size or job.model.header.pixel_size_um,
         {} if table is None else {which: table},
-        section.borders if section else None,
+        section,
     )
     with results_folder(folder, about) as beside:
         export_fields(beside, fields, about)
+        write_maps(
+            beside / "signed_change.ome.tif",
+            changes[:, None],
+            factors,
+            fields.pixel_size_um,
+            about,
+            title="Signed change per SD",
+            channels=["change"],
+        )
 
 
 def _factor_names(model: Model) -> list[str]:

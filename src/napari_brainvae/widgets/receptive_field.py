@@ -31,10 +31,11 @@ from napari_brainvae.widgets.layers.region_layers import RequestedRegion
 from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
 from napari_brainvae.widgets.panels.impact_panel import MeasurePanel
 from napari_brainvae.widgets.panels.option_controls import Controls
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.region_list import RegionList
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.shift_bars import ShiftBars
-from napari_brainvae.widgets.workers import Latest, PluginWidget
+from napari_brainvae.widgets.workers import Latest, warning
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +66,7 @@ class RegionResponse:
     """What was asked, and how the factors answer or why they cannot."""
 
     layer: Image
+    model: Model
     brain: str
     region: str
     weight: float
@@ -72,16 +74,19 @@ class RegionResponse:
     bright: float = 1.0
 
 
-class ReceptiveFieldWidget(PluginWidget):
+class ReceptiveFieldWidget(Panel):
     """Choose a region, move the weight, and watch the factors; then measure the population."""
 
+    page, tab = "receptive_field", "Receptive"
+    first = "To begin, drop brain sections and a model on the canvas."
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.source = SectionsAndModel(viewer)
         self.regions = RegionList(viewer)
         self.controls = Controls(Perturbation, ["mode", "soft_edge"], columns=2)
         self.weight = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
+        self.weight.setToolTip("How much the region is changed; 0 is not at all.")
         self.weight.setDecimals(2)
         self._zero = QPushButton("0", toolTip="Back to the unperturbed section.")
         self._zero.setFixedWidth(28)
@@ -91,7 +96,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self.population = MeasurePanel(self.source, self.regions, self.controls.values)
         self.tabs = QTabWidget()
         self._arrange()
-        self._made = PluginLayers(viewer)
+        self._made = PluginLayers(viewer, "Receptive field")
         self._brain: ProbedBrain | None = None
         self._region: tuple[RequestedRegion, float, Images] | None = None
         self._limit = 1.0
@@ -110,7 +115,7 @@ class ReceptiveFieldWidget(PluginWidget):
         self._source_changed()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
         layout.addWidget(QLabel("Regions"))
         layout.addWidget(self.regions)
@@ -166,7 +171,7 @@ class ReceptiveFieldWidget(PluginWidget):
         options: Perturbation,
     ) -> RegionResponse:
         """Perturb one section; runs in a background thread, one at a time."""
-        asked = layer, population.ids[index], region.name, weight
+        asked = layer, model, population.ids[index], region.name, weight
         try:
             if self._brain is None or not self._brain.matches(model, population, index):
                 self._brain = ProbedBrain.of(model, population, index)
@@ -189,8 +194,10 @@ class ReceptiveFieldWidget(PluginWidget):
         layer = answer.layer
         if self.source.layer != layer or layer not in self.viewer.layers:
             return  # chosen or removed while this was computed
+        if answer.model is not self.source.model or answer.region not in self.regions.names:
+            return  # as was the region or the model
         if isinstance(answer.shift, str):
-            self._clear(answer.shift)
+            self._failed(answer.shift)
             return
         self._message.setText("")
         self._made.show(
@@ -208,14 +215,15 @@ class ReceptiveFieldWidget(PluginWidget):
         title = f"{answer.region} x {answer.weight:+.2f} in {answer.brain}"
         self.bars.show_shift(shift, limit, title)
 
-    def _failed(self) -> None:
-        """Show nothing of a section that cannot be used."""
-        self._made.hide_all()
+    def _failed(self, message: str) -> None:
+        """Show nothing of a section that cannot be used, and say why."""
+        self._message.setText(warning(message))
         self.bars.clear()
+        self._made.hide_all()
 
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale."""
-        self._message.setText(f"<span style='color:#ff9933'>{message}</span>")
+        self._message.setText(warning(message))
         self.bars.clear()
         self._made.remove_all()
 

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QGridLayout,
+    QHBoxLayout,
     QLabel,
     QPushButton,
     QVBoxLayout,
@@ -28,58 +29,77 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.models.encoding_cache import EncodingCache, encode_ahead
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import population_of, show_index, shown_index
-from napari_brainvae.widgets.panels.brain_list import OUTLIER, BrainList
+from napari_brainvae.widgets.panels.brain_list import BrainList
 from napari_brainvae.widgets.panels.job_bar import JobBar
+from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.workers import AtRest, Latest, PluginWidget, notify
+from napari_brainvae.widgets.workers import AtRest, Latest, notify, warning
 
-RESIDUAL = Colormap(
-    [[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual (blue, black, orange)"
+RESIDUAL = Colormap([[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual")
+ARTIFACT = Colormap([[1.0, 0.9, 0.0, 0.0], [1.0, 0.9, 0.0, 1.0]], name="artifact (yellow)")
+LEGEND = (
+    "residual: <span style='color:#ff8c26'>■</span> brighter than the model has it, "
+    "<span style='color:#40a6ff'>■</span> darker"
+)
+SAVES = (
+    "<p>{} as OME-TIFF or Zarr; where artifacts are looked for, with the repaired section and the "
+    "mask of what is artifact.</p>"
 )
 
 
-class ReconstructWidget(PluginWidget):
+class ReconstructWidget(Panel):
     """Original, reconstruction and residual of the brain on show, following the dims slider."""
 
+    page, tab = "reconstruct", "Denoise"
+    first = "To begin, drop brain sections and a model on the canvas."
+
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
-        super().__init__()
-        self.viewer = viewer
+        super().__init__(viewer)
         self.source = SectionsAndModel(viewer)
         self._side_by_side = QCheckBox("Side by side")
         self._side_by_side.setToolTip("Original, reconstruction and residual in one row.")
-        self._robust = QCheckBox("Find artifacts")
+        self._robust = QCheckBox("Find artifacts in every brain")
         self._robust.setToolTip(
-            "Mark what the residual says is artifact, put the reconstruction there, and encode "
-            "again: shows the artifact and the repaired section."
+            "<p>Leave what the residual says is artifact out of every section that is encoded; "
+            "else only where the model calls a brain an outlier, and intact brains stay as they "
+            "are.</p>"
         )
+        self._plain = QCheckBox("Plain")
+        self._plain.setToolTip("Reconstruct every section as it came, artifacts and all.")
         self._readout = QLabel()
         self._readout.setWordWrap(True)
         self._save_shown = QPushButton("Export shown …")
         self._save_all = QPushButton("Export all …")
-        self._save_shown.setToolTip("Write the reconstruction on show as OME-TIFF or Zarr.")
-        self._save_all.setToolTip("Write the reconstruction of every brain as OME-TIFF or Zarr.")
+        self._save_shown.setToolTip(SAVES.format("The reconstruction on show"))
+        self._save_all.setToolTip(SAVES.format("The reconstruction of every brain"))
         self.job = JobBar()
         self.brains = BrainList(self.source, self.job)
         self._arrange()
-        self._made, self._grid = PluginLayers(viewer), SideBySide(viewer)
+        self._made, self._grid = PluginLayers(viewer, "Reconstruct"), SideBySide(viewer)
         self._asked: tuple[Any, ...] | None = None
         self._model: EncodingCache | None = None
+        self._failing = False
         self.latest = Latest(self._compute, self._show, self._failed, parent=self)
         self._ahead = AtRest(encode_ahead, parent=self)
         self.source.changed.connect(self._changed)
         viewer.dims.events.point.connect(self.refresh)
         self._side_by_side.toggled.connect(self._set_side_by_side)
-        self._robust.toggled.connect(self.refresh)
+        for box in (self._robust, self._plain):
+            box.toggled.connect(self._mode_changed)
         self.brains.chosen.connect(self._go_to)
+        self.job.changed.connect(self._enable)
         self._save_shown.clicked.connect(lambda: self._ask_export(all_brains=False))
         self._save_all.clicked.connect(lambda: self._ask_export(all_brains=True))
         self._changed()
 
     def _arrange(self) -> None:
-        layout = QVBoxLayout(self)
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
         layout.addWidget(self._readout)
-        layout.addWidget(self._robust)
+        row = QHBoxLayout()
+        row.addWidget(self._robust)
+        row.addWidget(self._plain)
+        layout.addLayout(row)
         layout.addWidget(self._side_by_side)
         buttons = QGridLayout()
         buttons.addWidget(self._save_shown, 0, 0)
@@ -89,12 +109,20 @@ class ReconstructWidget(PluginWidget):
         layout.addWidget(self.job)
         layout.addStretch()
 
+    @property
+    def robust(self) -> bool | None:
+        """Whether artifacts are left out: of every brain, of none, or (None) of outliers."""
+        if self._plain.isChecked():
+            return False
+        return True if self._robust.isChecked() else None
+
     def refresh(self, event: Any = None) -> None:
         """Ask for the reconstruction of the brain on show, if it is not the one asked for last."""
         if not self.source.ready:
             return
         layer = self.source.layer
-        wanted = (self._model, layer, self._index(), self._robust.isChecked())
+        self.brains.follow(self._index())
+        wanted = (self._model, layer, self._index(), self.robust)
         if wanted != self._asked:
             self._asked = wanted
             self._ahead.stop()
@@ -106,9 +134,11 @@ class ReconstructWidget(PluginWidget):
         If artifacts are to be found, repaired sections and artifact masks go into the same file.
         A file of that name is replaced once the new one is complete: the file dialog has asked.
         """
-        assert self.source.layer is not None and self.source.model is not None  # buttons are off
-        model, population = self.source.model, population_of(self.source.layer)
-        robust = self._robust.isChecked()
+        inputs = self.source.workspace.inputs(atlas=False)
+        if inputs is None or self.job.running:
+            return
+        model, population = inputs.model, inputs.population
+        robust = self.robust
         if not all_brains:
             population = population.subset([self._index()])
         self.job.run(
@@ -121,6 +151,7 @@ class ReconstructWidget(PluginWidget):
 
     def release(self) -> None:
         """Stop what runs and leave no callback behind; the layers stay."""
+        self._grid.end()
         self.latest.close()
         self._ahead.stop()
         self.job.cancel()
@@ -137,8 +168,7 @@ class ReconstructWidget(PluginWidget):
             show_index(self.viewer, self.source.layer, index)
 
     def _changed(self) -> None:
-        for button in (self._save_shown, self._save_all, self._side_by_side):
-            button.setEnabled(self.source.ready)
+        self._enable()
         self._asked = None
         self._ahead.stop()
         self._model = EncodingCache(self.source.model) if self.source.model else None
@@ -146,8 +176,22 @@ class ReconstructWidget(PluginWidget):
             self._clear()
         self.refresh()
 
+    def _enable(self) -> None:
+        """What cannot work is off."""
+        for box in (self._side_by_side, self._plain):
+            box.setEnabled(self.source.ready)
+        self._robust.setEnabled(self.source.ready and not self._plain.isChecked())
+        for button in (self._save_shown, self._save_all):
+            button.setEnabled(self.source.ready and not self.job.running)
+
+    def _mode_changed(self) -> None:
+        self._enable()
+        self.refresh()
+
     @staticmethod
-    def _compute(model: Model, layer: Image, index: int, robust: bool, population: Any) -> Any:
+    def _compute(
+        model: Model, layer: Image, index: int, robust: bool | None, population: Any
+    ) -> Any:
         shown = reconstruct_section(model, population, index, robust=robust)
         return model, layer, population, index, shown
 
@@ -156,65 +200,86 @@ class ReconstructWidget(PluginWidget):
         if model is not self._model or layer not in self.viewer.layers:
             return  # another was chosen, or the layer removed, while this was computed
         before = set(self._made)
-        for part in ("reconstruction", "residual", "repaired", "artifact"):
-            image = getattr(shown, part)
-            if image is None:
-                self._made.remove(part)
-            else:
-                look = {} if part in self._made else self._look(part, layer, shown)
-                picture, name = np.asarray(image, dtype=np.float32), f"{part}: {layer.name}"
-                self._made.show(part, picture, layer, name, **look)
+        for part, image in self._parts(shown).items():
+            look = {} if part in self._made else self._look(part, layer, shown)
+            picture, name = np.asarray(image, dtype=np.float32), f"{part}: {layer.name}"
+            self._made.show(part, picture, layer, name, **look)
+        for part in set(self._made) - set(self._parts(shown)):
+            self._made.remove(part)
         if not before:
             self.viewer.layers.selection.active = layer
         self._tell(population.ids[index], shown)
-        if set(self._made) != before:
+        if self._failing or set(self._made) != before:
+            self._failing = False
             self._set_side_by_side(self._side_by_side.isChecked())
         self._ahead.begin(model, population, index)
+
+    def _parts(self, shown: Reconstruction) -> dict[str, Any]:
+        """What is shown; once there were artifacts, an intact brain has none, as it came.
+
+        Layers that come and go with the slider would make it stick.
+        """
+        parts = {"reconstruction": shown.reconstruction, "residual": shown.residual}
+        if shown.artifact is not None:
+            return parts | {"repaired": shown.repaired, "artifact": shown.artifact}
+        if "artifact" in self._made and self.robust is not False:
+            nothing = np.zeros(shown.section.shape, dtype=bool)
+            return parts | {"repaired": shown.section, "artifact": nothing}
+        return parts
 
     def _look(self, part: str, layer: Image, shown: Reconstruction) -> dict[str, Any]:
         """Colours and contrast of a new layer; from then on they are the user's."""
         if part == "residual":
             strong = max(float(np.percentile(np.abs(shown.residual), 99.5)), 1e-3)
-            return {"colormap": RESIDUAL, "contrast_limits": (-strong, strong)}
+            # Hidden: over the section it would be all there is to see.
+            contrast = {"contrast_limits": (-strong, strong)}
+            return {"colormap": RESIDUAL, "visible": self._side_by_side.isChecked(), **contrast}
         if part == "artifact":
             # The repaired section beneath is to be seen.
-            clear = {"blending": "additive", "opacity": 0.4}
-            return {"colormap": "red", "contrast_limits": (0, 1), **clear}
+            clear = {"blending": "translucent", "opacity": 0.5}
+            return {"colormap": ARTIFACT, "contrast_limits": (0, 1), **clear}
         # As bright as the original is shown, and the repaired section as the reconstruction.
         bright = max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
         beside = self._made.get("reconstruction")
         limits = (0, bright) if beside is None else beside.contrast_limits
-        return {"colormap": "gray", "contrast_limits": limits}
+        # The denoised section is on show; the repaired one beside it.
+        seen = part == "reconstruction" or self._side_by_side.isChecked()
+        return {"colormap": "gray", "contrast_limits": limits, "visible": seen}
 
     def _tell(self, brain: str, shown: Reconstruction) -> None:
         reference = self.source.model.header.reference if self.source.model else None
         typical = f" (typical {reference.error_median:.5f})" if reference else ""
         typical_kl = f" (typical {reference.kl_median:.1f})" if reference else ""
-        verdict = {None: "", True: "outlier: unlike the brains the model knows", False: "as usual"}[
-            shown.outlier
-        ]
-        colour = OUTLIER if shown.outlier else "#77cc77"
+        verdict = {
+            None: "",
+            True: warning("outlier: unlike the brains the model knows"),
+            False: "as usual",
+        }[shown.outlier]
+        left_out = " of what is left" if shown.artifact_share else ""
         self._readout.setText(
-            f"<b>{brain}</b> &nbsp; <span style='color:{colour}'>{verdict}</span><br>"
-            f"squared error {shown.error:.5f}{typical}<br>"
-            f"KL divergence {shown.kl:.1f} nats{typical_kl}"
+            f"<b>{brain}</b> &nbsp; {verdict}<br>{shown.finding}<br>"
+            f"squared error {shown.error_left:.5f}{left_out}{typical}<br>"
+            f"KL divergence {shown.kl:.1f} nats{typical_kl}<br>{LEGEND}"
         )
 
-    def _failed(self) -> None:
-        """Show nothing of a section that cannot be used."""
-        self._readout.setText("")
+    def _failed(self, message: str) -> None:
+        """Show nothing of a section that cannot be used, and say why."""
+        self._failing = True
+        self._readout.setText(warning(message))
+        self._grid.end()
         self._made.hide_all()
 
     def _clear(self) -> None:
         """Show nothing rather than something stale."""
         self._readout.setText("")
+        self._grid.end()
         self._made.remove_all()
 
     def _set_side_by_side(self, on: bool) -> None:
-        """Lay the layers out in a row, or five in two, and give the viewer back as it was."""
-        if on and self._made:
+        """Lay the layers out as the canvas allows, and give the viewer back as it was."""
+        if on and self._made and not self._failing:
             ours = [self.source.layer, *self._made.values()]
-            self._grid.show(ours, (1 if len(ours) <= 3 else 2, -1))
+            self._grid.show(ours)
         elif not on:
             self._grid.end()
 

@@ -9,15 +9,19 @@ from functools import cache
 from pathlib import Path
 
 from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
-from napari_brainvae.widgets.layers.section_layers import ATLAS_FOLDER, AXES, population_layer
-from napari_brainvae.widgets.readers import LayerData, model_layer
+from napari_brainvae.widgets.readers import (
+    LayerData,
+    atlas_layer,
+    model_layer,
+    population_data,
+)
 
 
 def demo_population() -> list[LayerData]:
     """Draw 48 phantom brains like those that the demo model was fitted on, but none of them."""
-    from napari_brainvae.phantom.phantom import demo_population
+    from napari_brainvae.phantom.demo import demo_population
 
-    return [population_layer(demo_population(), "Demo population")]
+    return [population_data(demo_population(), "Demo population")]
 
 
 def demo_model() -> list[LayerData]:
@@ -33,23 +37,14 @@ def demo_atlas() -> list[LayerData]:
     from napari_brainvae.atlas.atlas import Atlas
     from napari_brainvae.phantom.phantom import DRAWN_PLANE
 
-    atlas = Atlas.open(_demo_atlas_folder())
-    size = atlas.resolution_um
-    options = {
-        "name": "Demo: template of the atlas",
-        "scale": (size, size),
-        "units": ("um", "um"),
-        "axis_labels": AXES[1:],
-        "metadata": {ATLAS_FOLDER: str(atlas.directory)},
-        "visible": False,
-    }
-    return [(atlas.template(DRAWN_PLANE)[0], options, "image")]
+    return [atlas_layer(Atlas.open(_demo_atlas_folder()), "Demo", DRAWN_PLANE)]
 
 
 @cache
 def _demo_atlas_folder() -> Path:
     """Write the atlas that the demo brains were drawn from, for as long as napari runs."""
-    from napari_brainvae.phantom.phantom import DEMO, draw_section, write_phantom_atlas
+    from napari_brainvae.phantom.demo import DEMO
+    from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
 
     parent = Path(tempfile.mkdtemp(prefix="napari-brainvae-"))
     atexit.register(shutil.rmtree, parent, ignore_errors=True)

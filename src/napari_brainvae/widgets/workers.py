@@ -7,6 +7,7 @@ GUI thread asks them how far they are; they never report by themselves.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Event, Thread
 from typing import Any
 
@@ -15,7 +16,10 @@ from napari.utils.notifications import show_info
 from qtpy.QtCore import QCoreApplication, QEvent, QObject, QThreadPool, QTimer
 from qtpy.QtWidgets import QWidget
 
+from napari_brainvae.io.errors import InputError
+
 REST_MS = 200
+BUG = "This went wrong in a way that nobody foresaw: napari's notification says how."
 
 
 class PluginWidget(QWidget):
@@ -60,18 +64,20 @@ class Latest(QObject):
     parent
         The widget it works for; nothing is shown any more once that is gone.
     compute
-        Runs in a background thread; its exceptions go to napari's notifications.
+        Runs in a background thread.
     show
         Takes the result, in the GUI thread.
     failed
-        Called in the GUI thread after an exception, so that nothing stale stays on show.
+        Called in the GUI thread instead, so that nothing stale stays on show: with the sentence of
+        an `InputError` or `OSError`, to be shown in the panel. Any other exception is a bug: napari
+        shows it, too.
     """
 
     def __init__(
         self,
         compute: Callable[..., Any],
         show: Callable[[Any], None],
-        failed: Callable[[], None] = lambda: None,
+        failed: Callable[[str], None] = lambda _: None,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
@@ -102,19 +108,24 @@ class Latest(QObject):
         if self._wanted is None or self._worker is not None:
             return
         arguments, self._wanted = self._wanted, None
-        self._worker = create_worker(self._compute, *arguments)
+        self._worker = create_worker(said_or_done, partial(self._compute, *arguments))
         self._worker.returned.connect(self._returned)
         self._worker.errored.connect(self._errored)
         self._worker.finished.connect(self._finished)
         start_now(self._worker)
 
-    def _returned(self, result: Any) -> None:
-        if not self._closed:
+    def _returned(self, outcome: tuple[str, Any]) -> None:
+        message, result = outcome
+        if self._closed:
+            return
+        if message:
+            self._failed(message)
+        else:
             self._show(result)
 
     def _errored(self, _: Exception) -> None:
         if not self._closed:
-            self._failed()
+            self._failed(BUG)
 
     def _finished(self) -> None:
         self._worker = None
@@ -165,6 +176,14 @@ class AtRest(QObject):
         Thread(target=run).start()
 
 
+def said_or_done(compute: Callable[[], Any]) -> tuple[str, Any]:
+    """Compute; what the user can put right is said in a sentence, not raised."""
+    try:
+        return "", compute()
+    except (InputError, OSError) as error:
+        return str(error) or type(error).__name__, None
+
+
 def start_now(worker: Any) -> None:
     """Start a worker at once.
 
@@ -173,6 +192,11 @@ def start_now(worker: Any) -> None:
     all of them aborts the process.
     """
     QThreadPool.globalInstance().start(worker)
+
+
+def warning(text: str) -> str:
+    """Mark what is wrong; not by a colour, none of which can be read on dark and on light."""
+    return f"<b>\u26a0</b> {text}"
 
 
 def notify(message: str) -> None:

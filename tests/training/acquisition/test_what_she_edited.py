@@ -12,7 +12,7 @@ import pytest
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 from tests.allen_server import Fault
-from training.acquisition.populations import edited_columns, merge_covariates
+from training.kept_covariates import edited_columns, merge_covariates
 
 
 def edit(path: Path, **columns: object) -> None:

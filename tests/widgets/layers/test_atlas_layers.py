@@ -6,18 +6,23 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_brainvae.atlas.atlas import Atlas, outlines
+from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
 from napari_brainvae.atlas.ontology import Structure
+from napari_brainvae.atlas.regions import edges
 from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
 from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
     AtlasSelection,
     add_plane,
+    as_vectors,
+    hide_colours,
+    outline_picked,
+    structure_at,
     update_plane,
 )
 from napari_brainvae.widgets.layers.region_layers import RequestedRegion
-from napari_brainvae.widgets.layers.section_layers import section_geometry
+from napari_brainvae.widgets.layers.section_layers import MADE_HERE, section_geometry
 
 FAR = 614_454_277  # the greatest id of the real ontology
 
@@ -74,7 +79,8 @@ def test_left_is_left_and_up_is_up_in_the_viewer(lopsided, sections):
         assert np.allclose(labels.get_color(value), official, atol=1 / 255)
     assert labels.units == image.units[1:]
     assert labels.axis_labels == ("DV", "ML")
-    assert np.array_equal(made["outlines"].data > 0, outlines(lopsided.section(1, (10, 16), 25)))
+    assert np.array_equal(made["outlines"].data, as_vectors(edges(section.labels)))
+    assert made["outlines"].edge_width < 0.1, "thin"
 
 
 def test_another_plane_replaces_the_first(lopsided, sections):
@@ -126,3 +132,54 @@ def test_the_paper_s_plane_of_the_real_annotation(shared_data):
     row, column = np.argwhere(atlas.within(cut, "SSp-bfd") & (np.arange(448) < 224))[0]
     status = labels.get_status((25 * row, 25 * column), world=True)
     assert "Primary somatosensory area, barrel field" in status["value"]
+
+
+def test_the_picked_structure_is_outlined_and_follows_the_plane(lopsided, sections):
+    geometry = section_geometry(sections.layers["mice"], (10, 16))
+    section = AtlasSection.lay(lopsided, 1, (10, 16), 25.0)
+    made = add_plane(sections, section, geometry, "x")
+    selection = made["atlas"].metadata[ATLAS]
+    outline_picked(sections, made["atlas"])
+    assert len(sections.layers) == 3, "nothing is picked"
+    for region in (AtlasRegion("TOP"), AtlasRegion("LEFT")):
+        selection.pick(region)
+        outline_picked(sections, made["atlas"])
+        layer = sections.layers[f"structure: {region.name}"]
+        assert np.array_equal(layer.data, as_vectors(edges(section.mask(*region))))
+        assert np.allclose(layer.scale, (25, 25)) and layer.units == made["atlas"].units
+        assert np.allclose(layer.translate, made["atlas"].translate)
+    assert len(sections.layers) == 4, "one at a time"
+    white = made["outlines"].edge_color[0]
+    assert not np.allclose(layer.edge_color[0], white), "not white on white"
+    selection.pick(None)
+    outline_picked(sections, made["atlas"])
+    assert len(sections.layers) == 3
+
+
+def test_another_atlas_has_none_of_the_picked_structure(lopsided, tmp_path):
+    selection = AtlasSelection(AtlasSection.lay(lopsided, 1, (10, 16), 25.0))
+    selection.pick(AtlasRegion("LEFT"))
+    selection.show(AtlasSection.lay(lopsided, 2, (10, 16), 25.0))
+    assert selection.picked == AtlasRegion("LEFT"), "another plane still knows it"
+    write_phantom_atlas(draw_section(64, 80), tmp_path / "other")
+    selection.show(AtlasSection.lay(Atlas.open(tmp_path / "other"), 2))
+    assert selection.picked is None
+
+
+def test_structures_have_names_though_their_colours_are_hidden(lopsided, sections):
+    image = sections.layers["mice"]
+    section = AtlasSection.lay(lopsided, 1, (10, 16), 25.0)
+    made = add_plane(sections, section, section_geometry(image, (10, 16)), "x")
+    hide_colours(sections)
+    assert not made["atlas"].visible and made["outlines"].visible
+    for (row, column), key in {(1, 2): 10, (1, 13): FAR, (8, 2): 30, (-3, 2): None}.items():
+        sections.cursor.position = image.data_to_world((2, row, column))
+        assert structure_at(sections, made["atlas"]) == key
+
+
+def test_an_atlas_that_is_opened_after_a_field_does_not_colour_it(lopsided, sections):
+    image = sections.layers["mice"]
+    sections.add_image(np.zeros((10, 16)), metadata={MADE_HERE: "change"}, name="change")
+    section = AtlasSection.lay(lopsided, 1, (10, 16), 25.0)
+    made = add_plane(sections, section, section_geometry(image, (10, 16)), "x")
+    assert not made["atlas"].visible and made["outlines"].visible

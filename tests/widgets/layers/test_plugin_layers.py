@@ -11,6 +11,8 @@ from napari_brainvae.widgets.layers.plugin_layers import (
     SideBySide,
     camera,
     canvas_grid,
+    canvas_size,
+    grid_shape,
 )
 from tests.listeners import callbacks
 
@@ -24,7 +26,7 @@ def viewer():
 
 @pytest.fixture
 def made(viewer):
-    return PluginLayers(viewer)
+    return PluginLayers(viewer, "panel")
 
 
 def picture(seed: int) -> np.ndarray:
@@ -87,7 +89,7 @@ def test_new_layers_go_where_they_are_told_and_the_active_one_stays(made, viewer
 
 def test_nothing_is_left_behind(viewer):
     before = callbacks(viewer)
-    made = PluginLayers(viewer)
+    made = PluginLayers(viewer, "panel")
     show(made, viewer)
     made.remove_all()
     made.release()
@@ -100,18 +102,44 @@ def test_side_by_side_and_back(made, viewer):
     hidden = viewer.add_image(picture(3), visible=False)
     grid, other = canvas_grid(viewer), viewer.layers["sections"]
     grid.stride, before = 2, {layer: layer.visible for layer in viewer.layers}
-    camera(viewer).zoom = 6
+    camera(viewer).zoom, camera(viewer).center = 6, (0, 5, 4)
     beside = SideBySide(viewer)
     beside.end()  # of nothing
     for _ in range(2):
-        beside.show([*made.values()], (1, -1))
-    assert grid.enabled and grid.shape == (1, -1) and not other.visible
-    assert camera(viewer).zoom == 3, "each half shows as much as the whole canvas did"
+        beside.show([*made.values()])
+    assert grid.enabled and not other.visible
     assert all(layer.visible and layer.name_overlay.visible for layer in made.values())
     viewer.layers.remove(made["b"])
-    camera(viewer).zoom *= 2
     beside.end()
     assert not grid.enabled and grid.stride == 2
-    assert camera(viewer).zoom == 12, "what the user zoomed stays"
+    assert camera(viewer).zoom == 6 and camera(viewer).center[-2:] == (5, 4)
     assert not made["a"].name_overlay.visible
     assert {layer: layer.visible for layer in before} == before and not hidden.visible
+
+
+@pytest.mark.parametrize(
+    ("count", "aspect", "canvas", "shape"),
+    [
+        (3, 0.7, (400, 1200), (1, 3)),  # as wide as three
+        (3, 0.7, (900, 500), (3, 1)),  # higher than wide
+        (4, 0.7, (700, 1000), (2, 2)),
+        (8, 0.7, (700, 570), (4, 2)),
+        (1, 0.7, (100, 900), (1, 1)),
+    ],
+)
+def test_the_grid_has_the_shape_of_the_canvas(count, aspect, canvas, shape):
+    assert grid_shape(count, aspect, canvas) == shape
+
+
+def test_the_grid_shows_every_picture_whole(made, viewer):
+    """The view is fitted to the cells, whatever it was before."""
+    for part in "abc":
+        show(made, viewer, part=part)
+    camera(viewer).zoom = 50
+    SideBySide(viewer).show([*made.values()])
+    rows, columns = canvas_grid(viewer).shape
+    height, width = canvas_size(viewer)
+    zoom = camera(viewer).zoom
+    extent = np.array(made["a"].data.shape) * made["a"].scale
+    assert zoom * extent[0] <= height / rows and zoom * extent[1] <= width / columns
+    assert max(zoom * extent[0] / (height / rows), zoom * extent[1] / (width / columns)) > 0.9

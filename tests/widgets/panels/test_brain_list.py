@@ -43,7 +43,7 @@ def test_the_list_of_brains_leads_to_the_outliers(reconstruct, qtbot, tmp_path):
     for name, expected in {"brains": table.reset_index(), "covariates": associations}.items():
         written = pd.read_csv(tmp_path / "out" / f"{name}.csv", keep_default_na=False)
         assert (written.pop("checkpoint") == fingerprint(widget.source.model)).all()
-        pd.testing.assert_frame_equal(written.drop(columns="options"), expected, rtol=1e-9)
+        pd.testing.assert_frame_equal(written, expected, rtol=1e-9)
     assert {path.name for path in (tmp_path / "out").glob("covariates.*g")} == {
         "covariates.png",
         "covariates.svg",

@@ -8,6 +8,7 @@ from qtpy.QtCore import QPoint, Qt
 
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.widgets.panels.figure_view import FigureView
+from napari_brainvae.widgets.workers import BUG
 from tests.widgets.windows import LONG
 
 
@@ -51,5 +52,5 @@ def test_what_cannot_be_drawn_says_why_and_a_bug_is_shown_as_one(qtbot):
         view.show_figure(fail)
         qtbot.waitUntil(lambda: len(exceptions) > 0 and view.latest.idle, timeout=LONG)
     assert "broadcast" in str(exceptions[0][1])
-    assert view._message == ""
+    assert view._message == BUG
     view.release()

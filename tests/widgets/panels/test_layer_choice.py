@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_brainvae.widgets.panels.layer_choice import LayerChoice, has_sections
+from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from tests.listeners import callbacks
 
 ALTERED = {
@@ -25,7 +25,7 @@ def test_it_says_when_the_chosen_layer_is_altered(qtbot, how):
     viewer = ViewerModel()
     other, chosen = (viewer.add_image(np.zeros((3, 8, 10)), name=name) for name in ("a", "b"))
     before = callbacks(viewer)
-    choice, told = LayerChoice(viewer, has_sections, "sections"), []
+    choice, told = LayerChoice(viewer, "sections", "sections"), []
     choice.altered.connect(lambda: told.append(choice.layer))
     assert choice.layer is chosen
     setattr(other, how, ALTERED[how])

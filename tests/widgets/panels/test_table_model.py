@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from qtpy.QtCore import Qt
-from qtpy.QtGui import QColor
 
 from napari_brainvae.widgets.panels.table_model import Column, TableModel
 
@@ -15,7 +14,7 @@ TABLE = pd.DataFrame(
         "id": ["b10", "b9", "a1", "c"],
         "error": [10.0, 9.0, np.nan, np.inf],
         "problem": ["", "too dark", "", ""],
-        "colour": ["", "#ff0000", "", ""],
+        "strong": [False, True, False, False],
     },
     index=["r0", "r1", "r2", "r3"],
 )
@@ -39,9 +38,9 @@ def test_cells_rows_and_columns_say_what_the_table_says(model):
     assert texts(model, 0) == ["b10", "b9", "a1", "c"]
     assert texts(model, 1) == ["10.0 %", "9.0 %", "–", "–"]
     assert model.index(1, 0).data(Qt.ItemDataRole.ToolTipRole) == "too dark"
-    assert model.index(1, 1).data(Qt.ItemDataRole.ForegroundRole) == QColor("#ff0000")
+    assert model.index(1, 1).data(Qt.ItemDataRole.FontRole).bold()
     assert model.index(0, 1).data(Qt.ItemDataRole.ToolTipRole) is None
-    assert model.index(0, 1).data(Qt.ItemDataRole.ForegroundRole) is None
+    assert model.index(0, 1).data(Qt.ItemDataRole.FontRole) is None
     assert model.headerData(1, Qt.Orientation.Horizontal) == "error"
     tip = model.headerData(0, Qt.Orientation.Horizontal, Qt.ItemDataRole.ToolTipRole)
     assert tip == "Which."

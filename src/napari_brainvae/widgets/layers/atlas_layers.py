@@ -5,20 +5,39 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
-from napari.layers import Image, Labels, Layer
+from napari.layers import Labels, Layer, Vectors
 from napari.utils.colormaps import DirectLabelColormap
 from psygnal import Signal
 
 from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
-from napari_brainvae.atlas.regions import DEFAULT_REGIONS
-from napari_brainvae.widgets.layers.section_layers import MADE_HERE, add_quietly, update_layer
+from napari_brainvae.atlas.regions import DEFAULT_REGIONS, edges
+from napari_brainvae.widgets.layers.section_layers import (
+    MADE_BY,
+    MADE_HERE,
+    PLACE,
+    add_quietly,
+    update_layer,
+)
 
 ATLAS = "brainvae_atlas"
 """Metadata key of the layer that shows an atlas; its value is an `AtlasSelection`."""
 
+OWNER = "Atlas"
+"""The panel that makes these layers, and finds them again."""
+
 CLEAR = (0.0, 0.0, 0.0, 0.0)
 UNKNOWN = (0.6, 0.6, 0.6, 1.0)
+
+PICKED = "#f2d30c"
+"""Of the structure that is looked at: neither sections nor outlines nor fields have it."""
+
+COLOURED = ("change", "field")
+"""Layers whose colours mean something that the atlas's would falsify."""
+
+THIN = 1 / 600
+"""Width of an outline, as a share of the section's longer side: about a pixel of the screen."""
 
 
 class AtlasSelection:
@@ -28,13 +47,16 @@ class AtlasSelection:
     -------
     changed
         Another section, or other regions.
+    picked_changed
+        Another structure is looked at, or none.
     """
 
-    changed = Signal()
+    changed, picked_changed = Signal(), Signal()
 
     def __init__(self, section: AtlasSection) -> None:
         self._sections = {section.shape: section}
         self.section = section
+        self.picked: AtlasRegion | None = None
         known = {structure.acronym for structure in section.atlas}
         paper = [AtlasRegion(name) for name in DEFAULT_REGIONS if name in known]
         self.regions = [region for region in paper if section.mask(*region).any()]
@@ -44,6 +66,8 @@ class AtlasSelection:
         if section.atlas is not self.section.atlas:
             known = {structure.acronym for structure in section.atlas}
             self.regions = [region for region in self.regions if region.acronym in known]
+            # It may not have the structure, or call another one so.
+            self.pick(None)
         self._sections = {section.shape: section}
         self.section = section
         self.changed.emit()
@@ -51,6 +75,12 @@ class AtlasSelection:
     def cropped(self, shape: tuple[int, int]) -> AtlasSection:
         """Give the section as a model crops it: the same object as long as it is on show."""
         return self._sections.setdefault(shape, self.section.cropped(shape))
+
+    def pick(self, region: AtlasRegion | None) -> None:
+        """Look at a structure, or at none."""
+        if region != self.picked:
+            self.picked = region
+            self.picked_changed.emit()
 
     def add(self, region: AtlasRegion) -> None:
         """Choose a structure as a region, once."""
@@ -81,30 +111,28 @@ def colormap(section: AtlasSection) -> DirectLabelColormap:
 def add_plane(
     viewer: Any, section: AtlasSection, geometry: dict[str, Any], name: str
 ) -> dict[str, Layer]:
-    """Add the layers of a plane: colours, and borders above them."""
+    """Add the layers of a plane: colours, and outlines above them.
+
+    The colours are hidden while a field is on show, whose colours they would change.
+    """
     labels = Labels(
         section.numbers,
         name=f"atlas: {name}",
         opacity=0.4,
         colormap=colormap(section),
         features=features(section),
-        metadata={ATLAS: AtlasSelection(section), MADE_HERE: 1},
+        metadata={ATLAS: AtlasSelection(section), MADE_HERE: "atlas", MADE_BY: OWNER},
+        visible=not any(
+            layer.visible and layer.metadata.get(MADE_HERE) in COLOURED for layer in viewer.layers
+        ),
         **geometry,
     )
     labels.editable = False
-    borders = Image(
-        section.borders.astype(np.float32),
-        name=f"outlines: {name}",
-        colormap="gray",
-        blending="additive",
-        opacity=0.6,
-        contrast_limits=(0, 1),
-        metadata={MADE_HERE: "outlines"},
-        **geometry,
-    )
+    outlines = _line_layer(section.lines, f"outlines: {name}", section.shape, geometry, "outlines")
+    outlines.opacity = 0.4
     add_quietly(viewer, labels)
-    add_quietly(viewer, borders)
-    return {"atlas": labels, "outlines": borders}
+    add_quietly(viewer, outlines)
+    return {"atlas": labels, "outlines": outlines}
 
 
 def update_plane(
@@ -115,8 +143,72 @@ def update_plane(
         update_layer(labels, section.numbers, f"atlas: {name}", geometry)
         labels.features, labels.colormap = features(section), colormap(section)
         labels.metadata[ATLAS].show(section)
-    if (borders := layers.get("outlines")) is not None:
-        update_layer(borders, section.borders.astype(np.float32), f"outlines: {name}", geometry)
+    if (outlines := layers.get("outlines")) is not None:
+        update_layer(outlines, as_vectors(section.lines), f"outlines: {name}", geometry)
+        outlines.edge_width = THIN * max(section.shape)
+
+
+def outline_picked(viewer: Any, atlas: Layer) -> None:
+    """Outline the structure that is looked at, where it lies in the atlas layer; or nothing."""
+    selection: AtlasSelection = atlas.metadata[ATLAS]
+    made = (layer for layer in viewer.layers if layer.metadata.get(MADE_HERE) == "structure")
+    shown = next(made, None)
+    region, section = selection.picked, selection.section
+    if region is None:
+        if shown is not None:
+            viewer.layers.remove(shown)
+        return
+    lines, name = edges(section.mask(*region)), f"structure: {region.name}"
+    geometry = {key: getattr(atlas, key) for key in (*PLACE, "axis_labels")}
+    geometry["affine"] = atlas.affine.affine_matrix
+    if shown is None:
+        shown = _line_layer(lines, name, section.shape, geometry, "structure", PICKED)
+        add_quietly(viewer, shown)
+    else:
+        update_layer(shown, as_vectors(lines), name, geometry)
+    shown.edge_width = 3 * THIN * max(section.shape)
+
+
+def hide_colours(viewer: Any) -> None:
+    """Hide the atlas's colours; outlines and names stay."""
+    for layer in viewer.layers:
+        if is_atlas(layer):
+            layer.visible = False
+
+
+def structure_at(viewer: Any, atlas: Layer) -> int | None:
+    """Id of the structure under the cursor, whether the atlas's colours are shown or not."""
+    section: AtlasSection = atlas.metadata[ATLAS].section
+    position = np.asarray(viewer.cursor.position)[-2:]
+    row, column = np.round(atlas.world_to_data(position)).astype(int)
+    if not (0 <= row < section.shape[0] and 0 <= column < section.shape[1]):
+        return None
+    return int(section.labels[row, column]) or None
+
+
+def as_vectors(lines: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Turn lines given by two ends, ``(n, 2, 2)``, to starts and directions."""
+    return np.stack([lines[:, 0], lines[:, 1] - lines[:, 0]], axis=1)
+
+
+def _line_layer(
+    lines: npt.NDArray[np.float64],
+    name: str,
+    shape: tuple[int, int],
+    geometry: dict[str, Any],
+    part: str,
+    color: str = "white",
+) -> Vectors:
+    return Vectors(
+        as_vectors(lines),
+        name=name,
+        ndim=2,
+        vector_style="line",
+        edge_color=color,
+        edge_width=THIN * max(shape),
+        metadata={MADE_HERE: part, MADE_BY: OWNER},
+        **geometry,
+    )
 
 
 def is_atlas(layer: Layer) -> bool:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
+import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Layer, Shapes
 
 from napari_brainvae.widgets.layers.section_layers import (
+    MADE_BY,
     MADE_HERE,
     add_quietly,
     section_geometry,
@@ -17,15 +20,24 @@ from napari_brainvae.widgets.layers.section_layers import (
 )
 
 HIDDEN = "brainvae_hidden_with_its_panel"
-"""Metadata key of layers that are to be seen again when there is something to show in them."""
+"""Metadata key of layers to be seen again when there is something to show in them, or reopened."""
 
 
 class PluginLayers(dict[str, Any]):
-    """Layers by what they show; one that the user removes is forgotten."""
+    """Layers by what they show; one that the user removes is forgotten.
 
-    def __init__(self, viewer: Any) -> None:
+    Parameters
+    ----------
+    owner
+        Name of the panel: what a panel of that name has left in the viewer is found again.
+    """
+
+    def __init__(self, viewer: Any, owner: str) -> None:
         super().__init__()
-        self._viewer = viewer
+        self._viewer, self._owner = viewer, owner
+        for layer in viewer.layers:
+            if layer.metadata.get(MADE_BY) == owner:
+                self[layer.metadata[MADE_HERE]] = layer
         viewer.layers.events.removed.connect(self._removed)
 
     def show(
@@ -52,8 +64,11 @@ class PluginLayers(dict[str, Any]):
             if self[part].metadata.pop(HIDDEN, False):
                 self[part].visible = True
             return
-        self[part] = Image(picture, name=name, metadata={MADE_HERE: part}, **look, **geometry)
+        self[part] = Image(picture, name=name, metadata=self._about(part), **look, **geometry)
         add_quietly(self._viewer, self[part], position)
+
+    def _about(self, part: str) -> dict[str, str]:
+        return {MADE_HERE: part, MADE_BY: self._owner}
 
     def remove(self, part: str) -> None:
         """Remove the layer of a part, if there is one."""
@@ -74,12 +89,22 @@ class PluginLayers(dict[str, Any]):
                 layer.visible = False
 
     def remove_all(self) -> None:
-        """Remove every layer."""
-        for part in list(self):
-            self.remove(part)
+        """Remove every layer, all at once: napari collects garbage after each removal."""
+        at_once = getattr(self._viewer.layers, "batched_update", nullcontext)
+        with at_once() if self else nullcontext():
+            for part in list(self):
+                self.remove(part)
 
     def release(self) -> None:
-        """Leave no callback behind; the layers stay."""
+        """Leave no callback behind; the layers stay, out of sight: nobody keeps them up to date.
+
+        The panel finds them again when it is reopened, and shows what it showed.
+        """
+        self.hide_all()
+        self.leave()
+
+    def leave(self) -> None:
+        """Leave no callback behind, and the layers as they are."""
         self._viewer.layers.events.removed.disconnect(self._removed)
 
     def _removed(self, event: Any) -> None:
@@ -93,39 +118,33 @@ class SideBySide:
 
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
-        self._grid: tuple[Any, ...] = ()
+        self._before: tuple[Any, ...] = ()
         self._visible: dict[Layer, bool] = {}
         self._named: list[Layer] = []
-        self._shrunk = 1
 
-    def show(self, layers: Sequence[Layer], shape: tuple[int, int] = (-1, -1)) -> None:
-        """Lay layers out in rows and columns; -1 is as many as it takes."""
-        grid = canvas_grid(self._viewer)
-        if not self._grid:
-            self._grid = grid.enabled, grid.shape, grid.stride
+    def show(self, layers: Sequence[Layer]) -> None:
+        """Lay layers out as large as the canvas allows, each of them whole."""
+        grid, scene = canvas_grid(self._viewer), camera(self._viewer)
+        if not self._before:
+            self._before = grid.enabled, grid.shape, grid.stride, scene.zoom, scene.center
             self._visible = {layer: layer.visible for layer in self._viewer.layers}
             for layer in self._viewer.layers:
                 layer.visible = layer in layers
-        grid.shape, grid.stride, grid.enabled = shape, 1, True
-        rows = shape[0] if shape[0] > 0 else math.ceil(math.sqrt(len(layers)))
-        self._shrink(max(rows, math.ceil(len(layers) / rows)))
+        height, width = np.ptp(layers[0].extent.world, axis=0)[-2:]
+        grid.shape = grid_shape(len(layers), height / width, canvas_size(self._viewer))
+        grid.stride, grid.enabled = 1, True
         self._name([*layers])
+        self._viewer.reset_view()
 
     def end(self) -> None:
         """Give the viewer back."""
-        if self._grid:
-            grid = canvas_grid(self._viewer)
-            grid.enabled, grid.shape, grid.stride = self._grid
+        if self._before:
+            grid, scene = canvas_grid(self._viewer), camera(self._viewer)
+            grid.enabled, grid.shape, grid.stride, scene.zoom, scene.center = self._before
             for layer, visible in self._visible.items():
                 layer.visible = visible
-            self._grid, self._visible = (), {}
-            self._shrink(1)
+            self._before, self._visible = (), {}
             self._name([])
-
-    def _shrink(self, times: int) -> None:
-        """Show in each cell as much as the whole canvas showed."""
-        camera(self._viewer).zoom *= self._shrunk / times
-        self._shrunk = times
 
     def _name(self, layers: list[Layer]) -> None:
         for layer in {*self._named, *layers}:
@@ -151,6 +170,31 @@ def _is_line_drawing(layer: Layer) -> bool:
 def camera(viewer: Any) -> Any:
     """The viewer's camera, which napari 0.9 moved to its scene."""
     return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
+def grid_shape(count: int, aspect: float, canvas: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns in which pictures are largest.
+
+    Parameters
+    ----------
+    aspect
+        Height of a picture / its width.
+    canvas
+        Height and width of what they are laid out on.
+    """
+
+    def size(rows: int) -> tuple[float, int]:
+        columns = math.ceil(count / rows)
+        return min(canvas[0] / rows / aspect, canvas[1] / columns), -rows * columns
+
+    rows = max(range(1, count + 1), key=size)
+    return rows, math.ceil(count / rows)
+
+
+def canvas_size(viewer: Any) -> tuple[int, int]:
+    """Height and width of the viewer's canvas, which napari 0.9 made a part of its own."""
+    height, width = viewer.canvas.size if hasattr(viewer, "canvas") else viewer._canvas_size
+    return int(height), int(width)
 
 
 def canvas_grid(viewer: Any) -> Any:

@@ -27,6 +27,14 @@ from napari_brainvae.io.errors import InputError
 if TYPE_CHECKING:
     from napari.layers import Layer, Shapes
 
+REGION_LOOK: dict[str, Any] = {
+    "shape_type": "polygon",
+    "edge_color": "#ffcc33",
+    "face_color": "#ffcc3340",
+    "edge_width": 1,
+}
+"""How drawn regions are shown."""
+
 Outline = npt.NDArray[np.float64]
 
 

@@ -24,7 +24,9 @@ POPULATION = "brainvae_population"
 CHECKPOINT = "brainvae_checkpoint"
 ATLAS_FOLDER = "brainvae_atlas_folder"
 MADE_HERE = "brainvae_made_here"
-"""Metadata key of layers that the widgets make; they are not offered as sections."""
+"""Metadata key of layers that the widgets make, with what they show; no sections are among them."""
+MADE_BY = "brainvae_made_by"
+"""Metadata key with the panel that made a layer, and finds it again when it is reopened."""
 PLACE = ("scale", "translate", "rotate", "shear", "affine", "units")
 """Properties that say where in the world a layer's pixels or vertices lie."""
 AXES = ("brain", "DV", "ML")
@@ -84,6 +86,13 @@ class ShownSections(LazySections):
             return np.zeros(self.shape[1:], self.dtype)
 
 
+def lay_on(layer: Layer, sections: Image, *, always: bool = False) -> None:
+    """Lay a picture ``(H, W)`` on sections where it is in other units than they are, or always."""
+    if always or layer.units != sections.units[-2:]:
+        geometry = section_geometry(sections, layer.data.shape[:2])
+        update_layer(layer, layer.data, layer.name, geometry)
+
+
 def population_of(layer: Image) -> Population:
     """Population that an image layer shows: the same object as long as the layer's data are.
 
@@ -93,7 +102,7 @@ def population_of(layer: Image) -> Population:
         If the layer is no stack of sections, nor one section.
     """
     opened: Population | None = layer.metadata.get(POPULATION)
-    if opened is not None and getattr(layer.data, "sections", layer.data) is opened.images:
+    if opened is not None and _read_from(layer) is opened.images:
         return opened
     if layer.rgb:
         raise InputError(f"layer '{layer.name}' is in colour: sections have one channel")
@@ -108,6 +117,19 @@ def population_of(layer: Image) -> Population:
         known = _population_of_now(opened, layer.data if layer.ndim == 3 else layer.data[None])
         _populations[layer] = layer.data, known
     return known
+
+
+def tell_population(layer: Image, population: Population) -> None:
+    """Say what an image layer shows."""
+    if layer.ndim == 3:
+        layer.metadata[POPULATION] = replace(population, images=_read_from(layer))
+    else:
+        _populations[layer] = layer.data, population
+
+
+def _read_from(layer: Image) -> Any:
+    """What a layer holds, or the sections of a file that it shows."""
+    return layer.data.sections if isinstance(layer.data, ShownSections) else layer.data
 
 
 def _population_of_now(opened: Population | None, images: Any) -> Population:

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QSizePolicy,
     QTableView,
     QTabWidget,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -28,15 +29,13 @@ from napari_brainvae.reporting.export import export_brain_table, results_folder
 from napari_brainvae.reporting.paper_figures import association_heatmap
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.association import associate
-from napari_brainvae.widgets.layers.section_layers import population_of
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.table_model import Column, TableModel
 from napari_brainvae.widgets.workers import notify
+from napari_brainvae.widgets.workspace import Inputs
 
-OUTLIER = "#ff9933"
-"""Colour of brains that the model does not know, and of those that cannot be used."""
 COLUMNS = [
     Column("id", "brain", tooltip="Click a brain to show it."),
     Column(
@@ -48,6 +47,12 @@ COLUMNS = [
     ),
     Column("squared_error", "error", "{:.5f}", "Squared error, averaged over pixels."),
     Column("kl_divergence", "KL", "{:.1f}", "KL divergence from the prior, nats."),
+    Column(
+        "note",
+        "note",
+        tooltip="<p>Flagged by the covariates; outlier, and whether by its error or its KL "
+        "divergence; cannot be used.</p>",
+    ),
 ]
 
 
@@ -57,8 +62,7 @@ class BrainTable:
 
     brains: pd.DataFrame
     associations: pd.DataFrame
-    model: Model
-    population: Population
+    inputs: Inputs
 
 
 class BrainList(QWidget):
@@ -83,6 +87,7 @@ class BrainList(QWidget):
         super().__init__()
         self.source, self.job = source, job
         self.listed: BrainTable | None = None
+        self._following = False
         self._list, self._export = QPushButton("List brains"), QPushButton("Export list …")
         self._list.setToolTip("<p>Reconstruct every brain, and list the outliers first.</p>")
         self._export.setToolTip(
@@ -92,12 +97,13 @@ class BrainList(QWidget):
         self._about = QLabel()
         self._table = TableModel(COLUMNS, tooltip="problem", parent=self)
         self._view = QTableView(sortingEnabled=True)
+        self._view.setToolTip("Click a brain to show it, a title to sort by it.")
         self._view.setModel(self._table)
         self._view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
-        self._view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # ids tend to differ at the end
+        self._view.setTextElideMode(Qt.TextElideMode.ElideNone)
         self._view.verticalHeader().setDefaultSectionSize(20)
         self._view.verticalHeader().hide()
-        self.covariates = FigureView(200)
+        self._counted, self.covariates = QLabel(wordWrap=True), FigureView(200)
         self.covariates.setToolTip(
             "<p>Which factors go with what is known of the brains that are not flagged: "
             "rank correlation ρ, or ε² between groups. It need not be a cause.</p>"
@@ -107,7 +113,8 @@ class BrainList(QWidget):
         self._list.clicked.connect(self.measure)
         self._export.clicked.connect(self._ask_export)
         self._view.selectionModel().currentRowChanged.connect(self._choose)
-        source.changed.connect(self.clear)
+        source.changed.connect(self._changed)
+        job.changed.connect(self._enable)
         self.clear()
 
     def _arrange(self) -> None:
@@ -118,43 +125,69 @@ class BrainList(QWidget):
         layout.addWidget(self._about, 1, 0, 1, 2)
         layout.addWidget(self._pages, 2, 0, 1, 2)
         self._pages.addTab(self._view, "Brains")
-        self._pages.addTab(self.covariates, "Covariates")
+        page = QWidget()
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, 0, 0)
+        column.addWidget(self._counted)
+        column.addWidget(self.covariates, 1)
+        self._pages.addTab(page, "Covariates")
 
     def measure(self) -> None:
         """Reconstruct every brain in the background, then list them."""
-        layer, model = self.source.layer, self.source.model
-        assert layer is not None and model is not None  # else the button is off
-        population = population_of(layer)
+        inputs = self._inputs()
+        if inputs is None or self.job.running:
+            return
+        _, model, population, *_ = inputs
 
         def job(progress: Progress) -> BrainTable:
             brains = brain_table(model, population, progress=progress)
             factors = factors_of(brains[~population.flagged])
             associations = associate(factors, population.covariates)
-            return BrainTable(brains, associations, model, population)
+            return BrainTable(brains, associations, inputs)
 
-        def finished(listed: BrainTable) -> None:
-            if self.source.layer is layer and self.source.model is model:
-                self._show(listed)
-
-        self.job.run("Listing", job, finished)
+        self.job.run("Listing", job, self._show, lambda: inputs.same(self._inputs()))
 
     def export(self, folder: Path) -> None:
         """Write list, covariates and figure to a folder, in the background."""
-        assert self.listed is not None  # else the button is off
         listed = self.listed
-        self.job.run(
-            "Writing",
-            lambda _: _write(folder, listed),
-            lambda _: notify(f"Wrote brains.csv and more to {folder}"),
-        )
+        if listed is not None and not self.job.running:
+            self.job.run(
+                "Writing",
+                lambda _: _write(folder, listed),
+                lambda _: notify(f"Wrote brains.csv and more to {folder}"),
+            )
+
+    def follow(self, index: int) -> None:
+        """Select the brain that the slider is at, without leading there."""
+        row = self._table.row(index)
+        if self.listed is None or row is None or row == self._view.currentIndex().row():
+            return
+        self._following = True
+        self._view.selectRow(row)
+        self._following = False
+        self._view.scrollTo(self._table.index(row, 0))
 
     def clear(self) -> None:
         """Show no list, rather than that of other sections or another model."""
         self.listed = None
         self._table.show_table(None)
         self.covariates.clear()
-        self._list.setEnabled(self.source.ready)
         self._set_shown(False)
+        self._enable()
+
+    def _inputs(self) -> Inputs | None:
+        return self.source.workspace.inputs(atlas=False)
+
+    def _changed(self) -> None:
+        """Sections that only moved are the same brains."""
+        if self.listed is None or not self.listed.inputs.same(self._inputs()):
+            self.clear()
+        self._enable()
+
+    def _enable(self) -> None:
+        """What cannot work is off."""
+        self._list.setEnabled(self.source.ready and not self.job.running)
+        self._export.setEnabled(not self.job.running)
 
     def release(self) -> None:
         """Draw nothing any more."""
@@ -163,18 +196,26 @@ class BrainList(QWidget):
     def _show(self, listed: BrainTable) -> None:
         self.clear()
         self.listed, table = listed, listed.brains
-        self._table.show_table(_as_shown(table))
+        _, model, population, *_ = listed.inputs
+        self._table.show_table(_as_shown(table, model, population))
         known = "deviation" in table
         self._view.setColumnHidden(1, not known)
         self._view.sortByColumn(1 if known else 2, Qt.SortOrder.DescendingOrder)
         header = self._view.horizontalHeader()
         header.setResizeContentsPrecision(100)  # rows that are measured
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        header.setStretchLastSection(True)
         outliers = f", {_count(int(table['unusual'].sum()), 'outlier')}" if known else ""
         unusable = int((table["problem"] != "").sum())
         more = f", {unusable} cannot be used" if unusable else ""
-        self._about.setText(f"{_count(len(table), 'brain')}{outliers}{more}")
+        flagged = int(population.flagged.sum())
+        marked = f", {flagged} flagged" if flagged else ""
+        self._about.setText(f"{_count(len(table), 'brain')}{outliers}{marked}{more}")
+        count = int((~population.flagged & (table["problem"] == "")).sum())
+        left = " (flagged ones and those that cannot be used are left out)"
+        self._counted.setText(
+            f"{count} of {_count(len(table), 'brain')} count{left if count < len(table) else ''}."
+        )
         self._pages.setTabVisible(1, len(listed.associations) > 0)
         if len(listed.associations):
             self.covariates.show_figure(lambda: association_heatmap(listed.associations))
@@ -187,7 +228,7 @@ class BrainList(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Preferred, high)
 
     def _choose(self, current: QModelIndex, _: QModelIndex) -> None:
-        if current.isValid():
+        if current.isValid() and not self._following:
             self.chosen.emit(self._table.position(current.row()))
 
     def _ask_export(self) -> None:
@@ -197,19 +238,34 @@ class BrainList(QWidget):
 
 
 def _write(folder: Path, listed: BrainTable) -> None:
-    about = provenance({}, listed.population, {listed.model.label: listed.model})
+    _, model, population, *_ = listed.inputs
+    about = provenance({}, population, {model.label: model})
     with results_folder(folder, about) as beside:
         export_brain_table(beside, listed.brains, listed.associations, about)
 
 
-def _as_shown(brains: pd.DataFrame) -> pd.DataFrame:
-    """Add colours; what cannot be used is on top where the largest come first."""
+def _as_shown(brains: pd.DataFrame, model: Model, population: Population) -> pd.DataFrame:
+    """Add notes; what cannot be used is in bold, and on top where the largest come first."""
     table = brains.reset_index()
-    bad = table["problem"] != ""
-    outlier = table.get("unusual", False)
-    numbers = table.columns.intersection([column.name for column in COLUMNS[1:]])
+    bad, outlier = table["problem"] != "", table.get("unusual", False)
+    reference = model.header.reference
+    by = [""] * len(table)
+    if reference is not None:
+        by = reference.outlier_by(table["squared_error"], table["kl_divergence"])
+    notes = zip(population.flagged, by, bad, strict=True)
+    table["note"] = [_note(*each) for each in notes]
+    numbers = table.columns.intersection([column.name for column in COLUMNS[1:-1]])
     table[numbers] = table[numbers].mask(bad, np.inf)
-    return table.assign(colour=np.where(bad | outlier, OUTLIER, ""))
+    return table.assign(strong=bad | outlier)
+
+
+def _note(flagged: bool, outlier_by: str, bad: bool) -> str:
+    said = {
+        "flagged": flagged,
+        f"outlier by {outlier_by}": bool(outlier_by) and not bad,
+        "cannot be used": bad,
+    }
+    return ", ".join(text for text, is_so in said.items() if is_so)
 
 
 def _count(number: int, noun: str) -> str:

@@ -27,6 +27,7 @@ class BrainsByCode(QTableView):
 
     def __init__(self) -> None:
         super().__init__(sortingEnabled=True)
+        self.setToolTip("Click a brain to show it, a title to sort by it.")
         self._positions: list[int] = []
         self.table = TableModel(COLUMNS, parent=self)
         self.setModel(self.table)

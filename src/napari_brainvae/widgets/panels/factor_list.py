@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qtpy.QtCore import Qt, Signal
-from qtpy.QtGui import QBrush, QColor
 from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem
 
 from napari_brainvae.factors.description import FactorDescription
 
-DOUBTFUL = "#8a8a8a"
-"""Colour of factors that did not come again in other brains."""
-
 
 class FactorList(QListWidget):
-    """What is said of each factor, in whole sentences; those that do not replicate are grey.
+    """What is said of each factor, in whole sentences; those that do not replicate are in italics.
 
     Signals
     -------
@@ -27,6 +23,7 @@ class FactorList(QListWidget):
 
     def __init__(self) -> None:
         super().__init__(wordWrap=True)
+        self.setToolTip("Click a factor to show what it does.")
         self.setTextElideMode(Qt.TextElideMode.ElideNone)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setResizeMode(QListView.ResizeMode.Adjust)
@@ -39,7 +36,9 @@ class FactorList(QListWidget):
         for each in described:
             item = QListWidgetItem(each.sentence)
             if each.replicated is False:  # None: nobody looked
-                item.setForeground(QBrush(QColor(DOUBTFUL)))
+                font = item.font()
+                font.setItalic(True)
+                item.setFont(font)
                 item.setToolTip("<p>It did not come again in other brains.</p>")
             self.addItem(item)
 

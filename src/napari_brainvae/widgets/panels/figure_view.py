@@ -41,7 +41,7 @@ class FigureView(QWidget):
         self._image: QImage | None = None
         self._message = ""
         self._figure: Figure | None = None
-        self.latest = Latest(_render, self._show, self.clear, parent=self)
+        self.latest = Latest(_render, self._show, self._say, parent=self)
         self._resized = QTimer(self, singleShot=True, interval=100)
         self._resized.timeout.connect(self._request)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -63,6 +63,10 @@ class FigureView(QWidget):
         self._draw = self._image = self._figure = None
         self._message = ""
         self.update()
+
+    def _say(self, message: str) -> None:
+        self.clear()
+        self._message = message
 
     def release(self) -> None:
         """Show nothing any more."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_brainvae.atlas.regions import Region
-from napari_brainvae.data.population import Population
-from napari_brainvae.factors.impact import Impact, impact_matrix
+from napari_brainvae.factors.impact import Impact, impact_matrix, unusable_regions
 from napari_brainvae.factors.perturbation import ImpactOptions
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress
-from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.export import export_impact, export_regions, results_folder
 from napari_brainvae.reporting.paper_figures import (
     factor_covariance,
@@ -43,24 +42,31 @@ from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.region_list import RegionList
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.workers import notify
+from napari_brainvae.widgets.workers import notify, warning
+from napari_brainvae.widgets.workspace import Inputs
 
 SCORES = {
     "paper": "s (paper)",
     "trace_over_absolute": "Tr A / Σ |off-diagonal|",
     "log_correlation": "of log-correlations",
 }
+GOOD = (
+    "<p>Of the last two, the larger the better: {alike:.2f} where all factors react alike, no "
+    "upper end. The paper's s has no such order: {alike:.2f} where all react alike, −1 where each "
+    "has regions of its own, and anything where covariances cancel. Do not rank by it.</p>"
+)
+"""What is good, beneath the scores."""
 
 
 @dataclass(frozen=True, eq=False)
 class MeasuredImpact:
-    """An impact matrix and what it was measured with."""
+    """An impact matrix, what it was measured with, and why which regions were left out."""
 
     impact: Impact
     scores: pd.DataFrame
     regions: dict[str, Region]
-    model: Model
-    population: Population
+    left_out: dict[str, str]
+    inputs: Inputs
 
 
 class MeasurePanel(QWidget):
@@ -103,11 +109,15 @@ class MeasurePanel(QWidget):
         self.heat_map.setToolTip("Click a cell to see its two distributions.")
         self.covariance, self._scores = FigureView(260, dpi=60), QLabel(wordWrap=True)
         self.results, self.pages = QWidget(), QTabWidget()
+        self._outdated = QLabel(wordWrap=True, visible=False)
+        self._outdated.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._arrange()
         self.heat_map.clicked.connect(self._cell)
         self._measure.clicked.connect(self.measure)
         self._export.clicked.connect(self._ask_export)
         self.controls.changed.connect(self._options_changed)
+        self.regions.edited.connect(self._regions_edited)
+        self.job.changed.connect(self._enable)
         self.tell()
 
     def _arrange(self) -> None:
@@ -129,6 +139,7 @@ class MeasurePanel(QWidget):
             self.pages.addTab(page, title)
         column = QVBoxLayout(self.results)
         column.setContentsMargins(4, 4, 4, 4)
+        column.addWidget(self._outdated)
         column.addWidget(self.pages, 1)
         column.addWidget(self._export)
 
@@ -145,10 +156,10 @@ class MeasurePanel(QWidget):
         except ValidationError as error:
             raise InputError(error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
-    def tell(self, warning: str = "") -> None:
+    def tell(self, wrong: str = "") -> None:
         """Say which sections count, or what is wrong."""
-        if warning:
-            self._about.setText(f"<span style='color:#ff9933'>{warning}</span>")
+        if wrong:
+            self._about.setText(warning(wrong))
         elif self.source.layer is not None:
             try:
                 flagged = population_of(self.source.layer).flagged
@@ -158,12 +169,26 @@ class MeasurePanel(QWidget):
             out = 0 if self.controls.widgets["include_flagged"].value else int(flagged.sum())
             left = f"; {out} flagged ones are left out" if out else ""
             self._about.setText(f"{len(flagged) - out} sections count{left}.")
-        self._measure.setEnabled(self.source.ready)
+        self._enable()
+
+    def _enable(self) -> None:
+        """What cannot work is off."""
+        busy = self.job.running
+        self._measure.setEnabled(self.source.ready and not busy)
+        self._export.setEnabled(self.measured is not None and not busy)
+
+    def _inputs(self) -> Inputs | None:
+        """What would be measured now, but for the direction, which needs no measurement."""
+        keys = {each.name: each.key for each in self.regions.checked()}
+        try:
+            options = self.options().model_copy(update={"direction": "symmetric"})
+        except InputError:
+            return None
+        return self.source.workspace.inputs((options, keys), atlas=False)
 
     def measure(self, event: Any = None) -> None:
         """Measure the checked regions over the population, in the background."""
         if self.job.running:
-            self.tell("Something runs already: wait or cancel it.")
             return
         self.forget()
         try:
@@ -171,17 +196,16 @@ class MeasurePanel(QWidget):
         except InputError as error:
             self.tell(str(error))
             return
-        model = self.source.model
-        if model is None or self.source.layer is None:
+        inputs = self._inputs()
+        if inputs is None:
             return
-        population = population_of(self.source.layer)
-        job = partial(_measure, model, population, self.regions.checked(), options)
-        self.job.run("Measuring", job, self._finished)
+        job = partial(_measure, inputs, self.regions.checked(), options)
+        self.job.run("Measuring", job, self._finished, lambda: inputs.same(self._inputs()))
 
     def forget(self) -> None:
         """Show no results rather than those of other regions, options or models."""
         self.measured = None
-        self._export.setEnabled(False)
+        self._outdated.hide()
         self._scores.setText("")
         for view in (self.heat_map, self.distributions, self.covariance):
             view.clear()
@@ -204,14 +228,34 @@ class MeasurePanel(QWidget):
         for view in (self.heat_map, self.distributions, self.covariance):
             view.release()
 
-    def _finished(self, outcome: MeasuredImpact | str) -> None:
-        if isinstance(outcome, str):
-            self.tell(outcome)
-            return
-        self.measured = outcome
-        self._export.setEnabled(True)
+    def _finished(self, measured: MeasuredImpact) -> None:
+        self.measured = measured
+        reasons = [escape(reason) for reason in measured.left_out.values()]
+        self.tell("Left out: " + "; ".join(reasons) + "." if reasons else "")
+        self._regions_edited()
         self._show()
         self.finished.emit()
+
+    def _regions_edited(self) -> None:
+        """Say on the results that regions are not what they were when they were measured."""
+        if self.measured is None:
+            return
+        inputs = self._inputs()
+        _, before = self.measured.inputs.options
+        now = {} if inputs is None else inputs.options[1]
+        changes = [
+            f"{name} was changed" if name in now else f"{name} is not chosen any more"
+            for name, key in before.items()
+            if now.get(name) != key
+        ] + [f"{name} was not measured" for name in now if name not in before]
+        if changes:
+            self._outdated.setText(
+                warning(
+                    f"Out of date: {escape('; '.join(changes))}. Measure again; the export holds "
+                    "the regions as they were measured."
+                )
+            )
+        self._outdated.setVisible(bool(changes))
 
     def _show(self) -> None:
         if self.measured is None:
@@ -221,7 +265,7 @@ class MeasurePanel(QWidget):
         row, factor = np.unravel_index(int(impact.matrix().argmax()), impact.matrix().shape)
         self.show_cell(int(row), int(factor))
         self.covariance.show_figure(lambda: factor_covariance(impact))
-        self._scores.setText(_scores(self.measured.scores, impact.options))
+        self._scores.setText(_scores(self.measured.scores, impact.options, len(impact.matrix()[0])))
 
     def show_cell(self, row: int, factor: int) -> None:
         """Show the two distributions of a region's row and a factor, from 0."""
@@ -270,34 +314,39 @@ class MeasurePanel(QWidget):
 
 
 def _measure(
-    model: Model,
-    population: Population,
-    requested: list[RequestedRegion],
-    options: ImpactOptions,
-    progress: Progress,
-) -> MeasuredImpact | str:
-    """Measure, bootstrap included; what the user can put right is said, not raised."""
-    try:
-        masks = {each.name: each.mask for each in requested}
-        size = population.description.pixel_size_um
-        regions = {each.name: each.to_file(size) for each in requested}
-        impact = impact_matrix(model, population, masks, options, progress=progress)
-    except InputError as error:
-        return str(error)
-    return MeasuredImpact(impact, impact.scores(), regions, model, population)
+    inputs: Inputs, requested: list[RequestedRegion], options: ImpactOptions, progress: Progress
+) -> MeasuredImpact:
+    """Measure the regions that can be, bootstrap included, and say why others cannot."""
+    masks, left_out = {}, {}
+    for each in requested:
+        try:
+            masks[each.name] = each.mask
+        except InputError as error:
+            left_out[each.name] = str(error)
+    left_out |= unusable_regions(inputs.model, inputs.population, masks, options)
+    masks = {name: mask for name, mask in masks.items() if name not in left_out}
+    if not masks:
+        raise InputError("; ".join(left_out.values()) or "draw a region, or check one in the list")
+    impact = impact_matrix(inputs.model, inputs.population, masks, options, progress=progress)
+    size = inputs.population.description.pixel_size_um
+    regions = {each.name: each.to_file(size) for each in requested if each.name in masks}
+    return MeasuredImpact(impact, impact.scores(), regions, left_out, inputs)
 
 
 def _write(folder: Path, shown: MeasuredImpact, progress: Progress) -> None:
-    name, impact = shown.model.label, shown.impact
+    name, impact = shown.inputs.model.label, shown.impact
     about = provenance(
-        impact.options, shown.population, {name: shown.model}, measured=impact.sections.tolist()
+        impact.options,
+        shown.inputs.population,
+        {name: shown.inputs.model},
+        measured=impact.sections.tolist(),
     )
     with results_folder(folder, about) as beside:
         export_regions(beside, shown.regions)
         export_impact(beside, {name: impact}, about, progress=progress)
 
 
-def _scores(table: pd.DataFrame, options: ImpactOptions) -> str:
+def _scores(table: pd.DataFrame, options: ImpactOptions, factors: int) -> str:
     """Disentanglement scores in the direction on show, as a table."""
     table = table[table["direction"] == options.direction].set_index("score")
     table = table.reindex([name for name in SCORES if name in table.index])
@@ -309,4 +358,5 @@ def _scores(table: pd.DataFrame, options: ImpactOptions) -> str:
     if not rows:
         return "Scores compare at least 2 regions and 2 factors."
     level = f"{options.confidence:.0%} intervals over brains"
-    return f"<table>{''.join(rows)}</table>{level}"
+    good = GOOD.format(alike=1 / (factors - 1))
+    return f"<table>{''.join(rows)}</table>{level}{good}"

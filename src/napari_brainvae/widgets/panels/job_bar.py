@@ -4,25 +4,47 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import partial
+from html import escape
 from threading import Event
 from typing import Any
 
 from napari.qt.threading import create_worker
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QHBoxLayout, QLabel, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt, QTimer, Signal
+from qtpy.QtWidgets import (
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_brainvae.io.progress import Progress, Stopped
-from napari_brainvae.widgets.workers import start_now
+from napari_brainvae.widgets.workers import BUG, said_or_done, start_now, warning
 
 POLL_MS = 100
+CHANGED = "What it was computed from was changed while it ran: nothing is kept of it. Run it again."
 
 
 class JobBar(QWidget):
-    """A progress bar with the time left and a cancel button; hidden while nothing runs."""
+    """A progress bar with the time left and a cancel button, then what went wrong if it did.
+
+    Signals
+    -------
+    changed
+        A job began or ended.
+    """
+
+    changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
-        self._bar, self._text, self._cancel = QProgressBar(), QLabel(), QPushButton("Cancel")
+        self._bar, self._text = QProgressBar(), QLabel(wordWrap=True)
+        self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self._cancel = QPushButton("Cancel", toolTip="Stop it; nothing is kept.")
         self._cancel.clicked.connect(self.cancel)
         row = QHBoxLayout()
         row.addWidget(self._bar)
@@ -35,6 +57,8 @@ class JobBar(QWidget):
         self._timer.setInterval(POLL_MS)
         self._timer.timeout.connect(self._poll)
         self._worker: Any = None
+        self.message = ""
+        """What went wrong with the last job."""
         self._stop = Event()
         # Not a method of this object: it is called when the object is gone.
         self.destroyed.connect(self._stop.set)
@@ -46,27 +70,41 @@ class JobBar(QWidget):
         return self._worker is not None
 
     def run(
-        self, label: str, job: Callable[[Progress], Any], finished: Callable[[Any], None]
+        self,
+        label: str,
+        job: Callable[[Progress], Any],
+        finished: Callable[[Any], None],
+        belongs: Callable[[], bool] = lambda: True,
     ) -> None:
         """Run ``job(progress)`` in the background; then ``finished(result)`` in the GUI thread.
 
         A job that is cancelled raises `io.progress.Stopped` at its next step and has no result.
+        While one runs, another is not begun. What the user can put right is said here.
+
+        Parameters
+        ----------
+        belongs
+            Says whether the job still is of what is chosen: if not, it is cancelled.
         """
         if self.running:
-            raise RuntimeError("a job is running already: cancel it first")
+            return
         self._stop.clear()
-        self._done = self._total = 0
+        self._done, self._total, self.message = 0, 0, ""
         self._label, self._began = label, time.monotonic()
-        self._worker = create_worker(self._quietly, job)
-        self._finished = finished
+        self._finished, self._belongs = finished, belongs
+
+        self._worker = create_worker(said_or_done, partial(self._quietly, job))
         self._worker.returned.connect(self._conclude)
+        self._worker.errored.connect(self._errored)
         self._worker.finished.connect(self._reset)
         self._text.setText(f"{label} …")
         self._bar.setRange(0, 0)
         self._cancel.setEnabled(True)
-        self.show()
+        for widget in (self._bar, self._cancel, self):
+            widget.show()
         self._timer.start()
         start_now(self._worker)
+        self.changed.emit()
 
     def cancel(self) -> None:
         """Ask the job to stop at its next step."""
@@ -86,12 +124,23 @@ class JobBar(QWidget):
         self._done, self._total = done, total
         return not self._stop.is_set()
 
-    def _conclude(self, outcome: tuple[bool, Any]) -> None:
-        complete, result = outcome
-        if complete and not self._stop.is_set():
-            self._finished(result)
+    def _conclude(self, outcome: tuple[str, tuple[bool, Any] | None]) -> None:
+        message, ended = outcome
+        if not self._belongs():
+            self.message = CHANGED
+            return
+        if self._stop.is_set():
+            return
+        self.message = message
+        if ended is not None and ended[0]:
+            self._finished(ended[1])
+
+    def _errored(self, _: Exception) -> None:
+        self.message = BUG
 
     def _poll(self) -> None:
+        if not self._stop.is_set() and not self._belongs():
+            self.cancel()
         if self._stop.is_set() or not self._total:
             return
         self._bar.setRange(0, self._total)
@@ -104,7 +153,11 @@ class JobBar(QWidget):
     def _reset(self) -> None:
         self._worker = None
         self._timer.stop()
-        self.hide()
+        self._text.setText(warning(escape(self.message)))
+        for widget in (self._bar, self._cancel):
+            widget.hide()
+        self.setVisible(bool(self.message))
+        self.changed.emit()
 
 
 def _duration(seconds: float) -> str:

@@ -1,114 +1,83 @@
-"""A choice among the viewer's layers that follows additions, removals and renames."""
+"""A combo box of the layers that one thing of the workspace is chosen from."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import napari.viewer
-from magicgui.widgets import ComboBox
-from napari.layers import Image, Layer
+from napari.layers import Layer
 from qtpy.QtCore import QObject, Signal
+from qtpy.QtWidgets import QComboBox
 
-from napari_brainvae.widgets.layers.section_layers import (
-    ATLAS_FOLDER,
-    CHECKPOINT,
-    MADE_HERE,
-    place_events,
-)
+from napari_brainvae.widgets.workspace import workspace_of
 
 
 class LayerChoice(QObject):
-    """A combo box of those layers that ``accepts`` takes; the last one unless another is chosen.
+    """Shows which layer all panels work on, and lets another be picked.
+
+    Parameters
+    ----------
+    what
+        Is chosen: sections, or the layer of an atlas.
 
     Signals
     -------
     changed
         Another layer is chosen, or none is left.
     altered
-        The chosen layer's data were replaced, or lie elsewhere.
+        The chosen layer's data were replaced, or lie elsewhere; an atlas shows another plane or
+        has other regions.
     """
 
     changed, altered = Signal(), Signal()
 
     def __init__(
-        self,
-        viewer: napari.viewer.Viewer,
-        accepts: Callable[[Layer], bool],
-        tooltip: str,
+        self, viewer: napari.viewer.Viewer, what: Literal["sections", "atlas"], tooltip: str
     ) -> None:
         super().__init__()
-        self._viewer, self._accepts = viewer, accepts
-        self._box = ComboBox(choices=self._choices, nullable=True, tooltip=tooltip)
-        self.native = self._box.native
+        self.workspace = workspace_of(viewer)
+        self._chosen = self.workspace.chosen(what)
+        self._before = self.layer
+        self._layers: list[Layer] = []
+        self.native = QComboBox(toolTip=tooltip)
         # Long names of layers must not widen the dock.
         self.native.setMinimumContentsLength(8)
-        self._box.changed.connect(lambda _: self.changed.emit())
-        self._followed: dict[Layer, list[Any]] = {}
-        viewer.layers.events.inserted.connect(self._inserted)
-        viewer.layers.events.removed.connect(self._removed)
-        for layer in viewer.layers:
-            self._follow(layer)
-        self._reset()
+        shrink = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self.native.setSizeAdjustPolicy(shrink)
+        self.native.activated.connect(self._pick)
+        self._chosen.changed.connect(self._follow)
+        self.workspace.said_changed.connect(self._list)
+        self._list()
 
     @property
     def layer(self) -> Any:
         """The chosen layer; None if there is none."""
-        return self._box.value
+        return self._chosen.layer
 
     @layer.setter
     def layer(self, layer: Layer) -> None:
-        self._box.value = layer
+        self._chosen.pick(layer)
 
     def release(self) -> None:
         """Leave no callback behind."""
-        self._viewer.layers.events.inserted.disconnect(self._inserted)
-        self._viewer.layers.events.removed.disconnect(self._removed)
-        for layer in [*self._followed]:
-            self._leave(layer)
+        self._chosen.changed.disconnect(self._follow)
+        self.workspace.said_changed.disconnect(self._list)
 
-    def _choices(self, _: Any = None) -> list[Layer]:
-        return [layer for layer in self._viewer.layers if self._accepts(layer)]
+    def _pick(self, row: int) -> None:
+        self._chosen.pick(self._layers[row])
 
-    def _inserted(self, event: Any) -> None:
-        self._follow(event.value)
-        self._reset()
-
-    def _removed(self, event: Any) -> None:
-        if event.value in self._followed:
-            self._leave(event.value)
-        self._reset()
-
-    def _follow(self, layer: Layer) -> None:
-        layer.events.name.connect(self._reset)
-        self._followed[layer] = place_events(layer) if self._accepts(layer) else []
-        for event in self._followed[layer]:
-            event.connect(self._moved)
-
-    def _leave(self, layer: Layer) -> None:
-        layer.events.name.disconnect(self._reset)
-        for event in self._followed.pop(layer):
-            event.disconnect(self._moved)
-
-    def _moved(self, event: Any) -> None:
-        if event.source is self.layer:
+    def _follow(self) -> None:
+        before, self._before = self._before, self.layer
+        self._list()
+        if self.layer is before:
             self.altered.emit()
-
-    def _reset(self, event: Any = None) -> None:
-        before = self.layer
-        with self._box.changed.blocked():
-            self._box.reset_choices()
-            if self._box.value is None and (choices := self._choices()):
-                self._box.value = choices[-1]
-        if self.layer is not before:
+        else:
             self.changed.emit()
 
-
-def has_sections(layer: Layer) -> bool:
-    """Whether a layer may show sections: a gray image, not made here nor of a model or atlas."""
-    return (
-        isinstance(layer, Image)
-        and not layer.rgb
-        and layer.ndim in (2, 3)
-        and not layer.metadata.keys() & {MADE_HERE, CHECKPOINT, ATLAS_FOLDER}
-    )
+    def _list(self) -> None:
+        """List all that may be chosen, under the names of now."""
+        self._layers = list(self._chosen.layers)
+        self.native.clear()
+        self.native.addItems([layer.name for layer in self._layers])
+        self.native.setCurrentIndex(self._layers.index(self.layer) if self.layer else -1)
+        self.native.setEnabled(bool(self._layers))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -11,24 +14,33 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
+    QLabel,
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QSizePolicy,
     QWidget,
 )
 
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, is_atlas
-from napari_brainvae.widgets.layers.region_layers import RequestedRegion, shapes_in_pixels
+from napari_brainvae.widgets.layers.region_history import RegionHistory
+from napari_brainvae.widgets.layers.region_layers import (
+    REGION_LOOK,
+    RequestedRegion,
+    shapes_in_pixels,
+)
 from napari_brainvae.widgets.layers.section_layers import (
     place_events,
     population_of,
     section_geometry,
 )
+from napari_brainvae.widgets.workers import warning
 
 KEY = Qt.ItemDataRole.UserRole
 FILES = "Regions (*.json)"
+UNDO = "Control-Z"
 
 
 class RegionList(QWidget):
@@ -38,9 +50,11 @@ class RegionList(QWidget):
     -------
     changed
         Another region is current, or the current one was changed.
+    edited
+        Some region was changed, renamed, added, removed, checked or unchecked.
     """
 
-    changed = Signal()
+    changed, edited = Signal(), Signal()
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
@@ -54,29 +68,46 @@ class RegionList(QWidget):
         )
         # More are scrolled to: the panel has other things to show.
         self._list.setFixedHeight(7 * self._list.fontMetrics().lineSpacing())
-        self._buttons = {
+        buttons = {
             "New": (self.new, "Draw a region: a Shapes layer that lies exactly on the sections."),
             "Load …": (self._ask_load, "Open a region file as an editable Shapes layer."),
             "Save …": (self._ask_save, "Write the selected region to a file that opens again."),
-            "Remove": (self.remove, "Take a structure off the list. Shapes layers stay."),
+            "Remove": (self.remove, "Take the selected region off the list; Undo brings it back."),
+            "Undo": (self.undo, "Bring back what was before the latest edit or removal (Ctrl+Z)."),
         }
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(self._list, 0, 0, 1, 4)
-        for column, (text, (action, tip)) in enumerate(self._buttons.items()):
-            button = QPushButton(text, toolTip=tip)
-            button.clicked.connect(action)
+        layout.addWidget(self._list, 0, 0, 1, len(buttons))
+        self._clickable: dict[str, QPushButton] = {}
+        for column, (text, (action, tip)) in enumerate(buttons.items()):
+            button = self._clickable[text] = QPushButton(text, toolTip=tip)
+            button.clicked.connect(partial(self._try, action))
             layout.addWidget(button, 1, column)
+        self.message = QLabel(wordWrap=True, visible=False)
+        self.message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        layout.addWidget(self.message, 2, 0, 1, len(buttons))
         self._followed: list[Layer] = []
+        self._history = RegionHistory(viewer)
         self._requested: dict[Any, RequestedRegion] = {}
         self._list.currentItemChanged.connect(lambda *_: self.changed.emit())
+        self._list.itemChanged.connect(lambda _: self.edited.emit())
+        viewer.bind_key(UNDO, self._undo_key, overwrite=True)
         viewer.layers.events.inserted.connect(self._layers_changed)
         viewer.layers.events.removed.connect(self._layers_changed)
         self._layers_changed()
+        self._rebuild()
 
     def lie_on(self, sections: Layer | None, shape: tuple[int, int] | None) -> None:
         """Take regions in pixels of ``sections``, cropped to ``shape``."""
         self.sections, self.shape = sections, shape
+        self._buttons_follow()
+
+    def _buttons_follow(self) -> None:
+        """What cannot work is off."""
+        drawable, chosen = self.sections is not None, self._list.currentItem() is not None
+        works = {"New": drawable, "Load …": drawable, "Save …": chosen, "Remove": chosen}
+        for text, on in works.items():
+            self._clickable[text].setEnabled(on)
 
     @property
     def names(self) -> list[str]:
@@ -141,14 +172,25 @@ class RegionList(QWidget):
         return layer
 
     def remove(self, event: Any = None) -> None:
-        """Take the selected structure off the list."""
+        """Take the selected region off the list: a structure, or a Shapes layer."""
         item = self._list.currentItem()
-        if item is not None and isinstance(item.data(KEY), tuple):
-            selection, region = item.data(KEY)
+        if item is None:
+            return
+        key = item.data(KEY)
+        if isinstance(key, tuple):
+            selection, region = key
             selection.remove(region)
+        elif key in self.viewer.layers:
+            self.viewer.layers.remove(key)
+
+    def undo(self, event: Any = None) -> None:
+        """Bring back what was before the latest edit or removal of a drawn region."""
+        if not self._history.undo():
+            raise InputError("there is nothing to bring back: no region was edited or removed")
 
     def release(self) -> None:
         """Leave no callback behind."""
+        self.viewer.bind_key(UNDO, None)
         self.viewer.layers.events.inserted.disconnect(self._layers_changed)
         self.viewer.layers.events.removed.disconnect(self._layers_changed)
         self._follow([])
@@ -159,29 +201,53 @@ class RegionList(QWidget):
     def _find(self, name: str) -> QListWidgetItem:
         return next(item for item in self._items() if item.text() == name)
 
+    def _undo_key(self, _: Any) -> None:
+        # napari asks what is bound to a key for its __name__: no partial.
+        self._try(self.undo)
+
+    def _try(self, action: Callable[[], Any], *_: Any) -> None:
+        """Do what a button says; what the user can put right is said beside it."""
+        try:
+            action()
+        except (InputError, OSError) as error:
+            self.message.setText(warning(escape(str(error))))
+            self.message.show()
+        else:
+            self.message.hide()
+
     def _layers_changed(self, event: Any = None) -> None:
-        self._follow([each for each in self.viewer.layers if isinstance(each, Shapes)
-                      or is_atlas(each)])  # fmt: skip
-        self._rebuild()
+        """Follow regions that come and go; other layers are no business of the list's."""
+        layers = [each for each in self.viewer.layers if isinstance(each, Shapes) or is_atlas(each)]
+        if layers != self._followed:
+            self._follow(layers)
+            self._rebuild()
 
     def _follow(self, layers: list[Layer]) -> None:
         for layer in self._followed:
-            if layer in layers:
-                continue
-            for event in self._events(layer):
-                event.disconnect(self._edited)
-            layer.events.name.disconnect(self._rebuild)
-            if is_atlas(layer):
-                layer.metadata[ATLAS].changed.disconnect(self._rebuild)
+            if layer not in layers:
+                self._leave(layer)
         for layer in layers:
-            if layer in self._followed:
-                continue
-            for event in self._events(layer):
-                event.connect(self._edited)
-            layer.events.name.connect(self._rebuild)
-            if is_atlas(layer):
-                layer.metadata[ATLAS].changed.connect(self._rebuild)
+            if layer not in self._followed:
+                self._attend(layer)
         self._followed = list(layers)
+
+    def _attend(self, layer: Layer) -> None:
+        for event in self._events(layer):
+            event.connect(self._edited)
+        layer.events.name.connect(self._rebuild)
+        if isinstance(layer, Shapes):
+            self._history.follow(layer)
+        else:
+            layer.metadata[ATLAS].changed.connect(self._rebuild)
+
+    def _leave(self, layer: Layer) -> None:
+        for event in self._events(layer):
+            event.disconnect(self._edited)
+        layer.events.name.disconnect(self._rebuild)
+        if isinstance(layer, Shapes):
+            self._history.leave(layer, removed=layer not in self.viewer.layers)
+        else:
+            layer.metadata[ATLAS].changed.disconnect(self._rebuild)
 
     @staticmethod
     def _events(layer: Layer) -> list[Any]:
@@ -192,6 +258,7 @@ class RegionList(QWidget):
         item = self._list.currentItem()
         if item is not None and item.data(KEY) is event.source:
             self.changed.emit()
+        self.edited.emit()
 
     def _rebuild(self, event: Any = None) -> None:
         """List all regions again; what was checked and current stays so; a new layer is current."""
@@ -214,7 +281,9 @@ class RegionList(QWidget):
         self._requested = {name: r for name, r in self._requested.items() if name in listed}
         self._list.setCurrentItem(chosen or self._list.item(self._list.count() - 1))
         self._list.blockSignals(False)
+        self._buttons_follow()
         self.changed.emit()
+        self.edited.emit()
 
     def _keys(self) -> list[Any]:
         structures = [
@@ -260,10 +329,7 @@ class RegionList(QWidget):
             outlines,
             ndim=2,
             name=name,
-            shape_type="polygon",
-            edge_color="#ffcc33",
-            face_color="#ffcc3340",
-            edge_width=1,
+            **REGION_LOOK,
             **section_geometry(self.sections, shape),
         )
         self.viewer.add_layer(layer)

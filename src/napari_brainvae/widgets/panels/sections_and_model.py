@@ -1,26 +1,39 @@
-"""The top of every widget: which sections, which model."""
+"""The top of every widget: on which sections, model and atlas all of them work."""
 
 from __future__ import annotations
 
-from functools import lru_cache
+from html import escape
 from pathlib import Path
-from typing import Any
 
 import napari.viewer
-from magicgui.widgets import FileEdit
-from napari.layers import Image, Layer
-from qtpy.QtCore import Signal
-from qtpy.QtWidgets import QFormLayout, QLabel, QWidget
+from napari.layers import Image
+from qtpy.QtCore import Qt, Signal
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QWidget,
+)
 
-from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.models.base import Model
-from napari_brainvae.widgets.layers.section_layers import CHECKPOINT
-from napari_brainvae.widgets.panels.layer_choice import LayerChoice, has_sections
-from napari_brainvae.widgets.workers import Latest
+from napari_brainvae.widgets.panels.layer_choice import LayerChoice
+from napari_brainvae.widgets.workers import warning
+from napari_brainvae.widgets.workspace import name_of_model, workspace_of
+
+FILES = "Checkpoints (*.safetensors *.pth *.pt);;All files (*)"
 
 
 class SectionsAndModel(QWidget):
-    """Choose an image layer with sections and a checkpoint.
+    """Shows what the workspace has chosen, and lets other things be chosen.
+
+    Parameters
+    ----------
+    atlas
+        Whether the widget works with an atlas, too.
 
     Signals
     -------
@@ -31,104 +44,113 @@ class SectionsAndModel(QWidget):
 
     changed = Signal()
 
-    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+    def __init__(self, viewer: napari.viewer.Viewer, *, atlas: bool = False) -> None:
         super().__init__()
-        self.viewer = viewer
-        self.model: Model | None = None
+        self.viewer, self.workspace = viewer, workspace_of(viewer)
         self._layers = LayerChoice(
             viewer,
-            has_sections,
+            "sections",
             "Image layer with one section per brain, (N, H, W), or a single section.",
         )
-        self._file = FileEdit(
-            label="Model",
-            filter="Checkpoints (*.safetensors *.pth *.pt);;All files (*)",
-            nullable=True,
-            tooltip="Checkpoint written by training.fit, or the published one.",
-        )
-        self._about = QLabel("Open a checkpoint to begin.")
-        self._about.setWordWrap(True)
+        self._models = QComboBox(toolTip="Model that all panels use.")
+        self._models.setMinimumContentsLength(8)
+        shrink = QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        self._models.setSizeAdjustPolicy(shrink)
+        self._open = QPushButton("Open …")
+        self._open.setToolTip("Checkpoint written by brainvae fit, or the published one.")
+        self._about, self._said = QLabel(wordWrap=True), QLabel(wordWrap=True)
+        for label in (self._about, self._said):
+            label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         form = QFormLayout(self)
         form.setContentsMargins(0, 0, 0, 0)
         form.addRow("Sections", self._layers.native)
-        form.addRow("Model", self._file.native)
+        row = QHBoxLayout()
+        row.addWidget(self._models, 1)
+        row.addWidget(self._open)
+        form.addRow("Model", row)
+        self.atlas = LayerChoice(viewer, "atlas", "Layer of an atlas.") if atlas else None
+        if self.atlas is not None:
+            form.addRow("Atlas", self.atlas.native)
         form.addRow(self._about)
-        self._load = Latest(_load, self._loaded, self._failed, parent=self)
-        self._layers.changed.connect(self.changed)
-        self._layers.altered.connect(self.changed)
-        self._file.changed.connect(self._open)
-        viewer.layers.events.inserted.connect(self._inserted)
-        for layer in viewer.layers:
-            self._take_checkpoint(layer)
+        form.addRow(self._said)
+        self._layers.changed.connect(self._changed)
+        self._layers.altered.connect(self._changed)
+        self._models.activated.connect(self._pick)
+        self._open.clicked.connect(self._ask)
+        self.workspace.model_changed.connect(self._changed)
+        self.workspace.said_changed.connect(self._say)
+        self._tell()
+        self._say()
 
     @property
     def layer(self) -> Image | None:
         """The chosen layer, None if there is none."""
-        chosen: Image | None = self._layers.layer
-        return chosen
+        return self.workspace.sections
 
     @layer.setter
     def layer(self, layer: Image) -> None:
-        self._layers.layer = layer
+        self.workspace.sections = layer
+
+    @property
+    def model(self) -> Model | None:
+        """The chosen model, None while it is loaded."""
+        return self.workspace.model
 
     @property
     def checkpoint(self) -> Path | None:
         """The chosen file."""
-        path = self._file.value
-        return path if isinstance(path, Path) else None
+        return self.workspace.checkpoint
 
     @checkpoint.setter
     def checkpoint(self, path: str | Path) -> None:
-        if self._file.value == Path(path):
-            self._open(Path(path))  # it may have been written again
-        self._file.value = Path(path)
+        self.workspace.checkpoint = Path(path)
 
     @property
     def ready(self) -> bool:
-        """Whether both are chosen and the model is loaded.
-
-        A layer that is just being removed moves the slider before this widget hears of it: nothing
-        is to be computed for it any more.
-        """
-        return self.model is not None and self.layer in self.viewer.layers
+        """Whether both are chosen and the model is loaded."""
+        return self.workspace.ready
 
     def release(self) -> None:
         """Leave no callback behind."""
-        self._load.close()
         self._layers.release()
-        self.viewer.layers.events.inserted.disconnect(self._inserted)
+        if self.atlas is not None:
+            self.atlas.release()
+        self.workspace.model_changed.disconnect(self._changed)
+        self.workspace.said_changed.disconnect(self._say)
 
-    def _inserted(self, event: Any) -> None:
-        self._take_checkpoint(event.value)
-
-    def _take_checkpoint(self, layer: Layer) -> None:
-        """Choose the model that a layer was opened with, unless one is chosen."""
-        if CHECKPOINT in layer.metadata and self._file.value is None:
-            self.checkpoint = layer.metadata[CHECKPOINT]
-
-    def _open(self, path: Path | None) -> None:
-        self.model = None
-        if path is None:
-            return
-        self._about.setText(f"Loading {path.name} …")
-        self._load.request(path, file_stamp([path]))
+    def _changed(self) -> None:
+        self._tell()
         self.changed.emit()
 
-    def _loaded(self, model: Model) -> None:
-        self.model = model
-        self._about.setText(about(model))
-        self.changed.emit()
+    def _tell(self) -> None:
+        """Show the models by name, and what is known of the chosen one."""
+        known, path = self.workspace.checkpoints, self.workspace.checkpoint
+        self._models.clear()
+        self._models.addItems([name_of_model(each) for each in known])
+        for row, each in enumerate(known):
+            self._models.setItemData(row, str(each), Qt.ItemDataRole.ToolTipRole)
+        self._models.setCurrentIndex(-1 if path is None else known.index(path))
+        self._models.setEnabled(bool(known))
+        if wrong := self.workspace.problem or self.workspace.unusable:
+            self._about.setText(warning(escape(wrong)))
+        elif self.model is not None:
+            self._about.setText(about(self.model))
+        elif path is not None:
+            self._about.setText(f"Loading {name_of_model(path)} …")
+        else:
+            self._about.setText("Open a model to begin: drop its file or its run's folder.")
 
-    def _failed(self) -> None:
-        self._about.setText("This file is no model; see the notification.")
+    def _say(self) -> None:
+        self._said.setText(self.workspace.said)
+        self._said.setVisible(bool(self.workspace.said))
 
+    def _pick(self, row: int) -> None:
+        self.checkpoint = self.workspace.checkpoints[row]
 
-@lru_cache(maxsize=2)
-def _load(path: Path, stamp: Stamp) -> Model:
-    """Load a checkpoint once for all widgets; one that was written again is loaded again."""
-    from napari_brainvae.models.checkpoint import load_checkpoint
-
-    return load_checkpoint(path)
+    def _ask(self) -> None:
+        name, _ = QFileDialog.getOpenFileName(self, "Open model", "", FILES)
+        if name:
+            self.checkpoint = Path(name)
 
 
 def about(model: Model) -> str:

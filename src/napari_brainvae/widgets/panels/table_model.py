@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from qtpy.QtCore import QAbstractTableModel, QModelIndex, QObject, Qt
-from qtpy.QtGui import QColor, QIcon
+from qtpy.QtGui import QFont, QIcon
 
 NOTHING = "–"
 """What stands where a number is not finite."""
@@ -44,9 +44,9 @@ class TableModel(QAbstractTableModel):
     ----------
     columns
         What is shown, in this order; a column that a table lacks is empty.
-    tooltip, colour
-        Names of the table's columns, if it has them, with a tooltip for each row and with the
-        colour of its text; "" is none.
+    tooltip, strong
+        Names of the table's columns, if it has them, with a tooltip for each row and
+        whether it is in bold.
 
     The labels of the table's index are the row headers.
     """
@@ -55,30 +55,38 @@ class TableModel(QAbstractTableModel):
         self,
         columns: Sequence[Column],
         tooltip: str = "tooltip",
-        colour: str = "colour",
+        strong: str = "strong",
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
         self.columns = list(columns)
-        self._tooltip, self._colour = tooltip, colour
+        self._tooltip, self._strong = tooltip, strong
         self._table, self._order = pd.DataFrame(), np.arange(0)
         self._values: list[list[Any]] = []
         self._tooltips: list[Any] = []
-        self._colours: list[Any] = []
+        self._strongs: list[Any] = []
 
-    def show_table(self, table: pd.DataFrame | None) -> None:
-        """Show another table, in its own order; no rows without."""
+    def show_table(
+        self, table: pd.DataFrame | None, columns: Sequence[Column] | None = None
+    ) -> None:
+        """Show another table, in its own order, or other columns of it; no rows without."""
         self.beginResetModel()
+        self.columns = self.columns if columns is None else list(columns)
         self._table = pd.DataFrame() if table is None else table
         self._order = np.arange(len(self._table))
         # Looked up for every cell at every paint: pandas would take a hundred times as long.
         self._values = [self._list(column.name) for column in self.columns]
-        self._tooltips, self._colours = self._list(self._tooltip), self._list(self._colour)
+        self._tooltips, self._strongs = self._list(self._tooltip), self._list(self._strong)
         self.endResetModel()
 
     def position(self, row: int) -> int:
         """Where the row on show is in the table."""
         return int(self._order[row])
+
+    def row(self, position: int) -> int | None:
+        """Row on show of a position in the table."""
+        rows = np.flatnonzero(self._order == position)
+        return int(rows[0]) if len(rows) else None
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Rows of the table."""
@@ -89,15 +97,15 @@ class TableModel(QAbstractTableModel):
         return 0 if parent is not None and parent.isValid() else len(self.columns)
 
     def data(self, index: QModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> Any:
-        """Text, tooltip, colour and alignment of a cell."""
+        """Text, tooltip, weight and alignment of a cell."""
         row = self.position(index.row())
         if role == Qt.ItemDataRole.DisplayRole:
             column = self.columns[index.column()]
             return _text(self._values[index.column()][row], column.form)
         if role == Qt.ItemDataRole.ToolTipRole:
             return self._tooltips[row] or None
-        if role == Qt.ItemDataRole.ForegroundRole:
-            return QColor(self._colours[row]) if self._colours[row] else None
+        if role == Qt.ItemDataRole.FontRole:
+            return _bold() if self._strongs[row] else None
         if role == Qt.ItemDataRole.TextAlignmentRole:
             is_text = isinstance(self._values[index.column()][row], str)
             return None if is_text else int(RIGHT)
@@ -149,3 +157,9 @@ def _text(value: Any, form: str) -> str:
     if value is None or (isinstance(value, float) and not np.isfinite(value)):
         return NOTHING
     return form.format(value)
+
+
+def _bold() -> QFont:
+    font = QFont()
+    font.setBold(True)
+    return font

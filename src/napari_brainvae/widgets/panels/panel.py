@@ -1,0 +1,187 @@
+"""What all panels have in common: they scroll, lie behind each other, and say how to begin."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import napari.viewer
+from qtpy.QtCore import QEvent, QObject, QSize, Qt, QTimer, QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import (
+    QDockWidget,
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QMainWindow,
+    QPushButton,
+    QScrollArea,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_brainvae.widgets.layers.plugin_layers import camera
+from napari_brainvae.widgets.workers import PluginWidget
+from napari_brainvae.widgets.workspace import workspace_of
+
+PAGES = "https://github.com/napari-brainvae/napari-brainvae/blob/main/docs/panels"
+"""Where the pages of the panels are read."""
+
+WIDTH, WIDEST = 340, 540
+"""What a panel asks for, and from where on it scrolls sideways, px."""
+
+SAMPLES = ("demo_population", "demo_model", "demo_atlas")
+
+
+class Panel(PluginWidget):
+    """A widget of the plugin. What it shows goes into ``body``, which is scrolled.
+
+    Attributes
+    ----------
+    page
+        Name of its page in the docs.
+    tab
+        A word for its tab, beside four others in the width of one panel.
+    first
+        What to do while there is nothing to work on.
+    needs
+        What it needs of the workspace before there is anything to do.
+    """
+
+    page: str
+    tab: str
+    first: str
+    needs: tuple[Literal["sections", "model", "atlas"], ...] = ("sections", "model")
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.viewer, self.workspace = viewer, workspace_of(viewer)
+        self.body = QWidget()
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(self._head())
+        outer.addWidget(_Scrolled(self.body), 1)
+        self._fitted = _is_fitted(viewer)
+        for signal in self._signals():
+            signal.connect(self._tell_first)
+        self._tell_first()
+
+    def event(self, event: QEvent) -> bool:
+        """Go behind the other panels once docked."""
+        known = super().event(event)
+        if event.type() == QEvent.ParentChange and self.parent() is not None:
+            QTimer.singleShot(0, self._settle)
+        return known
+
+    def begin(self) -> None:
+        """Open the samples: brains, a model and an atlas that belong together."""
+        for sample in SAMPLES:
+            self.viewer.open_sample("napari-brainvae", sample)
+        # The layer controls are as wide as the layers ask, and leave less for the view.
+        QTimer.singleShot(0, self.viewer.reset_view)
+
+    def read_page(self) -> None:
+        """Show the panel's page of the docs in a browser."""
+        QDesktopServices.openUrl(QUrl(f"{PAGES}/{self.page}.md"))
+
+    def _release_once(self) -> None:
+        if not self._done_with:
+            for signal in self._signals():
+                signal.disconnect(self._tell_first)
+        super()._release_once()
+
+    def _signals(self) -> tuple[Any, ...]:
+        known = self.workspace
+        return known.sections_changed, known.model_changed, known.atlas_changed
+
+    def _head(self) -> QWidget:
+        """Make the line on top: what to do first, samples, help."""
+        head = QWidget()
+        row = QHBoxLayout(head)
+        row.setContentsMargins(9, 4, 9, 0)
+        self._first = QLabel(self.first, wordWrap=True)
+        self._first.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self._samples = QPushButton("Open samples")
+        self._samples.setToolTip("Open the demo's brains, with their model and atlas.")
+        self._samples.clicked.connect(self.begin)
+        self._help = QPushButton("?")
+        self._help.setFixedWidth(3 * self._help.fontMetrics().averageCharWidth() + 8)
+        self._help.setToolTip("Read about this panel in the docs.")
+        self._help.clicked.connect(self.read_page)
+        row.addWidget(self._first, 1)
+        row.addWidget(self._samples)
+        row.addWidget(self._help, 0, Qt.AlignmentFlag.AlignRight)
+        return head
+
+    def _tell_first(self) -> None:
+        """Say what to do first as long as something is missing; samples replace nothing."""
+        known = self.workspace
+        there = {
+            "sections": known.sections is not None,
+            "model": known.checkpoint is not None,
+            "atlas": known.atlas is not None or known.atlas_folder is not None,
+        }
+        missing = not all(there[need] for need in self.needs)
+        self._first.setText(self.first if missing else "")
+        self._samples.setVisible(missing and not any(there.values()))
+
+    def _settle(self) -> None:
+        """Lie behind the panels that are docked already, or make room beside the view."""
+        window, mine = self.window(), _dock(self)
+        if self._done_with or mine is None or not isinstance(window, QMainWindow):
+            return
+        mine.setWindowTitle(self.tab)
+        others = (
+            dock
+            for dock in window.findChildren(QDockWidget)
+            if dock is not mine and not dock.isFloating() and dock.findChild(Panel) is not None
+        )
+        first = next(others, None)
+        if first is not None:
+            window.tabifyDockWidget(first, mine)
+            mine.show()
+            mine.raise_()
+        elif self._fitted:
+            self.viewer.reset_view()
+
+
+class _Scrolled(QScrollArea):
+    """Scrolls up and down; sideways only what is wider than `WIDEST`."""
+
+    def __init__(self, body: QWidget) -> None:
+        super().__init__(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
+        self.setWidget(body)
+
+    def minimumSizeHint(self) -> QSize:
+        """Ask for the width of what is inside, and for next to no height."""
+        bar = self.verticalScrollBar().sizeHint().width()
+        width = self.widget().minimumSizeHint().width() + bar if self.widget() else 0
+        return QSize(min(width, WIDEST), 80)
+
+    def sizeHint(self) -> QSize:
+        """Ask for all of the height."""
+        inside = self.widget().sizeHint()
+        return QSize(max(WIDTH, self.minimumSizeHint().width()), inside.height())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Hear that what is inside has become wider."""
+        if event.type() == QEvent.LayoutRequest:
+            self.updateGeometry()
+        return bool(super().eventFilter(watched, event))
+
+
+def _dock(widget: QWidget) -> QDockWidget | None:
+    above: Any = widget
+    while above is not None and not isinstance(above, QDockWidget):
+        above = above.parent()
+    return above
+
+
+def _is_fitted(viewer: Any) -> bool:
+    """Whether the view is as napari has fitted it, not as the user has moved it."""
+    view = camera(viewer)
+    before = view.zoom, view.center
+    viewer.reset_view()
+    fitted = before == (view.zoom, view.center)
+    view.zoom, view.center = before
+    return fitted

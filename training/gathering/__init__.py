@@ -1,0 +1,1 @@
+"""What `training.gather` is made of."""
