@@ -13,7 +13,7 @@ SCREEN := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libd
 # Those that need no data and no screen, and are over in minutes.
 QUICK_BENCHMARKS := training_step interaction projective_field impact_matrix cw_ssim
 
-.PHONY: help demo test coverage fuzz lint bench bench-gpu screen screenshots demo-model clean
+.PHONY: help demo test coverage fuzz lint audit bench bench-gpu screen screenshots demo-model clean
 
 help:
 	@echo "make demo         a population, a fit, a report: the whole tour, in demo/"
@@ -21,6 +21,7 @@ help:
 	@echo "make coverage     the tests, and which lines they reach"
 	@echo "make fuzz         files changed by chance, every reader, for an hour (MINUTES=60)"
 	@echo "make lint         ruff, mypy, the arrows between folders, and the manifest"
+	@echo "make audit        known vulnerabilities of the versions that were tested; asks PyPI"
 	@echo "make bench        the quick benchmarks, which print ratios"
 	@echo "make bench-gpu    the training step on an NVIDIA GPU: correct, how fast, a whole run"
 	@echo "make screenshots  the pictures of the README, from real windows"
@@ -67,6 +68,12 @@ lint: $(INSTALLED)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/npe2 validate src/napari_brainvae/napari.yaml
+
+# In an environment of its own. Strict: a package that the service does not know is no pass.
+audit:
+	$(PYTHON) -m venv $(VENV)/audit
+	$(VENV)/audit/bin/pip install -q --disable-pip-version-check pip-audit
+	$(VENV)/audit/bin/pip-audit --strict --disable-pip --no-deps -r constraints.txt
 
 bench: $(INSTALLED)
 	for b in $(QUICK_BENCHMARKS); do echo; echo "== $$b"; $(BIN)/python -m benchmarks.$$b || exit 1; done

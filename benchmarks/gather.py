@@ -41,9 +41,7 @@ def write_volumes(folder: Path) -> list[Path]:
     tifffile.imwrite(folder / "lzw.tif", volume, compression="lzw")
     affine = np.array([[0, 0, -0.025, 0], [-0.025, 0, 0, 0], [0, -0.025, 0, 0], [0, 0, 0, 1]])
     nibabel.save(nibabel.Nifti1Image(volume, affine), folder / "nifti.nii.gz")
-    steps = np.array(
-        [[0, 25, 0], [0, 0, -25], [-25, 0, 0]]
-    )  # in a world of left, posterior, superior
+    steps = np.array([[0, 25, 0], [0, 0, -25], [25, 0, 0]])  # towards left, posterior, superior
     header = {"space": "LPS", "space directions": steps, "space units": ["microns"] * 3}
     nrrd.write(str(folder / "nrrd.nrrd"), volume, header, compression_level=1)
     return sorted(folder.iterdir())

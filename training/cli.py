@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliApp,
+    CliPositionalArg,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
 from napari_brainvae.io.errors import InputError
+from training.places import check_places
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -28,8 +33,14 @@ BUG = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
 
+MOST_NUMBERS = 1000
+"""In a list or range of one option."""
+
 OURS = ("training", "napari_brainvae", "__main__")
 """Loggers whose messages are for the user; of others only warnings are."""
+
+POSITIONAL = get_args(CliPositionalArg[str])[1]
+"""What an option is annotated with that is given by its place, without a flag."""
 
 called_as: str | None = None
 """The command that `training.__main__` was called as, such as ``brainvae fit``."""
@@ -65,25 +76,38 @@ def main(
     try:
         options = parse(schema, program, arguments)
     except ValidationError as error:
-        _stop(BAD_INPUT, "; ".join(_plain(e) for e in error.errors()))
+        _stop(BAD_INPUT, "; ".join(_plain(e, schema) for e in error.errors()))
     except SettingsError as error:
-        problem = " ".join(str(error).removeprefix("error parsing CLI: ").split())
-        _stop(BAD_INPUT, f"{problem} ({program} --help lists the flags)")
+        _stop(BAD_INPUT, f"{_problem(error, schema)} ({program} --help lists the flags)")
+    except InputError as error:
+        _stop(BAD_INPUT, str(error))
     try:
+        check_places(options)
         with messages():
             run(options)
     except (InputError, OSError) as error:
         _stop(BAD_INPUT, " ".join(str(error).split()))
+    except MemoryError as error:
+        _stop(BAD_INPUT, f"this machine has not enough memory: {error}".rstrip(": "))
     except KeyboardInterrupt:
         _stop(INTERRUPTED, "interrupted")
-    except Exception:
+    except Exception:  # noqa: BLE001 - whatever else it is, it is shown as a bug
         traceback.print_exc()
         ours = f"napari-brainvae {version('napari-brainvae')}, Python {sys.version.split()[0]}"
         _stop(BUG, f"a bug of {program} ({ours}), not yours: please report it with the lines above")
 
 
 def parse(schema: type[Options], program: str, arguments: Sequence[str] | None = None) -> Options:
-    """Read command line arguments into ``schema``; what it does not name keeps its default."""
+    """Read command line arguments into ``schema``; what it does not name keeps its default.
+
+    Raises
+    ------
+    InputError, pydantic.ValidationError, pydantic_settings.SettingsError
+        For arguments that the schema does not take.
+    """
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    for argument in arguments:
+        _check_text(argument)
 
     class Cli(BaseSettings, schema):  # type: ignore[valid-type,misc]
         __doc__ = schema.__doc__
@@ -109,16 +133,29 @@ def parse(schema: type[Options], program: str, arguments: Sequence[str] | None =
             # An environment variable that happens to be called "seed" is no option of ours.
             return (init_settings,)
 
-    settings = CliApp.run(Cli, cli_args=None if arguments is None else list(arguments))
+    settings = CliApp.run(Cli, cli_args=arguments)
     # Only what was given is passed on, so that `model_fields_set` still tells it from a default.
     given = {name: _at_home(getattr(settings, name)) for name in settings.model_fields_set}
     return schema.model_validate(given)
 
 
+def _check_text(argument: str) -> None:
+    """Refuse an argument that stands for no name: as a path, an empty one would be this folder."""
+    if not argument or (argument.startswith("--") and argument.endswith("=")):
+        raise InputError(f"an argument is empty: {argument or repr(argument)}")
+    try:
+        argument.encode()
+    except UnicodeEncodeError as error:
+        raise InputError(f"a name that is no UTF-8, {argument!r}: give the file another") from error
+
+
 def _at_home(value: Any) -> Any:
     """Expand the ``~`` of paths, which the shell leaves alone in ``--out=~/run`` and in quotes."""
     if isinstance(value, Path):
-        return value.expanduser()
+        try:
+            return value.expanduser()
+        except RuntimeError as error:  # whose home it is is not known
+            raise InputError(f"{value}: there is no such home folder") from error
     if isinstance(value, list):
         return [_at_home(each) for each in value]
     if isinstance(value, BaseModel):
@@ -167,13 +204,13 @@ def progress_bar(text: str, unit: str = "section") -> Iterator[Callable[[int, in
         yield progress
 
 
-def numbers(text: str, *, smallest: float) -> list[float]:
+def numbers(text: str, *, smallest: float, largest: float = 1e6) -> list[float]:
     """Read ``FROM:TO``, ``FROM:TO:STEP`` or ``A,B,C``, ends included.
 
     Raises
     ------
     InputError
-        If it is not that, empty, or below ``smallest``.
+        If it is not that, empty, too long, or not all from ``smallest`` to ``largest``.
     """
     try:
         if ":" in text:
@@ -181,20 +218,66 @@ def numbers(text: str, *, smallest: float) -> list[float]:
             step = more[0] if more else 1.0
             if len(more) > 1 or step <= 0:
                 raise ValueError
-            found = [first + i * step for i in range(int((last - first) / step + 1e-9) + 1)]
+            count = int((last - first) / step + 1e-9) + 1
+            # Seen before they are counted out.
+            if count > MOST_NUMBERS:
+                raise InputError(f"{text!r} names {count:.3g} numbers, {MOST_NUMBERS} at most")
+            found = [first + i * step for i in range(count)]
         else:
             found = sorted({float(part) for part in text.split(",")})
+    except InputError:
+        raise
     except (ValueError, OverflowError) as error:
         raise InputError(f"{text!r} is neither FROM:TO, FROM:TO:STEP nor a list A,B") from error
-    if not found or not all(smallest <= n < 1e6 for n in found):
-        raise InputError(f"{text!r} names no number from {smallest:g} on")
+    if not found or not all(smallest <= n <= largest for n in found):
+        raise InputError(f"{text!r} names no number from {smallest:g} to {largest:g}")
     return found
 
 
-def _plain(error: Any) -> str:
-    place = ".".join(str(p) for p in error["loc"]).replace("_", "-")
-    message = error["msg"].removeprefix("Value error, ")
-    return f"--{place}: {message}" if place else message
+def _problem(error: SettingsError, schema: type[BaseModel]) -> str:
+    """Say what the command line cannot be read for; of a flag that is none, which one was meant."""
+    said = " ".join(str(error).removeprefix("error parsing CLI: ").split())
+    _, unknown, rest = said.partition("unrecognized arguments: ")
+    if of_list := re.match(r'error parsing value for field "(\w+)"', said):
+        return f"--{of_list[1].replace('_', '-')}: its values, A or A,B,C, cannot be read"
+    if not unknown:
+        needs = said.endswith("expected one argument")
+        return said + (" (what begins with - is given as FLAG=-1)" if needs else "")
+    name = next((word for word in rest.split() if word.startswith("-")), "").partition("=")[0]
+    if not name:
+        return f"one argument too many: {rest}"
+    flags = {flag.strip("-"): flag for flag in (flag_of(*each) for each in options_of(schema))}
+    meant = name.strip("-").lower().replace("_", "-")
+    near = [flag for flag in flags if flag.startswith(meant)] or get_close_matches(meant, flags)
+    return f"there is no flag {name}" + (f": did you mean {flags[near[0]]}?" if near else "")
+
+
+def _plain(error: Any, schema: type[BaseModel]) -> str:
+    """Say what is wrong with the value of an option."""
+    message, given = error["msg"].removeprefix("Value error, "), error["input"]
+    if error["type"] not in ("value_error", "missing") and isinstance(given, str | int | float):
+        message += f" (given: {str(given)[:40]})"
+    names = [str(part) for part in error["loc"] if not isinstance(part, int)]
+    flags = dict((name, flag_of(name, field)) for name, field in options_of(schema))
+    return f"{flags.get(names[-1], names[-1])}: {message}" if names else message
+
+
+def options_of(schema: type[BaseModel]) -> Iterator[tuple[str, FieldInfo]]:
+    """Yield the options of a schema by name, those of its sub-commands, too."""
+    for name, field in schema.model_fields.items():
+        inner = [t for t in get_args(field.annotation) if isinstance(t, type)]
+        below = [t for t in inner if issubclass(t, BaseModel)]
+        for each in below:
+            yield from options_of(each)
+        if not below:
+            yield name, field
+
+
+def flag_of(name: str, field: FieldInfo) -> str:
+    """Name an option as a person gives it: ``--latent-dim``, or OUT by its place."""
+    if POSITIONAL in field.metadata:
+        return name.upper()
+    return f"--{name.replace('_', '-')}"
 
 
 def _stop(code: int, message: str) -> NoReturn:

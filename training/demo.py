@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import Seed
 from training.cli import main
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to do
@@ -28,11 +29,13 @@ class DemoOptions(BaseModel):
     """
 
     out: CliPositionalArg[Path] = Field(Path("demo"), description="Folder for everything.")
-    count: int = Field(240, ge=20, description="Brains to make.")
-    height: int = Field(160, ge=64, description="Rows of a section, px.")
-    width: int = Field(224, ge=64, description="Columns of a section, px.")
-    steps: int | None = Field(None, ge=1, description="Training steps; recipe fast's by default.")
-    seed: int = Field(1, ge=0, description="Of the population and of the fit.")
+    count: int = Field(240, ge=20, le=1_000_000, description="Brains to make.")
+    height: int = Field(160, ge=64, le=8192, description="Rows of a section, px.")
+    width: int = Field(224, ge=64, le=8192, description="Columns of a section, px.")
+    steps: int | None = Field(
+        None, ge=1, le=10**9, description="Training steps; recipe fast's by default."
+    )
+    seed: Seed = Field(1, description="Of the population and of the fit.")
 
 
 def demo(options: DemoOptions) -> None:
@@ -81,6 +84,7 @@ def demo(options: DemoOptions) -> None:
 def _begin(options: DemoOptions) -> None:
     """Note what the demo is, or see that it is the one that was begun in this folder."""
     from napari_brainvae.io.atomic_files import write_text
+    from napari_brainvae.io.json_files import read_json
 
     path, plan = options.out / "demo.json", options.model_dump(mode="json", exclude={"out"})
     if not path.exists():
@@ -88,11 +92,7 @@ def _begin(options: DemoOptions) -> None:
             raise FileExistsError(f"{options.out} is not empty and holds no demo: give another")
         write_text(path, json.dumps(plan, indent=2) + "\n")
         return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path} cannot be read: {error}") from error
-    if before != plan:
+    if read_json(path) != plan:
         raise InputError(
             f"the demo in {options.out} was begun with other options ({path.name} holds them): "
             "give them again or another folder"
@@ -100,8 +100,10 @@ def _begin(options: DemoOptions) -> None:
 
 
 def _complete(run: Path) -> bool:
-    record = run / "record.json"
-    return record.exists() and json.loads(record.read_text())["status"] == "complete"
+    from training.fitting.run_folder import RunFolder
+
+    folder = RunFolder(run)
+    return folder.record.exists() and folder.read_record().get("status") == "complete"
 
 
 def _report(path: Path, run: Path, out: Path) -> Path:

@@ -11,6 +11,7 @@ from training.cli import main
 from training.evaluation.options import EvaluateOptions
 
 if TYPE_CHECKING:
+    from napari_brainvae.reporting.provenance import Provenance
     from training.evaluation.comparison import Comparison
 
 log = logging.getLogger(__name__)
@@ -24,11 +25,13 @@ def evaluate(options: EvaluateOptions) -> Comparison:
     InputError, OSError
         For bad input, before anything is written.
     """
-    from napari_brainvae.io.atomic_files import filling, remove_leftovers
+    from napari_brainvae.io.atomic_files import recover, remove_leftovers
     from napari_brainvae.models.checkpoint import load_checkpoint
+    from napari_brainvae.reporting.export import results_folder
+    from napari_brainvae.reporting.provenance import provenance
     from training.evaluation.comparison import compare, summary
 
-    out = options.out
+    out = recover(options.out.absolute())
     if out.is_dir():
         remove_leftovers(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -38,23 +41,22 @@ def evaluate(options: EvaluateOptions) -> Comparison:
         raise InputError(f"models of the same name: {', '.join(names)}; rename a run folder")
     models = {n: load_checkpoint(path) for n, path in zip(names, options.model, strict=True)}
     comparison = compare(options, models)
-    with filling(out) as beside:
-        _write(comparison, options, beside)
+    about = provenance(options, models=comparison.models, notes=comparison.notes)
+    with results_folder(out, about) as beside:
+        _write(comparison, about, beside)
     log.info("%s", summary(comparison))
     return comparison
 
 
-def _write(comparison: Comparison, options: EvaluateOptions, folder: Path) -> None:
+def _write(comparison: Comparison, about: Provenance, folder: Path) -> None:
     """Write tables, figures and the report."""
     from napari_brainvae.reporting.html import write_report
     from napari_brainvae.reporting.paper_figures import save_figure
-    from napari_brainvae.reporting.provenance import provenance
     from training.evaluation.comparison import write_tables
     from training.evaluation.figures import evaluation_figures
     from training.evaluation.report import evaluation_parts
 
     write_tables(comparison, folder)
-    about = provenance(options, models=comparison.models, notes=comparison.notes)
     figures = evaluation_figures(comparison)
     for name, figure in figures.items():
         save_figure(figure, folder / name, about)

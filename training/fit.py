@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress
 from training.cli import main
 from training.fitting.options import FitOptions
@@ -47,6 +48,8 @@ def fit(
     Stopped
         If ``progress`` says so; the run can be resumed.
     """
+    import torch
+
     from napari_brainvae.data.population import Population
     from training.fitting.findings import summary
     from training.fitting.job import make_job
@@ -61,7 +64,12 @@ def fit(
         folder.check_same(job.record)
     model = start(job)
     with folder.owned(resume=options.resume), closing(_Bar(folder)) as bar:
-        findings = train(job, model, folder, progress or bar)
+        try:
+            findings = train(job, model, folder, progress or bar)
+        except torch.OutOfMemoryError as error:
+            raise InputError(
+                "the device has not enough memory: give a smaller --batch-size or --resident-gb"
+            ) from error
     if findings:
         log.info(summary(findings, folder.model))
 

@@ -51,6 +51,8 @@ def interpret(options: InterpretOptions) -> None:
     model = next(iter(models.values()))
     if options.covariates is not None:
         covariates = read_covariates(options.covariates, population.ids)
+        if "flagged" in covariates:
+            population.covariates["flagged"] = covariates["flagged"]
     else:
         covariates = population.covariates
     place = locate(options, population, model)
@@ -88,7 +90,9 @@ def interpret(options: InterpretOptions) -> None:
 
 
 def _check_folder(options: InterpretOptions) -> None:
-    out = options.out
+    from napari_brainvae.io.atomic_files import recover
+
+    out = recover(options.out.absolute())
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file, not a folder for results")
     if out.exists() and any(out.iterdir()) and not options.overwrite:

@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.option_types import Seed
 from training.cli import main
 
 log = logging.getLogger(__name__)
@@ -31,7 +32,7 @@ class PCAOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Also fit brains that the covariate 'flagged' marks."
     )
-    seed: int = Field(0, ge=0, description="Of the split.")
+    seed: Seed = Field(0, description="Of the split.")
     overwrite: bool = Field(False, description="Replace the checkpoint if it exists.")
 
 
@@ -60,8 +61,8 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
 
     check_new(options.out, overwrite=options.overwrite)
     population = Population.open(options.population)
-    others, held_out = split(population, options.held_out, options.seed)
-    train = leave_out_flagged(population, others, include_flagged=options.include_flagged)
+    train, held_out = split(population, options.held_out, options.seed)
+    train = leave_out_flagged(population, train, include_flagged=options.include_flagged)
     fingerprint, stored = read_once(population, train, fingerprint)
     description = population.description
     preprocessing = description.preprocessing or Preprocessing.fit(stored)
@@ -82,7 +83,7 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
                 packages=("napari-brainvae", "numpy", "scipy"),
                 without={"out", "overwrite"},
                 fingerprint=fingerprint,
-                measured=train if len(train) < len(others) else None,
+                measured=train if len(train) + len(held_out) < len(population) else None,
                 held_out=[population.ids[i] for i in held_out],
             ),
         }

@@ -18,6 +18,7 @@ from napari_brainvae.phantom.phantom import (
     write_phantom_atlas,
 )
 from training.cli import main
+from training.places import NewPopulation
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +31,9 @@ class PhantomCommand(PhantomOptions):
     drawn from nothing, and its annotation is written as an atlas directory OUT.atlas.
     """
 
-    out: CliPositionalArg[Path] = Field(description="Population file to write, ending in .zarr.")
+    out: CliPositionalArg[NewPopulation] = Field(
+        description="Population file to write, ending in .zarr."
+    )
     atlas: Path | None = Field(
         None,
         description="Atlas directory or BrainGlobe name: use its template and annotation instead "

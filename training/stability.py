@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import Seed, Threads
 from training.cli import main, numbers, progress_bar
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class StabilityOptions(BaseModel):
         description="Checkpoint whose own factors are held against the halves', instead of those "
         "of the linear path fitted to all brains; --latent-dims then is its number of factors.",
     )
-    seed: int = Field(0, ge=0, description="Of the splits.")
+    seed: Seed = Field(0, description="Of the splits.")
     include_flagged: bool = Field(
         False, description="Take brains that are flagged as not to be trusted, too."
     )
@@ -61,17 +62,21 @@ class StabilityOptions(BaseModel):
         False, description="Fit the whole model to each half, rotated, instead of its linear path."
     )
     recipe: Literal["paper", "fast"] = Field("fast", description="Of the fits of --refit.")
-    steps: int | None = Field(None, ge=1, description="Training steps of a fit; the recipe's.")
-    threads: int | None = Field(None, ge=1, description="CPU threads of a fit.")
+    steps: int | None = Field(
+        None, ge=1, le=10**9, description="Training steps of a fit; the recipe's."
+    )
+    threads: Threads | None = Field(None, description="CPU threads of a fit.")
     scheduler: str | None = Field(
         None, description="Address of a dask scheduler for --refit; see docs/sweep.md."
     )
-    workers: int = Field(2, ge=1, description="Processes on this machine, without --scheduler.")
+    workers: int = Field(
+        2, ge=1, le=1024, description="Processes on this machine, without --scheduler."
+    )
 
     @field_validator("latent_dims")
     @classmethod
     def _latent_dims_are_integers(cls, text: str) -> str:
-        if any(n != int(n) for n in numbers(text, smallest=1)):
+        if any(n != int(n) for n in numbers(text, smallest=1, largest=512)):
             raise InputError(f"numbers of factors are whole: {text!r}")
         return text
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import Seed, Threads
 from training.cli import main, numbers
 from training.cluster import connected
 
@@ -38,16 +39,20 @@ class SweepOptions(BaseModel):
     betas: str = Field("1:20", description="Values of beta: FROM:TO, FROM:TO:STEP or 1,3,4.5.")
     latent_dims: str = Field("4:20", description="Numbers of factors L, likewise.")
     recipe: Literal["paper", "fast"] = Field("fast", description="As in training.fit.")
-    steps: int | None = Field(None, ge=1, description="Training steps a cell; the recipe's.")
+    steps: int | None = Field(
+        None, ge=1, le=10**9, description="Training steps a cell; the recipe's."
+    )
     held_out: float = Field(
         0.2, gt=0, lt=1, description="Share of the brains kept out of the fits, to measure on."
     )
-    seed: int = Field(0, ge=0, description="Of the split and of each fit.")
-    threads: int | None = Field(None, ge=1, description="CPU threads of a fit.")
+    seed: Seed = Field(0, description="Of the split and of each fit.")
+    threads: Threads | None = Field(None, description="CPU threads of a fit.")
     scheduler: str | None = Field(
         None, description="Address of a dask scheduler, such as tcp://node:8786; see docs/sweep.md."
     )
-    workers: int = Field(2, ge=1, description="Processes on this machine, without --scheduler.")
+    workers: int = Field(
+        2, ge=1, le=1024, description="Processes on this machine, without --scheduler."
+    )
 
     @field_validator("betas")
     @classmethod
@@ -58,7 +63,7 @@ class SweepOptions(BaseModel):
     @field_validator("latent_dims")
     @classmethod
     def _latent_dims_are_integers(cls, text: str) -> str:
-        if any(n != int(n) for n in numbers(text, smallest=1)):
+        if any(n != int(n) for n in numbers(text, smallest=1, largest=512)):
             raise InputError(f"numbers of factors are whole: {text!r}")
         return text
 
@@ -85,41 +90,24 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
     InputError, OSError
         For bad input, before anything is written; at the end, if cells failed.
     """
-    from distributed import as_completed
-
     from napari_brainvae.io.atomic_files import remove_leftovers, write_text
+    from napari_brainvae.io.folder_lock import only_one
 
-    fingerprint = _begin(options)
-    folder = options.out / "cells"
-    remove_leftovers(folder)
-    grid = {name_of(cell): cell for cell in cells(options)}
-    missing = {n: c for n, c in grid.items() if not (folder / f"{n}.json").exists()}
-    log.info(f"{len(grid)} cells, {len(grid) - len(missing)} of them done before")
-    failed: list[str] = []
-    if missing:
-        task = options.model_dump(exclude={"out", "scheduler", "workers"})
-        task["fingerprint"] = fingerprint  # so that no cell hashes the population again
-        with connected(options.scheduler, min(options.workers, len(missing))) as client:
-            # Not pure: a cell that failed before is tried again, not remembered by the scheduler.
-            futures = {
-                client.submit(run_cell, cell, task, key=f"{name}-{client.id}", pure=False): name
-                for name, cell in missing.items()
-            }
-            for future in as_completed(list(futures)):
-                name = futures.pop(future)
-                error = future.exception()
-                if error is None:
-                    write_text(folder / f"{name}.json", json.dumps(future.result(), indent=2))
-                    done = sum((folder / f"{n}.json").exists() for n in grid)
-                    log.info(f"{name} done, {done} of {len(grid)}")
-                else:
-                    failed.append(f"{name} ({' '.join(str(error).split())})")
-                    log.info(f"{name} failed: {error}")
-                # Else the scheduler would do it again when the worker that holds it dies.
-                future.release()
-    table = assemble(folder, list(grid))
-    if len(table):
-        _write_results(options, table)
+    record, grid = _record(options), {name_of(cell): cell for cell in cells(options)}
+    path, folder = options.out / "sweep.json", options.out / "cells"
+    _check_folder(path, record)
+    with only_one(options.out, "sweep"):
+        _check_folder(path, record)
+        if not path.exists():
+            write_text(path, json.dumps(record, indent=2) + "\n")
+        remove_leftovers(folder)
+        done = set(assemble(folder, list(grid))["cell"])
+        log.info(f"{len(grid)} cells, {len(done)} of them done before")
+        missing = {name: cell for name, cell in grid.items() if name not in done}
+        failed = _measure(options, missing, len(grid), record["fingerprint"])
+        table = assemble(folder, list(grid))
+        if len(table):
+            _write_results(options, table)
     if failed:
         raise InputError(
             f"{len(failed)} cell(s) failed; the same command tries them again: {'; '.join(failed)}"
@@ -127,34 +115,66 @@ def sweep(options: SweepOptions) -> pd.DataFrame:
     return table
 
 
-def _begin(options: SweepOptions) -> str:
-    """Write what the sweep is, or see that it is the one that was begun in this folder.
+def _measure(
+    options: SweepOptions, missing: dict[str, Cell], total: int, fingerprint: str
+) -> list[str]:
+    """Measure the cells that are missing of ``total``; returns which failed and why."""
+    from distributed import as_completed
 
-    Returns
-    -------
-    str
-        Fingerprint of the population.
-    """
+    if not missing:
+        return []
+    failed: list[str] = []
+    folder, done = options.out / "cells", total - len(missing)
+    task = options.model_dump(exclude={"out", "scheduler", "workers"})
+    task["fingerprint"] = fingerprint  # so that no cell hashes the population again
+    with connected(options.scheduler, min(options.workers, len(missing))) as client:
+        # Not pure: a cell that failed before is tried again, not remembered by the scheduler.
+        futures = {
+            client.submit(run_cell, cell, task, key=f"{name}-{client.id}", pure=False): name
+            for name, cell in missing.items()
+        }
+        for future in as_completed(list(futures)):
+            name = futures.pop(future)
+            error = future.exception()
+            if error is None:
+                write_cell(folder, name, future.result())
+                done += 1
+                log.info(f"{name} done, {done} of {total}")
+            else:
+                failed.append(f"{name} ({' '.join(str(error).split())})")
+                log.info(f"{name} failed: {error}")
+            # Else the scheduler would do it again when the worker that holds it dies.
+            future.release()
+    return failed
+
+
+def _record(options: SweepOptions) -> dict[str, Any]:
+    """Say what the sweep is: what a cell of it is, and of which population."""
     from napari_brainvae.data.population import Population
-    from napari_brainvae.io.atomic_files import write_text
     from training.fitting.reading import split
 
     population = Population.open(options.population)
     split(population, options.held_out, options.seed)
     # Where it runs, and how far the grid reaches, may change; what a cell is may not.
     free = {"out", "population", "betas", "latent_dims", "scheduler", "workers", "threads"}
-    record = {
+    return {
         "options": options.model_dump(mode="json", exclude=free),
         "fingerprint": population.fingerprint(),
     }
-    path = options.out / "sweep.json"
+
+
+def _check_folder(path: Path, record: dict[str, Any]) -> None:
+    """Refuse a folder that holds something else than the sweep of this record."""
+    from napari_brainvae.io.folder_lock import LOCK
+    from napari_brainvae.io.json_files import read_json
+
+    out = path.parent
     if not path.exists():
-        if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-            raise FileExistsError(f"{options.out} is not empty and holds no sweep: give another")
-        write_text(path, json.dumps(record, indent=2) + "\n")
-    elif json.loads(path.read_text()) != record:
-        raise InputError(f"the sweep in {options.out} was begun with other data or options")
-    return str(record["fingerprint"])
+        if out.exists() and (not out.is_dir() or set(out.iterdir()) - {out / LOCK}):
+            raise FileExistsError(f"{out} is not empty and holds no sweep: give another")
+        return
+    if read_json(path) != record:
+        raise InputError(f"the sweep in {out} was begun with other data or options")
 
 
 def run_cell(cell: Cell, task: dict[str, Any]) -> dict[str, Any]:
@@ -242,13 +262,37 @@ def _measure_cell(model: Any, task: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+class Measured(BaseModel):
+    """The file of a cell that is done."""
+
+    kind: Literal["pca", "vae"]
+    beta: float = 1
+    latent_dim: int
+    truth: str
+    held_out: int
+    cw_ssim: float
+    pca_frechet: float | None
+    frechet_floor: float | None
+    squared_error: float
+    psnr: float
+    active_units: int
+    seconds: float
+
+
+def write_cell(folder: Path, name: str, found: Cell) -> None:
+    """Keep what was measured of a cell; with that it is done."""
+    from napari_brainvae.io.atomic_files import write_text
+
+    write_text(folder / f"{name}.json", json.dumps(found, indent=2))
+
+
 def assemble(folder: Path, names: list[str]) -> pd.DataFrame:
     """Put the finished cells of the grid into one table; a cell is a file, so none is there twice.
 
     Raises
     ------
     InputError
-        If a file cannot be read.
+        If a file cannot be read, or is of another cell.
     """
     import pandas as pd
 
@@ -257,10 +301,16 @@ def assemble(folder: Path, names: list[str]) -> pd.DataFrame:
         path = folder / f"{name}.json"
         if path.exists():
             try:
-                rows.append({"cell": name, **json.loads(path.read_text())})
-            except ValueError as error:
-                raise InputError(f"{path} cannot be read: {error}; delete it") from error
-    return pd.DataFrame(rows)
+                found = Measured.model_validate_json(path.read_bytes()).model_dump(
+                    exclude_unset=True
+                )
+                if name_of(found) != name:
+                    raise ValueError(f"it is of {name_of(found)}")
+            except ValueError as error:  # pydantic's is one, too
+                reason = " ".join(str(error).split())[:200]
+                raise InputError(f"{path} cannot be read ({reason}): delete it") from error
+            rows.append({"cell": name, **found})
+    return pd.DataFrame(rows, columns=None if rows else ["cell"])
 
 
 def _write_results(options: SweepOptions, table: pd.DataFrame) -> None:

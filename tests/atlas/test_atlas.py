@@ -178,7 +178,11 @@ UNEVEN = {"space directions": np.diag([10, 9, 9])}
     [
         (lambda d: (d / "structures.json").unlink(), OSError, "no structures.json"),
         (lambda d: (d / ANNOTATION).unlink(), OSError, "no annotation_<resolution>.nrrd"),
-        (lambda d: (d / "structures.json").write_text("[{"), ValueError, "not a list of str"),
+        (
+            lambda d: (d / "structures.json").write_text("[{"),
+            ValueError,
+            "not a list of str|cannot be read",
+        ),
         (lambda d: (d / "structures.json").write_text('{"a": 1}'), ValueError, "not a list of"),
         (
             lambda d: (d / "structures.json").write_text('[{"id": 1}]'),

@@ -312,6 +312,18 @@ def test_what_is_missing_is_stored_as_nothing(tmp_path):
     assert opened["drug"].tolist() == ["None", "", "CNO"]
 
 
+@pytest.mark.parametrize(
+    "name", ["mg/kg", "mg", "Größe", "zarr.json", ".", "..", "/x", "a:b?*", "c", "x" * 300, ""]
+)
+def test_a_column_may_be_called_anything(tmp_path, name):
+    images = np.random.default_rng(2).integers(1, 9, (3, 64, 64))
+    table = pd.DataFrame({name: [1.5, 2, 3], "mg ": ["F", "M", "F"]})
+    Population(images, IDS, table).save(tmp_path / "p.zarr")
+    opened = Population.open(tmp_path / "p.zarr").covariates
+    assert list(opened) == [name, "mg "]
+    assert opened[name].tolist() == [1.5, 2, 3]
+
+
 # Tables beside arrays
 
 

@@ -202,6 +202,80 @@ def test_a_folder_that_was_not_filled_is_as_it_was(tmp_path):
     assert list(folder.iterdir()) == []
 
 
+KILLED_FILLING = """
+import os, signal, sys
+from pathlib import Path
+from napari_brainvae.io.atomic_files import filling
+folder, survive, put = Path(sys.argv[1]), int(sys.argv[2]), os.replace
+def replace(source, target):
+    global survive
+    if not survive:
+        os.kill(os.getpid(), signal.SIGKILL)
+    survive -= 1
+    put(source, target)
+os.replace = replace
+with filling(folder) as beside:
+    (beside / "record.json").write_text("new")
+    (beside / "cards").mkdir()
+    (beside / "cards" / "F1").write_text("new")
+    (beside / "table").write_text("new")
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def texts(folder):
+    return {p.relative_to(folder).as_posix(): p.read_text() for p in folder.rglob("*")
+            if p.is_file()}  # fmt: skip
+
+
+@pytest.mark.parametrize("renames", range(5))
+def test_a_folder_of_results_survives_a_kill_at_any_rename(tmp_path, renames):
+    """All old, or all new; and while it is some of both, without the record that speaks for it."""
+    folder = tmp_path / "results"
+    folder.mkdir()
+    for name in ("record.json", "table", "notes"):
+        (folder / name).write_text("old")
+    old, new = texts(folder), {"record.json": "new", "table": "new", "cards/F1": "new"}
+    command = [sys.executable, "-c", KILLED_FILLING, str(folder), str(renames)]
+    assert subprocess.run(command, check=False).returncode == -9
+    found = texts(folder)
+    if renames == 0:
+        assert found == old
+    else:
+        assert ("record.json" in found) == (renames == 4)
+    recover(folder)
+    assert texts(folder) == (old if renames == 0 else old | new)
+    with filling(folder) as beside:
+        (beside / "record.json").write_text("newer")
+    assert texts(folder) == (old if renames == 0 else old | new) | {"record.json": "newer"}
+    assert not list(tmp_path.glob(".*.moving"))
+
+
+def test_a_kill_before_the_end_makes_no_folder_at_all(tmp_path):
+    folder = tmp_path / "results"
+    command = [sys.executable, "-c", KILLED_FILLING, str(folder), "0"]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert not folder.exists()
+
+
+def test_what_is_in_the_way_of_results_is_named_before_any_moves(tmp_path):
+    folder = tmp_path / "results"
+    (folder / "table").mkdir(parents=True)
+    (folder / "record.json").write_text("old")
+    with pytest.raises(FileExistsError, match="table is in the way"), filling(folder) as beside:
+        (beside / "record.json").write_text("new")
+        (beside / "table").write_text("new")
+    assert texts(folder) == {"record.json": "old"}
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_the_folder_one_stands_in_is_filled_and_not_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with filling(".") as beside:
+        (beside / "table").write_text("new")
+    assert Path("table").read_text() == "new"
+
+
 def test_no_overwrite_crosses_from_file_to_folder(tmp_path):
     folder, file = tmp_path / "d.safetensors", tmp_path / "p.zarr"
     folder_with(folder, "her work")

@@ -149,6 +149,7 @@ def test_results_of_the_same_models_and_sections_share_a_folder_and_its_record(t
         json.dumps({"options": {}, "versions": {}, "data": {"sections": 24}}),  # a run of fit
         "[1]",
         "not JSON",
+        "[" * 100_000,
     ],
 )
 def test_nothing_is_added_to_what_comes_from_elsewhere(tmp_path, there):

@@ -49,7 +49,7 @@ def test_an_unknown_flag_is_one_line(capsys):
         run(print, "--numbr", "3")
     assert stop.value.code == 2
     [line] = capsys.readouterr().err.splitlines()
-    assert line.startswith("error: unrecognized arguments: --numbr 3")
+    assert line.startswith("error: there is no flag --numbr: did you mean --number?")
     assert "--help" in line
 
 
@@ -76,6 +76,17 @@ def test_bad_input_is_one_line(error, capsys):
         run(fail(error))
     assert stop.value.code == 2
     assert capsys.readouterr().err == "error: two lines\n"
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), MemoryError("Unable to allocate 9 TiB for an array")], ids=repr
+)
+def test_too_little_memory_is_one_line(error, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(fail(error))
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert line == f"error: this machine has not enough memory: {error}".rstrip(": ")
 
 
 def test_every_command_is_behind_the_door():

@@ -111,3 +111,11 @@ def test_a_run_that_was_begun_before_there_was_the_choice_goes_on(flagged_file, 
     with pytest.raises(InputError, match="other data than this population"):
         fit(options(flagged_file, run, resume=True))
     fit(options(flagged_file, run, resume=True, include_flagged=True))
+
+
+def test_a_fit_of_named_brains_notes_them(flagged_file, tmp_path):
+    """As a refit of half of the brains is asked for."""
+    fit(options(flagged_file, tmp_path / "run"), members=[1, 2, 3, 5])
+    record = json.loads((tmp_path / "run" / "record.json").read_text())
+    ids = Population.open(flagged_file).ids
+    assert record["data"]["measured"] == [ids[i] for i in (1, 2, 3, 5)]

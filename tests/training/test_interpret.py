@@ -202,10 +202,14 @@ def test_drawn_regions_and_the_atlas_beside_the_population(
     shutil.copytree(atlas_folder, tmp_path / "copy.atlas")
     chosen = ["--regions", "TH,HPF", "--side", "left"]
     ids = Population.open(phantom_file).ids
-    pd.DataFrame({"id": ids, "weight": range(len(ids))}).to_csv(tmp_path / "mice.csv")
+    known = {"id": ids, "weight": range(len(ids)), "flagged": ["x", *[""] * (len(ids) - 1)]}
+    pd.DataFrame(known).to_csv(tmp_path / "mice.csv")
     chosen += ["--covariates", str(tmp_path / "mice.csv")]
     run(str(beside), *common, *drawn, *chosen, "--out", str(tmp_path / "both"))
     assert "weight" in set(pd.read_csv(tmp_path / "both" / "covariates.csv")["covariate"])
+    record = json.loads((tmp_path / "both" / "record.json").read_text())
+    assert record["data"]["measured"] == ids[1:], "the table's flags count"
+    assert record["atlas_orientation"] == "asl"
     table = pd.read_csv(tmp_path / "both" / "impact.csv")
     assert table["region"].unique().tolist() == ["TH", "HPF", "mine"]
     area = pd.read_csv(tmp_path / "both" / "field_by_region.csv").set_index("region")["area"]

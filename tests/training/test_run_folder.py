@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 import subprocess
 import sys
+import zipfile
 
 import numpy as np
 import pandas as pd
@@ -21,6 +23,7 @@ from training.cli import main
 from training.fit import fit
 from training.fitting.options import FitOptions
 from training.fitting.reading import split
+from training.fitting.run_folder import RunFolder
 from training.pca import PCAOptions, fit_pca
 
 
@@ -157,11 +160,57 @@ def first_weight(state, value):
     return state | {"network": state["network"] | {name: value}}
 
 
+def moments(change):
+    """Change what Adam keeps of the first weights."""
+
+    def of(state):
+        kept = state["optimizer"]["state"]
+        return state | {"optimizer": state["optimizer"] | {"state": kept | {0: change(kept[0])}}}
+
+    return changed_state(of)
+
+
+def more_moments(state):
+    kept = state["optimizer"]["state"]
+    return state | {"optimizer": state["optimizer"] | {"state": kept | {10**6: kept[0]}}}
+
+
+def cut(name, share):
+    def damage(out):
+        content = (out / name).read_bytes()
+        (out / name).write_bytes(content[: int(share * len(content))])
+
+    return damage
+
+
+def flipped(name):
+    """Flip a bit in the middle of the largest tensor, where only a checksum tells."""
+
+    def damage(out):
+        with zipfile.ZipFile(out / name) as archive:
+            largest = max(archive.infolist(), key=lambda member: member.file_size)
+        content = bytearray((out / name).read_bytes())
+        content[largest.header_offset + largest.file_size // 2] ^= 1
+        (out / name).write_bytes(content)
+
+    return damage
+
+
+def state_is_a_file(out):
+    shutil.rmtree(out / "state")
+    (out / "state").write_text("hers")
+    rewrite(out / "record.json", lambda record: record | {"status": "running"})
+
+
+def rewrite(path, change):
+    path.write_text(json.dumps(change(json.loads(path.read_text()))))
+
+
 DAMAGE = {
     "record of nothing": (text("record.json", "{}"), "no record"),
     "record is a list": (text("record.json", "[]"), "no record"),
     "record is null": (text("record.json", "null"), "no record"),
-    "record too deep": (text("record.json", "[" * 100_000), "no record"),
+    "record too deep": (text("record.json", "[" * 100_000), "cannot be read"),
     "record's options are none": (text("record.json", '{"options": 1, "data": {}}'), "no record"),
     "state is text": (text("state/state.pt", "nothing"), "cannot be read"),
     "state is a list": (changed_state(lambda s: [1, 2]), "cannot be read"),
@@ -178,8 +227,32 @@ DAMAGE = {
         changed_state(lambda s: first_weight(s, s["network"]["mean_image"] * np.nan)),
         "diverged|another",
     ),
+    "moments of another shape": (moments(lambda m: {k: torch.zeros(3) for k in m}), "another"),
+    "moments are text": (moments(lambda m: dict.fromkeys(m, "x")), "another"),
+    "moments are missing": (moments(lambda m: {"step": m["step"]}), "another"),
+    "moments of more weights": (changed_state(more_moments), "another"),
+    "state cut short": (cut("state/state.pt", 0.6), "cannot be read"),
+    "state is empty": (cut("state/state.pt", 0), "cannot be read"),
+    "a byte of a weight flipped": (flipped("state/state.pt"), "cannot be read"),
+    "state in its place is a file": (state_is_a_file, "is no folder"),
     "history without steps": (text("history.csv", "a,b\n1,2\n"), "no history"),
-}
+    "history of text": (text("history.csv", "step\nfirst\n"), "no history"),
+    "history of unequal rows": (text("history.csv", "step,b\n1,2\n2,3,4,5\n"), "no history"),
+    "history is no text": (
+        lambda out: (out / "history.csv").write_bytes(b"step\n\xff\xfe\0"), "no history",
+    ),
+    "record is no text": (
+        lambda out: (out / "record.json").write_bytes(b"\xff\xfe\0"), "cannot be read",
+    ),
+    "record's data is a list": (text("record.json", '{"options": {}, "data": [1]}'), "no record"),
+    "record of other data": (
+        text("record.json", '{"options": {}, "data": {"fingerprint": 5}}'), "other data",
+    ),
+    "record of other options": (
+        lambda out: rewrite(out / "record.json", lambda r: r | {"options": {"beta": [1]}}),
+        r"other options: .*--beta 3.0 \(was \[1\]\)",
+    ),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -201,6 +274,62 @@ def test_damaged_files_of_a_run_end_its_resume_with_one_line(
     with pytest.raises(InputError, match=message):
         fit(small(phantom_file, out, resume=True))
     assert (out / "model.safetensors").read_bytes() == model
+
+
+def test_a_mutated_state_is_refused_or_the_same(complete, tmp_path):
+    """Whatever became of its bytes: no other error, and never other weights than were saved."""
+    chance = random.Random(12)
+    folder = RunFolder(tmp_path)
+    folder.state.parent.mkdir()
+    content = (complete / "state" / "state.pt").read_bytes()
+    saved = RunFolder(complete).load_state(4)
+    refused = 0
+    for _ in range(300):
+        folder.state.write_bytes(mutated(content, chance))
+        try:
+            state = folder.load_state(4)
+        except InputError as error:
+            assert str(folder.state) in str(error)
+            refused += 1
+            continue
+        assert state["step"] == saved["step"]
+        for name, weights in saved["network"].items():
+            assert torch.equal(state["network"][name], weights)
+        for number, kept in saved["optimizer"]["state"].items():
+            for name, value in kept.items():
+                assert torch.equal(state["optimizer"]["state"][number][name], value)
+    assert refused > 200
+
+
+def mutated(content: bytes, chance: random.Random) -> bytes:
+    """Flip bits, cut, swap or repeat parts, half of the time in the directory at the end."""
+    changed = bytearray(content)
+    for _ in range(chance.randint(1, 3)):
+        start = chance.randrange(chance.choice((0, max(0, len(changed) - 4000))), len(changed))
+        size, how = chance.choice((1, 4, 30, 2000)), chance.randrange(5)
+        if how == 0:
+            changed[start] ^= 1 << chance.randrange(8)
+        elif how == 1:
+            changed[start : start + size] = chance.choice((b"\xff", b"\0")) * size
+        elif how == 2:
+            del changed[start : start + size]
+        elif how == 3:
+            other = chance.randrange(len(changed))
+            changed[start : start + size] = changed[other : other + size]
+        else:
+            changed[start:start] = changed[start : start + size]
+    return bytes(changed[: chance.randrange(len(changed))] if chance.random() < 0.1 else changed)
+
+
+def test_a_run_without_its_state_says_that_it_begins_anew(complete, phantom_file, tmp_path, caplog):
+    out = tmp_path / "run"
+    shutil.copytree(complete, out)
+    (out / "state" / "state.pt").unlink()
+    rewrite(out / "record.json", lambda record: record | {"status": "running"})
+    fit(small(phantom_file, out, resume=True))
+    assert "begins again at its first step" in caplog.text
+    again, before = ((folder / "model.safetensors").read_bytes() for folder in (out, complete))
+    assert again == before
 
 
 @pytest.mark.parametrize("content", [None, "", "\n"])

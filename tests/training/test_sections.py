@@ -129,10 +129,14 @@ def test_the_command_on_two_devices(phantom_file, tmp_path):
 def test_a_run_goes_on_recorded_or_not_as_it_is_told():
     network = Network(64, 64, 2)
     for before, after in ((False, True), (True, False)):
-        adam = torch.optim.Adam(network.parameters(), fused=True, capturable=before)
+        adam = torch.optim.Adam(network.parameters(), fused=True)
+        for parameter in network.parameters():
+            parameter.grad = torch.ones_like(parameter)
+        adam.step()
         saved = {"network": network.state_dict(), "optimizer": adam.state_dict()}
+        saved["optimizer"]["param_groups"][0]["capturable"] = before
         adam = torch.optim.Adam(network.parameters(), fused=True, capturable=after)
-        restore(saved, network, adam, capture=after)
+        restore(saved, network, adam)
         assert [group["capturable"] for group in adam.param_groups] == [after]
 
 

@@ -13,10 +13,12 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from filelock import FileLock
 
-from training.cli import main
+from napari_brainvae.io.errors import InputError
+from training.cli import main, numbers
 from training.evaluation.sweep_curves import curves_figure, inflection, inflections
-from training.sweep import SweepOptions, assemble, cells, name_of, numbers, run_cell, sweep
+from training.sweep import SweepOptions, assemble, cells, name_of, run_cell, sweep, write_cell
 
 ROOT = Path(__file__).resolve().parents[2]
 GRID = ("--betas", "2,3", "--latent-dims", "2:4", "--steps", "2", "--threads", "1")
@@ -215,10 +217,59 @@ def test_no_scheduler_is_one_line(phantom_file, tmp_path):
         sweep(options)
 
 
-def test_a_spoilt_cell_is_named(tmp_path):
-    (tmp_path / "pca_L-2.json").write_text("{")
-    with pytest.raises(ValueError, match=r"pca_L-2\.json cannot be read"):
+GOOD_CELL = {
+    "kind": "pca", "latent_dim": 2, "truth": "clean section", "held_out": 5, "cw_ssim": 0.5,
+    "pca_frechet": None, "frechet_floor": None, "squared_error": 0.1, "psnr": 20.0,
+    "active_units": 2, "seconds": 1.0,
+}  # fmt: skip
+
+SPOILT_CELLS = {
+    "cut short": "{",
+    "empty": "",
+    "null": "null",
+    "a list": "[1]",
+    "too deep": "[" * 100_000,
+    "not UTF-8": b"\xff\xfe",
+    "a key missing": json.dumps({k: v for k, v in GOOD_CELL.items() if k != "cw_ssim"}),
+    "a text for a number": json.dumps(GOOD_CELL | {"psnr": "high"}),
+    "a list for a number": json.dumps(GOOD_CELL | {"cw_ssim": [0.5]}),
+    "of another cell": json.dumps(GOOD_CELL | {"latent_dim": 3}),
+    "of another model": json.dumps(GOOD_CELL | {"kind": "vae", "beta": 3}),
+    "of no model": json.dumps(GOOD_CELL | {"kind": "ica"}),
+}
+
+
+@pytest.mark.parametrize("case", SPOILT_CELLS)
+def test_a_spoilt_cell_is_named(case, tmp_path):
+    content = SPOILT_CELLS[case]
+    path = tmp_path / "pca_L-2.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(InputError, match=r"pca_L-2\.json cannot be read .*: delete it") as error:
         assemble(tmp_path, ["pca_L-2", "pca_L-3"])
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+def test_a_good_cell_is_a_row(tmp_path):
+    write_cell(tmp_path, "pca_L-2", GOOD_CELL)
+    assert assemble(tmp_path, ["pca_L-2", "pca_L-3"]).to_dict("records") == [
+        {"cell": "pca_L-2", **GOOD_CELL}
+    ]
+    assert list(assemble(tmp_path, ["pca_L-3"])) == ["cell"]
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "[" * 100_000])
+def test_a_record_of_another_shape_is_no_sweep(text, phantom_file, tmp_path):
+    (tmp_path / "sweep.json").write_text(text)
+    options = SweepOptions(population=phantom_file, out=tmp_path)
+    with pytest.raises(InputError, match=r"sweep\.json cannot be read|other data or options"):
+        sweep(options)
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep.json"]
+
+
+def test_two_sweeps_do_not_work_in_one_folder(phantom_file, tmp_path):
+    with FileLock(tmp_path / "lock"), pytest.raises(InputError, match="another sweep is working"):
+        sweep(SweepOptions(population=phantom_file, out=tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -199,5 +199,9 @@ def _by_id(records: pd.DataFrame) -> pd.DataFrame:
             count = int(rows.sum())
             log.warning(f"{count} experiments {what} are left out, such as {first}")
     good = ~(wrong | again)
+    # JSON may hold halves of characters, which no file can.
+    records = records.map(
+        lambda v: v.encode("utf-8", "replace").decode() if isinstance(v, str) else v
+    )
     table = records[good].drop(columns="id")
     return table.set_index(pd.Index(ids[good].astype("int64"), name="id"))

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import requests
 from tqdm import tqdm
 
-from napari_brainvae.io.atomic_files import recover
+from napari_brainvae.io.atomic_files import make_folder, put_on_disk, recover
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import only_one
@@ -134,7 +134,7 @@ def _open_or_begin(manifest: Manifest, work: Work, service: AllenService) -> Non
         log.warning("the sections of %s are gone or changed on disk: fetched again", some)
     manifest.wait_again(lost + (manifest.ids(FAILED) if options.retry_failed else []))
     for kind in ("volumes", "sections"):
-        (work.folder / kind).mkdir(exist_ok=True)
+        make_folder(work.folder / kind)
     _remove_leftovers(manifest, work)
 
 
@@ -209,7 +209,9 @@ def _fetch_brain(
         return Outcome(FAILED, tries, error=reason(error)), reachable
     outcome = Outcome(DONE, tries, volumes.stat().st_size, sha256_of(volumes))
     outcome.section_sha256 = work.store.save(experiment, planes)
-    if not work.options.keep_volumes:
+    if work.options.keep_volumes:
+        put_on_disk(volumes)
+    else:
         volumes.unlink()
     return outcome, True
 

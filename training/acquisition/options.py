@@ -8,6 +8,10 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import CliPositionalArg, CliSubCommand
 
 from napari_brainvae.io.errors import InputError
+from training.places import NewPopulation
+
+MOST_PLANES = 10_000
+"""More than any atlas has; seen before a range is counted out."""
 
 
 class ServiceOptions(BaseModel):
@@ -17,11 +21,19 @@ class ServiceOptions(BaseModel):
         None, pattern=r"^https?://.", description="Address of the Allen API; allensdk's by default."
     )
     timeout: float = Field(
-        60, gt=0, description="Seconds without a byte after which a transfer counts as stalled."
+        60,
+        gt=0,
+        le=86_400,
+        description="Seconds without a byte after which a transfer counts as stalled.",
     )
-    tries: int = Field(8, ge=1, description="How often a transfer is tried before it has failed.")
+    tries: int = Field(
+        8, ge=1, le=1000, description="How often a transfer is tried before it has failed."
+    )
     backoff: float = Field(
-        2, gt=0, description="Seconds before the second try; doubled before each further one."
+        2,
+        gt=0,
+        le=600,
+        description="Seconds before the second try; doubled before each further one.",
     )
 
 
@@ -48,7 +60,7 @@ class BrainGlobeOptions(BaseModel):
 class SectionsOptions(ServiceOptions):
     """Fetch the autofluorescence sections of many brains; the same command again goes on."""
 
-    out: CliPositionalArg[Path] = Field(
+    out: CliPositionalArg[NewPopulation] = Field(
         description="Population to write (.zarr); with several planes OUT_p280.zarr and so on."
     )
     plane: str = Field(
@@ -65,20 +77,16 @@ class SectionsOptions(ServiceOptions):
         [], description="Only injections in these structures (acronyms) or their parts."
     )
     limit: int | None = Field(
-        None, ge=1, description="Fetch only the first N brains of the selection for now."
+        None,
+        ge=1,
+        le=1_000_000,
+        description="Fetch only the first N brains of the selection for now.",
     )
     connections: int = Field(2, ge=1, le=4, description="Transfers at a time; be polite.")
     keep_volumes: bool = Field(
         False, description="Keep the zip of every brain, 0.2 GB each, beside the population."
     )
     retry_failed: bool = Field(False, description="Try again what failed in an earlier run.")
-
-    @field_validator("out")
-    @classmethod
-    def _is_population(cls, out: Path) -> Path:
-        if out.suffix != ".zarr":
-            raise InputError(f"a population file ends in .zarr, not as {out.name}")
-        return out
 
     @field_validator("plane")
     @classmethod
@@ -121,7 +129,7 @@ def planes_of(text: str) -> list[int]:
             raise InputError(
                 f"a plane is 286, or a range such as 280:290:5, not {part!r}"
             ) from None
-        if first < 0 or not chosen:
+        if first < 0 or max(first, last) >= MOST_PLANES or not chosen:
             raise InputError(f"there are no planes {part!r}")
         planes.update(chosen)
     return sorted(planes)

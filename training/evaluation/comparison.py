@@ -173,13 +173,15 @@ def baselines(population: Population, models: list[Model], held_out: list[int]) 
     """
     preprocessing = models[0].header.preprocessing
     others = sorted(set(range(len(population))) - set(held_out))
-    told = [model.header.training.get("options") for model in models]
-    if all(isinstance(each, dict) and each.get("include_flagged") is False for each in told):
-        flagged = population.flagged  # which the models were not fitted to, either
-        others = [i for i in others if not flagged[i]]
     if len(others) < 2:
         raise InputError("every brain is held out: there is none to fit the baselines to")
-    sections = population.prepared(preprocessing, evenly(others, BASELINE_BRAINS))
+    chosen = evenly(others, BASELINE_BRAINS)
+    sections, intact = population.prepared(preprocessing, chosen), ~population.flagged[chosen]
+    told = [model.header.training.get("options") for model in models]
+    if all(isinstance(each, dict) and each.get("include_flagged") is False for each in told):
+        if intact.sum() < 2:
+            raise InputError("all brains but those held out are flagged: none fits the baselines")
+        sections = sections[intact]
     counts = dict.fromkeys(model.latent_dim for model in models)
     fitted = {_pca_name(n): PCA.fit(sections, n, preprocessing=preprocessing) for n in counts}
     for model in fitted.values():

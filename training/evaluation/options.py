@@ -7,6 +7,8 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.option_types import Seed
+
 
 class EvaluateOptions(BaseModel):
     """Compare models on the brains that none of them was fitted on.
@@ -24,12 +26,19 @@ class EvaluateOptions(BaseModel):
     brains: int = Field(
         512,
         ge=2,
+        le=1_000_000,
         description="Held-out brains, at most, that are measured: chosen by the seed from more.",
     )
     resamples: int = Field(
-        1000, ge=10, description="Bootstrap resamples of the brains for the 95 % intervals."
+        1000,
+        ge=10,
+        le=100_000,
+        description="Bootstrap resamples of the brains for the 95 % intervals.",
     )
     dtcwt_sections: int = Field(
-        64, ge=0, description="Brains, at most, for the slow one of the CW-SSIM transforms."
+        64,
+        ge=0,
+        le=1_000_000,
+        description="Brains, at most, for the slow one of the CW-SSIM transforms.",
     )
-    seed: int = Field(0, ge=0, description="Of the choice of brains and of the resampling.")
+    seed: Seed = Field(0, description="Of the choice of brains and of the resampling.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -127,8 +128,8 @@ def make_job(
         If the sections, or options that hang together, cannot be used.
     """
     if members is None:
-        others, held_out = split(population, options.held_out, options.seed)
-        train = leave_out_flagged(population, others, include_flagged=options.include_flagged)
+        train, held_out = split(population, options.held_out, options.seed)
+        train = leave_out_flagged(population, train, include_flagged=options.include_flagged)
     else:
         train, held_out = members, []
     options = options.resolved(len(train))
@@ -166,7 +167,7 @@ def make_job(
             packages=PACKAGES,
             without={"resume", "out"},
             fingerprint=fingerprint,
-            measured=train if len(train) < len(others) else None,
+            measured=train if len(train) + len(held_out) < len(population) else None,
         ),
         [population.ids[i] for i in held_out],
     )
@@ -205,11 +206,22 @@ def make_fabric(options: FitOptions) -> Fabric:
     InputError
         If there is no such device, or it cannot do what was asked for.
     """
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(options.device, True):
-        raise InputError(f"torch finds no {options.device} device here: try --device auto")
+    kind = options.device
+    if kind == "auto" and torch.cuda.is_available():
+        kind = "cuda"
+    there = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if not there.get(kind, 1):
+        raise InputError(f"torch finds no {kind} device here: try --device auto")
+    if (most := there.get(kind, options.devices)) < options.devices:
+        raise InputError(f"--devices {options.devices}: torch finds {most} {kind} device(s) here")
     if options.threads:
-        torch.set_num_threads(options.threads)
+        if options.threads > cpus():
+            log.warning(
+                "--threads %d: as many as this machine has CPUs, %d, are taken",
+                options.threads,
+                cpus(),
+            )
+        torch.set_num_threads(min(options.threads, cpus()))
     precision: Any = _precision(options.precision, options.device)
     fabric = Fabric(accelerator=options.device, devices=options.devices, precision=precision)
     if options.capture and (fabric.device.type != "cuda" or options.devices > 1):
@@ -220,6 +232,12 @@ def make_fabric(options: FitOptions) -> Fabric:
     fabric.launch()
     torch.backends.cudnn.benchmark = True
     return fabric
+
+
+def cpus() -> int:
+    """How many CPUs this process may use; more threads than that slow each other down."""
+    here = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    return len(here(0)) if here else os.cpu_count() or 1
 
 
 def corruption(options: FitOptions, preprocessing: Preprocessing) -> Corrupt | None:

@@ -82,19 +82,41 @@ def train(
 
 
 def resumed(job: Job, folder: RunFolder, network: Network, optimizer: torch.optim.Optimizer) -> int:
-    """Put saved weights and moments back; the step that they are of, 0 where none were saved."""
+    """Put saved weights and moments back; the step that they are of, 0 where none were saved.
+
+    Raises
+    ------
+    InputError
+        If what was saved is damaged, or of another network.
+    """
     saved = folder.load_state(job.plan.steps)
     if saved is None:
         return 0
     try:
-        network.load_state_dict(saved["network"])
-        optimizer.load_state_dict(saved["optimizer"])
+        restore(saved, network, optimizer)
     except WRONG as error:
         raise InputError(f"{folder.state} is of another network: {error}") from error
-    for group in optimizer.param_groups:
-        # The steps may be recorded from now on, or no longer.
-        group["capturable"] = job.options.capture
     return int(saved["step"])
+
+
+def restore(saved: dict[str, Any], network: Network, optimizer: torch.optim.Optimizer) -> None:
+    """Put weights and moments back.
+
+    Raises
+    ------
+    RuntimeError, ValueError, KeyError, TypeError, AttributeError
+        If they are of another network.
+    """
+    network.load_state_dict(saved["network"])
+    # Of the optimiser's options those of this run count: rate and capture may be others now.
+    now = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": saved["optimizer"]["state"], "param_groups": now})
+    if len(optimizer.state) != len(list(network.parameters())):
+        raise ValueError(f"it has moments of {len(optimizer.state)} weights")
+    for parameter in network.parameters():
+        for moment in ("exp_avg", "exp_avg_sq"):
+            if optimizer.state[parameter][moment].shape != parameter.shape:
+                raise ValueError(f"{moment} has another shape than the weights")
 
 
 def finite(steps: Iterator[Logged], job: Job, folder: RunFolder) -> Iterator[Logged]:

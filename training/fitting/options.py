@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.option_types import Seed, Threads
+
 if TYPE_CHECKING:  # torch waits until there is something to fit
     from napari_brainvae.models.objective import Objective
 
@@ -50,7 +52,7 @@ class FitOptions(BaseModel):
         "gaussian", description="Squared error or cross entropy, summed over pixels."
     )
     batch_size: int | None = Field(
-        None, ge=1, description="Sections a step; 64 in recipe paper, 32 in fast."
+        None, ge=1, le=1_000_000, description="Sections a step; 64 in recipe paper, 32 in fast."
     )
     learning_rate: float = Field(
         2e-4, gt=0, allow_inf_nan=False, description="Adam's; its peak in recipe fast."
@@ -58,6 +60,7 @@ class FitOptions(BaseModel):
     steps: int | None = Field(
         None,
         ge=1,
+        le=10**9,
         description="Training steps; 10000 in recipe paper, 20 passes over the sections in fast.",
     )
     augment: float = Field(
@@ -74,7 +77,7 @@ class FitOptions(BaseModel):
         False, description="Also fit brains that the covariate 'flagged' marks."
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
-    devices: int = Field(1, ge=1, description="How many of them, data-parallel.")
+    devices: int = Field(1, ge=1, le=1024, description="How many of them, data-parallel.")
     precision: Literal["auto", "32", "bf16"] = Field(
         "auto", description="bf16 where the hardware is fast at it, else 32."
     )
@@ -88,15 +91,20 @@ class FitOptions(BaseModel):
     readers: int | None = Field(
         None,
         ge=0,
+        le=256,
         description="Processes that read ahead then; 8 for a GPU, none for a CPU by default.",
     )
     capture: bool = Field(
         False, description="Record the step as a CUDA graph and replay it; on one GPU."
     )
-    seed: int = Field(0, ge=0, description="Of the split, the start, the batches and the noise.")
-    threads: int | None = Field(None, ge=1, description="CPU threads; torch's choice by default.")
-    log_every: int = Field(10, ge=1, description="Steps from one row of history.csv to the next.")
-    checkpoint_every: int = Field(250, ge=1, description="Steps from one saved state to the next.")
+    seed: Seed = Field(0, description="Of the split, the start, the batches and the noise.")
+    threads: Threads | None = Field(None, description="CPU threads; torch's choice by default.")
+    log_every: int = Field(
+        10, ge=1, le=10**9, description="Steps from one row of history.csv to the next."
+    )
+    checkpoint_every: int = Field(
+        250, ge=1, le=10**9, description="Steps from one saved state to the next."
+    )
     resume: bool = Field(False, description="Go on with the interrupted run in the run folder.")
 
     def objective(self, shape: tuple[int, int]) -> Objective:

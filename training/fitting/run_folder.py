@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import pickle
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,12 +20,27 @@ from lightning_fabric.utilities import rank_zero_only
 from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.folder_lock import LOCK, only_one
+from napari_brainvae.io.json_files import read_json
+
+log = logging.getLogger(__name__)
 
 FREE = {"population", "log_every", "checkpoint_every", "resident_gb", "readers", "capture"}
 """Options of which the result does not depend: a resumed run may have others."""
 
 WRONG = (RuntimeError, ValueError, KeyError, TypeError, AttributeError, IndexError)
 """What torch raises at states of another shape than it wrote."""
+
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    OverflowError,
+    NotImplementedError,  # a packing that zipfile does not know
+    OSError,  # a place before the begin of the file
+    pickle.UnpicklingError,
+)
+"""What is raised for a state that is no archive of torch, or not a whole one."""
 
 
 class RunFolder:
@@ -115,11 +134,11 @@ class RunFolder:
 
     def read_record(self) -> dict[str, Any]:
         """Read ``record.json``; a run from before there were rotations was begun without one."""
+        record = read_json(self.record)
         try:
-            record = json.loads(self.record.read_text(encoding="utf-8"))
             options, data = record["options"], record["data"]
             return {**record, "options": {"rotation": "none", **options}, "data": {**data}}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{self.record} is no record of a run: {error!r}") from error
 
     def write_history(self) -> None:
@@ -165,12 +184,23 @@ class RunFolder:
             If it is no state of a run of ``last`` steps.
         """
         if not self.state.exists():
+            if self.state.parent.exists() and not self.state.parent.is_dir():
+                raise InputError(f"{self.state.parent} is no folder: move it away")
+            log.warning(
+                "%s holds no state to go on from: it begins again at its first step", self.folder
+            )
             return None
         try:
+            # Torch reads what it wrote without a look at the checksums.
+            with zipfile.ZipFile(self.state) as archive:
+                if broken := archive.testzip():
+                    raise ValueError(f"{broken} is damaged")
             state = dict(torch.load(self.state, map_location="cpu", weights_only=True))
             step = state["step"]
             if type(step) is not int or not 0 < step <= last or "network" not in state:
                 raise ValueError(f"step {step} of {last}")
-        except (pickle.UnpicklingError, EOFError, *WRONG) as error:
-            raise InputError(f"{self.state} cannot be read: {error!r}") from error
+        except (*DAMAGED, *WRONG) as error:
+            raise InputError(
+                f"{self.state} cannot be read: {error!r}; begin another run"
+            ) from error
         return state

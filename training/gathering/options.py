@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import Field, field_validator
+from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.data.gather_options import GatherOptions
-from napari_brainvae.io.errors import InputError
+from training.places import NewPopulation
 
 
 class GatherCommand(GatherOptions):
@@ -24,7 +24,9 @@ class GatherCommand(GatherOptions):
     inputs: CliPositionalArg[list[Path]] = Field(
         min_length=1, description="Files, and folders that are searched."
     )
-    out: Path = Field(description="Population to write (.zarr); several planes: OUT_p280.zarr ...")
+    out: NewPopulation = Field(
+        description="Population to write (.zarr); several planes: OUT_p280.zarr ..."
+    )
     covariates: Path | None = Field(
         None, description="Table of the brains; a column names them as their files do."
     )
@@ -36,10 +38,3 @@ class GatherCommand(GatherOptions):
     like: Path | None = Field(
         None, description="Model (.safetensors) that the sections are to fit: size, pixels, plane."
     )
-
-    @field_validator("out")
-    @classmethod
-    def _is_population(cls, out: Path) -> Path:
-        if out.suffix != ".zarr":
-            raise InputError(f"a population file ends in .zarr, not as {out.name}")
-        return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 from pydantic_settings import CliPositionalArg
@@ -54,10 +54,13 @@ class InterpretOptions(ImpactOptions, FieldOptions):
         [], description="A drawn region, as the plugin saves it; repeat the flag for more."
     )
     plane: int | None = Field(
-        None, ge=0, description="Coronal plane of the atlas; needed where no file says it."
+        None,
+        ge=0,
+        le=100_000,
+        description="Coronal plane of the atlas; needed where no file says it.",
     )
     pixel_size_um: float | None = Field(
-        None, gt=0, description="Side of a pixel, um; needed where no file says it."
+        None, gt=0, le=100_000, description="Side of a pixel, um; needed where no file says it."
     )
     covariates: Path | None = Field(
         None,
@@ -67,7 +70,7 @@ class InterpretOptions(ImpactOptions, FieldOptions):
     tolerance: float = Field(
         1e-3, gt=0, lt=1, description="Accuracy of the projective fields, share of their maximum."
     )
-    factors: list[int] = Field(
+    factors: list[Annotated[int, Field(ge=1, le=512)]] = Field(
         [], description="Latent factors whose fields are wanted, from 1: 1,3; by default all."
     )
     parts: list[Part] = Field(

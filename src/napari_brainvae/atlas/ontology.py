@@ -14,6 +14,7 @@ import numpy as np
 
 from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.json_files import read_json
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,11 @@ def read_structures(file: Path) -> list[Structure]:
     if not file.is_file():
         raise FileNotFoundError(f"no structures.json in {file.parent}")
     try:
-        records = json.loads(file.read_text("utf-8"))
+        records = read_json(file)
         # Id 0 is background in the annotation; the API lists a "universe" under it.
         return [_from_record(record) for record in records if record["id"] != 0]
+    except InputError:
+        raise
     except DAMAGED as error:
         raise InputError(f"{file} is not a list of structures: {error!r}") from error
 

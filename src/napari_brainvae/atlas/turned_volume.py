@@ -66,7 +66,8 @@ class TurnedVolume:
             reason = " ".join(str(error).split()) or type(error).__name__
             raise InputError(f"{self.file} cannot be read: {reason}") from error
         if self._missing.any() and min(self._chunks) >= SMALLEST:
-            self._check_missing(voxels, first, last)
+            for index in {*range(first, last, SMALLEST), last}:  # no chunk is passed over
+                self._check_plane(voxels[index - first], index)
         if voxels.shape[1:] == self.shape[1:]:
             return voxels
         return np.asarray(voxels[:, self._rows][:, :, self._columns])
@@ -102,21 +103,21 @@ class TurnedVolume:
         chunk = np.arange(self._stored.shape[axis]) // self._chunks[axis]
         return np.asarray(chunk[::-1] if flipped else chunk)
 
-    def _check_missing(self, voxels: npt.NDArray[Any], first: int, last: int) -> None:
+    def _check_plane(self, plane: npt.NDArray[Any], index: int) -> None:
         """Refuse chunks that are missing beside something: the atlas was half fetched."""
         planes, rows, columns = (self._chunk_of(*axis) for axis in self._axes)
-        absent = self._missing[np.ix_(planes[first : last + 1], rows, columns)]
-        border = labelled = 0
-        for axis in range(3):
-            one, other = _neighbours(absent, axis)
-            near, far = _neighbours(voxels != 0, axis)
-            border += int((one != other).sum())
-            labelled += int(((one != other) & (near | far)).sum())
+        absent = self._missing[planes[index]][np.ix_(rows, columns)]
         if absent.all():  # then the nearest plane that is there must have nothing
             there = np.flatnonzero(~np.asarray(self._missing.all(axis=(1, 2)))[planes])
-            nearest = int(there[np.argmin(abs(there - first))])
-            border = 1
+            nearest = int(there[np.argmin(abs(there - index))])
             labelled = int(read_planes(self._stored, self._orientation, nearest, nearest).any())
+            border = 1
+        else:
+            edges = [np.diff(absent, axis=axis) for axis in (0, 1)]
+            there = plane != 0
+            beside = [there[:-1] | there[1:], there[:, :-1] | there[:, 1:]]
+            border = sum(int(edge.sum()) for edge in edges)
+            labelled = sum(int((e & near).sum()) for e, near in zip(edges, beside, strict=True))
         if labelled > LABELLED_BORDER * border:
             raise InputError(
                 f"{self.file} is only half there, chunks of it are missing amid the tissue: delete "
@@ -128,9 +129,3 @@ def _nearest(count: int, ratio: float) -> npt.NDArray[np.intp]:
     """Which of ``count`` voxels, ``ratio`` pixels long each, lies beneath each pixel."""
     pixels = np.arange(round(count * ratio))
     return np.minimum(((pixels + 0.5) / ratio).astype(np.intp), count - 1)
-
-
-def _neighbours(volume: npt.NDArray[Any], axis: int) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-    """Voxels and their next ones along an axis."""
-    front = np.moveaxis(volume, axis, 0)
-    return front[:-1], front[1:]

@@ -23,6 +23,9 @@ log = logging.getLogger(__name__)
 CHECKED = (ZstdCodec(), Crc32cCodec())
 """How small arrays are stored: compressed, with a checksum that tells damage."""
 
+PLAIN = re.compile(r"\w[\w ()+-]{0,60}")
+"""Names of columns that may name an array of Zarr, which is a folder; others get one by number."""
+
 KEYS = re.compile(
     r"(.* )?ids?|keys?|subjects?|participants?|animals?|mouse|mice|brains?|specimens?|samples?|"
     r"experiments?|name|(.* )?file ?names?|files?|images?|paths?|column 1"
@@ -323,11 +326,13 @@ def _some(names: Sequence[Any]) -> str:
 def write_covariates(group: zarr.Group, covariates: pd.DataFrame) -> None:
     """Write a table of N rows into a population's Zarr group, one array a column."""
     table = group.create_group("covariates")
-    table.attrs["columns"] = [str(c) for c in covariates.columns]
-    for name, column in covariates.items():
+    names = [str(c) for c in covariates.columns]
+    places = {n: f"column {i}" for i, n in enumerate(names) if not PLAIN.fullmatch(n)}
+    table.attrs.update({"columns": names, "places": places})
+    for name, (_, column) in zip(names, covariates.items(), strict=True):
         numeric = column.dtype.kind in "biuf"
         data = column.to_numpy() if numeric else strings(column)
-        table.create_array(str(name), data=data, compressors=CHECKED)
+        table.create_array(places.get(name, name), data=data, compressors=CHECKED)
 
 
 def covariates_of(group: zarr.Group, count: int) -> pd.DataFrame:
@@ -341,10 +346,11 @@ def covariates_of(group: zarr.Group, count: int) -> pd.DataFrame:
     if "covariates" not in group:
         return pd.DataFrame()
     table = group["covariates"]
-    names = table.attrs.get("columns", []) if isinstance(table, zarr.Group) else None
-    if not isinstance(names, list):
+    attributes = dict(table.attrs) if isinstance(table, zarr.Group) else {"columns": None}
+    names, places = attributes.get("columns", []), attributes.get("places", {})
+    if not isinstance(names, list) or not isinstance(places, dict):
         raise InputError("'covariates' is no table")
-    return pd.DataFrame({n: column_of(table, n, count) for n in names})
+    return pd.DataFrame({n: column_of(table, str(places.get(n, n)), count) for n in names})
 
 
 def column_of(group: zarr.Group, name: str, count: int) -> npt.NDArray[Any]:

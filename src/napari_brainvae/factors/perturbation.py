@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import Seed
 
 Mode = Literal["content", "fill"]
 Direction = Literal["forward", "backward", "symmetric"]
@@ -56,4 +57,4 @@ class ImpactOptions(Perturbation):
         1000, ge=0, le=100_000, description="Bootstrap resamples of the brains; 0: no intervals."
     )
     confidence: float = Field(0.95, gt=0, lt=1, description="Level of the bootstrap intervals.")
-    bootstrap_seed: int = Field(0, ge=0, description="Seed of the bootstrap.")
+    bootstrap_seed: Seed = Field(0, description="Seed of the bootstrap.")

@@ -10,6 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+RECORD = "record.json"
+"""Says where the files of a folder come from."""
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -24,7 +27,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
         A path that does not exist yet, in the same folder.
     """
     path = recover(path)
-    _make_folder(path.parent)
+    make_folder(path.parent)
     # The suffix is kept: writers such as tifffile choose the format by it.
     beside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}.partial{path.suffix}")
     try:
@@ -64,7 +67,9 @@ def _put(beside: Path, path: Path) -> None:
 
 
 def recover(path: str | Path) -> Path:
-    """Bring back the folder that `replacing` had moved aside when its process was killed.
+    """Finish what `replacing` or `filling` was killed in, whichever way that leaves all there.
+
+    A folder that was moved aside comes back; files that were on their way into a folder arrive.
 
     Returns
     -------
@@ -75,23 +80,28 @@ def recover(path: str | Path) -> Path:
     for old in _moved_aside(path.parent):
         if _name_before(old) == path.name:
             _bring_back(old)
+    for files in path.parent.glob(".*.moving"):
+        if _name_before(files) == path.name:
+            _move_in(files, path)
     return path
 
 
 @contextmanager
 def filling(folder: str | Path) -> Iterator[Path]:
-    """Give an empty folder to write to; its files move into ``folder`` at the end, oldest first.
+    """Give an empty folder to write to; its files move into ``folder`` at the end, all of them.
 
     Files of the same names are replaced, others stay. If the block raises, or the process is
-    killed in it, ``folder`` is as it was before.
+    killed in it, ``folder`` is as it was before. A kill while files move leaves a folder without
+    its `RECORD`, and `recover` moves the rest.
 
     Yields
     ------
     Path
         A folder beside ``folder``.
     """
-    folder = Path(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Under its whole name, since this folder is called "." and may not be renamed over.
+    folder = recover(os.path.abspath(folder))
+    make_folder(folder.parent)
     beside = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.partial")
     beside.mkdir()
     try:
@@ -101,14 +111,30 @@ def filling(folder: str | Path) -> Iterator[Path]:
             os.replace(beside, folder)
             _sync_folder(folder.parent)
             return
-        files = [path for path in beside.rglob("*") if path.is_file()]
-        for file in sorted(files, key=lambda path: path.stat().st_mtime_ns):
-            target = folder / file.relative_to(beside)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(file, target)
-            _sync_folder(target.parent)
+        for path in beside.rglob("*"):
+            target = folder / path.relative_to(beside)
+            if target.exists() and target.is_dir() != path.is_dir():
+                raise FileExistsError(f"{target} is in the way: move it, or give another folder")
+        files = beside.with_suffix(".moving")
+        os.replace(beside, files)
+        _sync_folder(folder.parent)
+        _move_in(files, folder)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _move_in(files: Path, folder: Path) -> None:
+    """Move files into a folder, which has no record while it holds some of both."""
+    if (files / RECORD).exists():
+        (folder / RECORD).unlink(missing_ok=True)
+        _sync_folder(folder)
+    for file in sorted(files.rglob("*"), key=lambda path: path == files / RECORD):
+        if not file.is_dir():
+            target = folder / file.relative_to(files)
+            make_folder(target.parent)
+            os.replace(file, target)
+            _sync_folder(target.parent)
+    shutil.rmtree(files)
 
 
 def remove_leftovers(folder: str | Path) -> None:
@@ -130,8 +156,8 @@ def _moved_aside(folder: Path) -> list[Path]:
 
 
 def _name_before(old: Path) -> str:
-    """The name that a folder had before `replacing` moved it aside; empty if it did not."""
-    match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.old", old.name)
+    """The name that a folder had, or is to have, where it was moved; empty if it was not."""
+    match = re.fullmatch(r"\.(.+)\.[0-9a-f]{8}\.(old|moving)", old.name)
     return match[1] if match else ""
 
 
@@ -150,12 +176,18 @@ def write_text(path: str | Path, text: str) -> None:
         beside.write_text(text, encoding="utf-8")
 
 
-def _make_folder(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Make a folder and those above it, each on disk."""
     missing = [f for f in (folder, *folder.parents) if not f.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for made in reversed(missing):
         _sync_folder(made.parent)
+
+
+def put_on_disk(path: Path) -> None:
+    """Put a file that was written under its final name on disk, and its name in its folder."""
+    _sync(path)
+    _sync_folder(path.parent)
 
 
 def _sync(path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from napari_brainvae.io.atomic_files import make_folder
 from napari_brainvae.io.errors import InputError
 
 LOCK = "lock"
@@ -28,7 +29,7 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
     InputError
         If another process is in the folder.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     lock = FileLock(folder / LOCK, blocking=False)
     try:
         lock.acquire()

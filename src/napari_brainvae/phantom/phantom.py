@@ -32,6 +32,7 @@ from napari_brainvae.data.covariates import CHECKED, strings, write_covariates
 from napari_brainvae.data.population import Description
 from napari_brainvae.data.population_files import creating
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import Seed
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.phantom.deformation import swelling, thickening
 from napari_brainvae.phantom.drawn_section import draw, drawn_structures
@@ -56,11 +57,11 @@ class PhantomOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     count: int = Field(512, ge=1, le=1_000_000, description="number of brains")
-    seed: int = Field(0, ge=0, description="brains depend on this number and their index alone")
+    seed: Seed = Field(0, description="brains depend on this number and their index alone")
     height: int = Field(320, ge=64, le=8192, description="rows of a section, in pixels")
     width: int = Field(448, ge=64, le=8192, description="columns of a section, in pixels")
     artifacts: float = Field(0.2, ge=0, le=1, description="share of brains with an artifact")
-    plane: int = Field(286, ge=0, description="coronal plane, where an atlas is given")
+    plane: int = Field(286, ge=0, le=100_000, description="coronal plane, where an atlas is given")
     planted: str = Field(
         ",".join(FACTORS), description="factors that vary, by name; others stay at the mean"
     )

@@ -29,8 +29,9 @@ from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.projective_field import PARTS
 from napari_brainvae.factors.replication import replicated_of
-from napari_brainvae.io.atomic_files import filling, replacing, write_text
+from napari_brainvae.io.atomic_files import RECORD, filling, recover, replacing, write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.json_files import read_json
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.metrics.disentanglement import reading
 from napari_brainvae.reporting import paper_figures as figures
@@ -41,8 +42,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from napari_brainvae.reporting.html import Part
-
-RECORD = "record.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,7 +93,7 @@ def results_folder(
     InputError
         If ``folder`` holds the record of something else.
     """
-    folder = Path(folder)
+    folder = recover(Path(folder).absolute())
     record = dict(about) if overwrite else _added_to(folder / RECORD, about)
     with filling(folder) as beside:
         yield beside
@@ -106,7 +105,7 @@ def _added_to(path: Path, about: Provenance) -> dict[str, Any]:
     if not path.exists():
         return dict(about)
     try:
-        before: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        before: dict[str, Any] = read_json(path)
         same = _made_of(before) == _made_of(about)
         options, data = before["options"] | about["options"], before["data"] | about["data"]
     except (KeyError, TypeError, ValueError, AttributeError):  # no JSON, or of another shape

@@ -186,7 +186,7 @@ def atlas_layer(atlas: Atlas, name: str, plane: int | None = None) -> LayerData:
 
     The widget "Atlas", open or to be opened, takes it from there.
     """
-    plane = len(atlas.annotation) // 2 if plane is None else plane
+    plane = atlas.shape[0] // 2 if plane is None else plane
     try:
         section, what = atlas.template(plane)[0], "template"
     except (InputError, OSError):  # an atlas need not have one

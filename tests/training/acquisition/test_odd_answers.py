@@ -106,6 +106,39 @@ def test_odd_ids_in_the_list_of_experiments(fetch, server, ids, kept, said, capl
     assert said in caplog.text
 
 
+@pytest.mark.parametrize(
+    "records",
+    [
+        [1], ["x"], [None], [[1, 2]], [{}], [{"data_set_id": 11}], [{"id": 11}],
+        [record(11) | {"data_set_id": {"id": 11}}], [record(11) | {"data_set_id": [11]}],
+        [record(11), 5], [record(11), {}],
+    ],
+    ids=str,
+)  # fmt: skip
+def test_a_list_of_another_shape_is_one_line(fetch, server, records, tmp_path):
+    server.records = records
+    with pytest.raises(InputError, match=r"list of experiments|no id is a whole number"):
+        fetch()
+    assert not (tmp_path / "mice.zarr").exists()
+    assert not (tmp_path / "mice.zarr.work" / "manifest.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"strain": 5}, {"strain": None}, {"strain": ["a", "b"]}, {"strain": {"a": 1}},
+        {"strain": "a\0b"}, {"strain": 'a,"b\nc'}, {"strain": "\ud800"}, {"structure_id": "x"},
+        {"structure_id": 1e300}, {"specimen_name": "x" * 10_000},
+    ],
+    ids=lambda v: ascii(v)[:40],
+)  # fmt: skip
+def test_odd_values_of_a_brain_stop_no_acquisition(fetch, server, odd):
+    """They are written and read again, twice, as text if nothing else."""
+    server.records = [record(11) | odd, record(12)]
+    for _ in range(2):
+        assert Population.open(fetch()).ids == ["11", "12"]
+
+
 def test_a_list_without_any_usable_id_is_refused(fetch, server):
     server.records = [record(11) | {"data_set_id": "x"}]
     with pytest.raises(InputError, match="no id is a whole number"):
