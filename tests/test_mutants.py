@@ -237,8 +237,9 @@ def test_a_changed_file_is_read_or_refused(name, tmp_path, mutants, record_prope
         file.write_bytes(mutant(valid[file], seed, number))
         try:
             counts[outcome(reader, path, names)] += 1
-        except (Exception, Hang) as error:
-            pytest.fail(f"mutant {number} of seed {seed}, {file.name}: {error!r}")
+        except BaseException as error:
+            error.add_note(f"mutant {number} of seed {seed}, {file.name}")
+            raise
         file.write_bytes(valid[file])
         number += 1
     reader.read(path)

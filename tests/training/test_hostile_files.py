@@ -31,7 +31,7 @@ def refused(capfd, folder, population, model):
         main(DenoiseOptions, denoise, program="denoise", arguments=arguments)
     said = capfd.readouterr()
     assert stop.value.code == 2
-    assert said.out == ""
+    assert said.out in ("", "a.csv: column 'id' names the brains\n"), "what was found until then"
     [line] = said.err.splitlines()
     assert line.startswith("error: ")
     assert not [path for path in folder.iterdir() if "out" in path.name], "nothing is half-written"

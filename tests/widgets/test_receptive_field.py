@@ -68,7 +68,7 @@ def test_regions_without_tissue_are_said_so(viewer, receptive, qtbot, move, mess
     layer = receptive.regions.new()
     layer.add_rectangles(np.array([[10, 20], [10, 24], [12, 24], [12, 20]]) + move)
     qtbot.waitUntil(lambda: message in receptive._message.text(), timeout=LONG)
-    assert "perturbed: phantom" not in viewer.layers
+    assert not viewer.layers["perturbed: phantom"].visible, "nothing stale is seen"
     receptive.population.measure()
     done(receptive, qtbot)
     assert message in receptive.population._about.text()
