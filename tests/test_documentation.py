@@ -17,6 +17,7 @@ GUIDES = [
     "CONTRIBUTING.md",
     "docs/acquire.md",
     "docs/atlases.md",
+    "docs/compare.md",
     "docs/covariates.md",
     "docs/gather.md",
     "docs/sweep.md",

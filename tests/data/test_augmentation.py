@@ -102,7 +102,7 @@ def test_inputs_are_spoilt_and_targets_are_not(phantom_file, population, tmp_pat
         "reconstruction_loss",
         lambda y, x, kind: (targets.append(x), loss(y, x, kind))[1],
     )
-    chosen = options(phantom_file, tmp_path / "run", augment=1)
+    chosen = options(phantom_file, tmp_path / "run", augment=1, include_flagged=True)
     fit(chosen)
     train, _ = split(population, chosen.held_out, chosen.seed)
     prepared = population.prepared(Preprocessing.fit(population.sections(train)), train)

@@ -91,7 +91,8 @@ def test_what_is_a_small_part_of_the_change_is_told_but_not_drawn(cards):
 
 def test_only_a_factor_that_does_not_replicate_is_framed(cards):
     for replicated, width in ((None, 0), (True, 0), (False, 5)):
-        told = replace(cards[0].description, replicated=replicated, similarity=0.5)
+        halves = None if replicated is None else (3, 20)
+        told = replace(cards[0].description, replicated=replicated, similarity=0.5, halves=halves)
         figure = factor_card(replace(cards[0], description=told))
         assert figure.patch.get_linewidth() == width
         assert any("not replicated" in text for text in texts(figure)) == (replicated is False)

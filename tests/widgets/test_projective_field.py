@@ -10,7 +10,6 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 
-from napari_brainvae.atlas.regions import edges
 from napari_brainvae.factors.field_colours import change_limit
 from napari_brainvae.factors.projective_field import (
     field_by_region,
@@ -20,7 +19,7 @@ from napari_brainvae.factors.projective_field import (
 )
 from napari_brainvae.factors.signed_change import signed_change
 from napari_brainvae.models.checkpoint import fingerprint
-from napari_brainvae.widgets.layers.atlas_layers import as_vectors
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS
 from napari_brainvae.widgets.layers.plugin_layers import canvas_grid, canvas_size, grid_shape
 from tests.widgets.windows import LONG, done, finish
 
@@ -44,7 +43,7 @@ def test_a_field_refines_itself(viewer, projective, atlas, qtbot):
     names = [shown.headerData(i, Qt.Orientation.Vertical) for i in range(6)]
     assert shown.index(names.index("TH"), 3).data() == f"{100 * share:.1f}"
     assert shown.index(names.index("TH"), 0).data() == "TH: Thalamus"
-    widget._which.setCurrentText("every structure")
+    widget.table.which.setCurrentText("every structure")
     finish(widget, qtbot)
     assert shown.rowCount() == len(np.unique(atlas.plane(2))) - 1
     assert "all of the section's tissue" in widget.table.rest.text()
@@ -59,7 +58,7 @@ def test_the_signed_change_is_shown_first_and_the_paper_s_map_is_one_click_away(
     limit = change_limit(change)
     assert np.allclose(layer.contrast_limits, (-limit, limit)), "no change is the middle"
     assert layer.colormap.map(np.array([0.5]))[0, 3] < 0.01, "and transparent"
-    assert not viewer.layers["atlas: p"].visible, "its colours would read as the change's"
+    assert viewer.layers["atlas: p"].opacity == 0, "its colours would read as the change's"
     assert viewer.layers["outlines: p"].visible and viewer.layers["phantom"].visible
 
     masks = {name: atlas.mask(name, 2) for name in ("SSp", "RSP", "HPF", "STR", "TH", "HY")}
@@ -87,7 +86,8 @@ def test_a_click_in_the_table_outlines_the_structure(viewer, projective, atlas, 
     where = table.view.visualRect(table.shares.index(2, 1)).center()
     qtbot.mouseClick(table.view.viewport(), Qt.MouseButton.LeftButton, pos=where)
     layer = viewer.layers["structure: HPF"]
-    assert np.array_equal(layer.data, as_vectors(edges(atlas.mask("HPF", 2))))
+    section = viewer.layers["atlas: p"].metadata[ATLAS].section
+    assert layer.data[section.thin(atlas.mask("HPF", 2))].all()
     assert viewer.layers.index(layer) == len(viewer.layers) - 1, "above all else"
 
 
@@ -108,7 +108,7 @@ def test_the_generated_section_follows_the_slider(viewer, projective, population
     assert np.array_equal(layer.data, traverse(model, 0, 3.0)[0])
     above = viewer.layers[viewer.layers.index(layer) + 1 :]
     assert [each.name for each in above] == ["outlines: p"], "nothing hides it but lines"
-    widget._zero.click()
+    widget.position.zero.click()
     assert not [layer for layer in viewer.layers if layer.name.startswith("generated")]
     assert viewer.layers["change: F1"].visible, "what it covered is there again"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from napari_brainvae.arrays import Mask
 from napari_brainvae.atlas.atlas import Atlas
@@ -15,6 +16,26 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.header import check_comparable
 from training.interpretation.options import InterpretOptions
+
+
+class Placed(Protocol):
+    """Options that say where sections lie."""
+
+    @property
+    def population(self) -> Path:
+        """File of the sections."""
+
+    @property
+    def atlas(self) -> Path | None:
+        """Atlas directory."""
+
+    @property
+    def plane(self) -> int | None:
+        """Coronal plane of the atlas."""
+
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel, um."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +78,7 @@ def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
     }
 
 
-def locate(options: InterpretOptions, population: Population, model: Model) -> Place:
+def locate(options: Placed, population: Population, model: Model) -> Place:
     """Find the atlas, and the population's plane and pixel size in it.
 
     Raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,10 @@ import numpy.typing as npt
 from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.atlas.atlas import Atlas, Side, of_side, outlines
 from napari_brainvae.atlas.ontology import StructureTree
-from napari_brainvae.atlas.regions import edges
 from napari_brainvae.io.errors import InputError
+
+FINE = 600
+"""Pixels across which borders are about as thin as a screen shows them."""
 
 
 class AtlasRegion(NamedTuple):
@@ -93,10 +95,20 @@ class AtlasSection:
         """``(H, W)`` bool, borders between structures."""
         return outlines(self.labels)
 
+    @property
+    def fineness(self) -> int:
+        """How many pixels of `thin_borders` a pixel of the section is wide and high."""
+        return max(1, FINE // max(self.shape))
+
     @cached_property
-    def lines(self) -> npt.NDArray[np.float64]:
-        """Borders between structures as lines, as `edges` gives them."""
-        return edges(self.labels)
+    def thin_borders(self) -> Mask:
+        """Borders between structures on a grid `fineness` times as fine, ``(f H, f W)`` bool."""
+        return self.thin(self.labels)
+
+    def thin(self, labels: Any) -> Mask:
+        """Borders of labels ``(H, W)`` on the fine grid."""
+        fine = labels.repeat(self.fineness, axis=0).repeat(self.fineness, axis=1)
+        return outlines(fine)
 
     @cached_property
     def tissue(self) -> Mask:

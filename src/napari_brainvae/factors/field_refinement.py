@@ -239,6 +239,19 @@ class FieldStep:
         """Whether it is as near to the dense map as can be seen."""
         return self.estimate.error < TOLERANCE
 
+    def sentence(self, *, signed: bool) -> str:
+        """Say how the signed change is made, or how exact the variance is."""
+        error, decoded = self.estimate.error, f"{self.estimate.points} sections decoded"
+        if signed:
+            text = f"half the difference of 1 SD more and 1 SD less, from the {self.job.start}."
+        elif self.done:
+            text = f"{decoded}; exact to {error:.2%} of the maximum."
+        elif np.isinf(error):
+            text = f"{decoded} (coarse); refining …"
+        else:
+            text = f"{decoded} (last change {error:.1%}); refining …"
+        return f"F{self.job.factor + 1}: {text}"
+
 
 @dataclass(frozen=True, eq=False)
 class AllFields:

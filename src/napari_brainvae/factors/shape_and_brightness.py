@@ -20,6 +20,7 @@ side of the section (the root of its area) divided by `UNITS`, 50 um in a mouse.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -180,28 +181,53 @@ def decompose(
         If ``progress`` asked to stop.
     """
     image, change = _checked(section, changes)
-    shape, steps = image.shape, len(change) + 1
+    steps = len(change) + 1
     report(progress, 0, steps)
-    coarse = math.ceil(math.sqrt(image.size / MOST_PIXELS))
-    image, change = _on_grid(image, coarse), np.stack([_on_grid(each, coarse) for each in change])
+    solve = decomposer(image, pixel_size_um)
+    results = []
+    for i, each in enumerate(change):
+        report(progress, i + 1, steps)
+        results.append(solve(each))
+    report(progress, steps, steps)
+    return results
+
+
+def decomposer(
+    section: npt.ArrayLike, pixel_size_um: float | None = None
+) -> Callable[[npt.ArrayLike], ShapeAndBrightness]:
+    """Prepare to decompose many changes of one section, as `decompose` does, one after the other.
+
+    Returns
+    -------
+    callable
+        Takes a change ``(H, W)``; what takes longest was done before.
+
+    Raises
+    ------
+    InputError
+        As `decompose`, here and by what is returned.
+    """
+    whole, _ = _checked(section, np.zeros((1, *np.shape(section))))
+    coarse = math.ceil(math.sqrt(whole.size / MOST_PIXELS))
+    image = _on_grid(whole, coarse)
     unit = math.sqrt(image.size) / UNITS
     # Measured in the root of the mean square, brightness has no unit, and the weights need none.
     scale = math.sqrt(np.square(image).mean())
     blur = max(unit, _LEAST_BLUR)
     image = scipy.ndimage.gaussian_filter(image / scale, blur)
-    change = scipy.ndimage.gaussian_filter(change / scale, (0, blur, blur))
     equations = _equations(image)
     solver = _factorised(equations, (image.shape[0], image.shape[1]), unit)
-    results = []
-    for i, each in enumerate(change):
-        report(progress, i + 1, steps)
+
+    def solve(change: npt.ArrayLike) -> ShapeAndBrightness:
+        _, [each] = _checked(whole, np.asarray(change)[None])
+        each = scipy.ndimage.gaussian_filter(_on_grid(each, coarse) / scale, blur)
         solution = solver.solve(equations.T @ each.ravel()).reshape(3, *image.shape)
         drawn = _drawn(equations, solution)
         if np.abs(each).max() * scale < _NOTHING:
             solution, drawn = np.zeros_like(solution), np.zeros_like(drawn)
-        results.append(_summary(each, solution, drawn, coarse, shape, pixel_size_um))
-    report(progress, steps, steps)
-    return results
+        return _summary(each, solution, drawn, coarse, whole.shape, pixel_size_um)
+
+    return solve
 
 
 def _checked(section: npt.ArrayLike, changes: npt.ArrayLike) -> tuple[Floats, Floats]:

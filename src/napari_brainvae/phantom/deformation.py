@@ -45,6 +45,15 @@ def thickening(cortex: Mask, tissue: Mask, share: float, pixels_per_mm: float) -
     return _smoothed(field, 0.1 * pixels_per_mm)
 
 
+def moved_at_border(field: Images, cortex: Mask, tissue: Mask) -> float:
+    """How far ``field (2, H, W)`` moves the cortex where it borders on other tissue, px on average.
+
+    Of a `thickening` it is what the cortex grows by.
+    """
+    border = cortex & scipy.ndimage.binary_dilation(tissue & ~cortex)
+    return float(np.hypot(*field)[border].mean())
+
+
 def swelling(ventricles: Mask, tissue: Mask, growth_mm: float, pixels_per_mm: float) -> Images:
     """Let the ventricles swell to all sides; their neighbours give way.
 

@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 import scipy  # whose modules are imported when they are first used
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from napari_brainvae.arrays import Images, Labels, Mask
 from napari_brainvae.atlas.atlas import Atlas, centred
@@ -32,58 +31,22 @@ from napari_brainvae.data.covariates import CHECKED, strings, write_covariates
 from napari_brainvae.data.population import Description
 from napari_brainvae.data.population_files import creating
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.io.option_types import Seed
 from napari_brainvae.io.progress import Progress, report
-from napari_brainvae.phantom.deformation import swelling, thickening
+from napari_brainvae.phantom.deformation import moved_at_border, swelling, thickening
 from napari_brainvae.phantom.drawn_section import draw, drawn_structures
+from napari_brainvae.phantom.options import BRIGHTNESS_FACTORS as BRIGHTNESS_FACTORS
+from napari_brainvae.phantom.options import BRIGHTNESS_PER_SD as BRIGHTNESS_PER_SD
+from napari_brainvae.phantom.options import CASE_BRIGHTNESS, CASE_REGION, CASE_THICKNESS_UM
+from napari_brainvae.phantom.options import FACTORS as FACTORS
+from napari_brainvae.phantom.options import SHAPE_FACTORS as SHAPE_FACTORS
+from napari_brainvae.phantom.options import THICKNESS_PER_SD as THICKNESS_PER_SD
+from napari_brainvae.phantom.options import VENTRICLE_MM_PER_SD as VENTRICLE_MM_PER_SD
+from napari_brainvae.phantom.options import PhantomOptions as PhantomOptions
 
-BRIGHTNESS_FACTORS = ("SSp", "RSP", "HPF", "STR", "TH", "HY")
-SHAPE_FACTORS = {"cortical thickness": "Isocortex", "ventricle size": "VS"}
-FACTORS = (*BRIGHTNESS_FACTORS, *SHAPE_FACTORS)
-"""The planted factors, in the order of `PhantomBrain.factors`."""
-
-BRIGHTNESS_PER_SD = 0.12
-THICKNESS_PER_SD = 0.08
-VENTRICLE_MM_PER_SD = 0.018
 _GAIN_SD = 0.15
 _NOISE_SD = 0.02
 DRAWN_PLANE = 2
 _DRAWN_PLANES = 5
-
-
-class PhantomOptions(BaseModel):
-    """What population to make."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    count: int = Field(512, ge=1, le=1_000_000, description="number of brains")
-    seed: Seed = Field(0, description="brains depend on this number and their index alone")
-    height: int = Field(320, ge=64, le=8192, description="rows of a section, in pixels")
-    width: int = Field(448, ge=64, le=8192, description="columns of a section, in pixels")
-    artifacts: float = Field(0.2, ge=0, le=1, description="share of brains with an artifact")
-    plane: int = Field(286, ge=0, le=100_000, description="coronal plane, where an atlas is given")
-    planted: str = Field(
-        ",".join(FACTORS), description="factors that vary, by name; others stay at the mean"
-    )
-    brightness: float = Field(
-        BRIGHTNESS_PER_SD, ge=0, le=1, description="change of a region's brightness, share per SD"
-    )
-    thickness: float = Field(
-        THICKNESS_PER_SD, ge=0, le=1, description="change of the cortex's thickness, share per SD"
-    )
-    ventricles_mm: float = Field(
-        VENTRICLE_MM_PER_SD, ge=0, le=1, description="how far ventricles swell, mm per SD"
-    )
-    illumination: float = Field(0.04, ge=0, le=1, description="uneven illumination, share, SD")
-    misalignment_um: float = Field(25.0, ge=0, le=1000, description="left by registration, SD")
-
-    @field_validator("planted")
-    @classmethod
-    def _are_factors(cls, text: str) -> str:
-        for name in text.split(","):
-            if name not in FACTORS:
-                raise InputError(f"no factor {name!r}: give some of {', '.join(FACTORS)}")
-        return text
 
 
 @dataclass(frozen=True)
@@ -133,13 +96,15 @@ class PhantomBrain:
     clean : ndarray
         (H, W) float32; ``image`` without artifact and noise.
     factors : ndarray
-        (8,) planted values of `FACTORS`, in standard deviations.
+        (8,) planted values of `FACTORS`, in standard deviations, with what cases have more.
     artifact : str
         One of `ARTIFACTS`.
     mask : ndarray
         (H, W) bool, where the artifact changed the image.
     sex, age_days
         Covariates that have nothing to do with the image.
+    group
+        "case" or "control".
     """
 
     image: Images
@@ -149,6 +114,7 @@ class PhantomBrain:
     mask: Mask
     sex: str
     age_days: int
+    group: str = "control"
 
 
 def draw_section(height: int, width: int) -> TemplateSection:
@@ -257,6 +223,7 @@ class Phantom:
         self._shapes = shape_fields(section, options.thickness, options.ventricles_mm)
         self._planted = np.isin(FACTORS, options.planted.split(","))
         self._grid = np.indices(section.shape, dtype=np.float32)
+        self._of_cases = self._shift_of_cases() if options.cases else np.zeros(len(FACTORS))
 
     def __len__(self) -> int:
         """Return the number of brains."""
@@ -289,6 +256,9 @@ class Phantom:
         rng = np.random.default_rng([self.options.seed, index])
         # Drawn for all, whichever vary: the rest of a brain does not depend on it.
         factors = rng.standard_normal(len(FACTORS)) * self._planted
+        # Spread evenly, so that just the wanted share are cases.
+        is_case = int((index + 1) * self.options.cases) > int(index * self.options.cases)
+        factors = factors + is_case * self._of_cases
         sex, age_days = str(rng.choice(["F", "M"])), int(rng.integers(54, 59))
         shape = self.section.shape
         warp = np.stack([smooth_noise(shape, 5, rng), smooth_noise(shape, 5, rng)])
@@ -302,7 +272,8 @@ class Phantom:
         corrupt, mask = self._corrupt(clean, artifact, rng)
         noise = _NOISE_SD * rng.standard_normal(shape, dtype=np.float32)
         image = np.maximum(corrupt + noise, 0)
-        return PhantomBrain(image, clean, factors, artifact, mask, sex, age_days)
+        group = "case" if is_case else "control"
+        return PhantomBrain(image, clean, factors, artifact, mask, sex, age_days, group)
 
     def anatomy(
         self, factors: NDArray[np.float64], warp: NDArray[np.float64] | float = 0.0
@@ -321,12 +292,29 @@ class Phantom:
         ndarray
             (H, W) float32.
         """
-        regions = len(BRIGHTNESS_FACTORS)
-        brightness = self.options.brightness * np.asarray(factors[:regions], np.float32)
-        bright = self.section.template * (1 + np.tensordot(brightness, self._regions, 1))
-        shape = np.asarray(factors[regions:], np.float32)
-        where = self._grid + np.tensordot(shape, self._shapes, 1) + warp
+        bright = self.section.template * (1 + self.brightness(factors))
+        where = self._grid + self.displacement(factors) + warp
         return np.asarray(scipy.ndimage.map_coordinates(bright, where, order=3, output=np.float32))
+
+    def brightness(self, factors: NDArray[np.float64]) -> Images:
+        """Share ``(H, W)`` by which values of the factors ``(8,)`` brighten the section."""
+        values = np.asarray(factors[: len(BRIGHTNESS_FACTORS)], np.float32)
+        return np.asarray(np.tensordot(self.options.brightness * values, self._regions, 1))
+
+    def displacement(self, factors: NDArray[np.float64]) -> Images:
+        """Where pixels ``(2, H, W)`` of a brain with these factors ``(8,)`` take their values."""
+        values = np.asarray(factors[len(BRIGHTNESS_FACTORS) :], np.float32)
+        return np.asarray(np.tensordot(values, self._shapes, 1))
+
+    def _shift_of_cases(self) -> NDArray[np.float64]:
+        """What cases have more of each of `FACTORS`, in standard deviations ``(8,)``."""
+        cortex = planted_mask(self.section, "cortical thickness")
+        moved_px = moved_at_border(self._shapes[0], cortex, self.section.tissue)
+        shift = dict.fromkeys(FACTORS, 0.0) | {
+            CASE_REGION: CASE_BRIGHTNESS / self.options.brightness,
+            "cortical thickness": CASE_THICKNESS_UM / (moved_px * self.section.pixel_size_um),
+        }
+        return np.array(list(shift.values()))
 
     def _corrupt(
         self, clean: Images, artifact: str, rng: np.random.Generator
@@ -393,10 +381,6 @@ def write_phantom(phantom: Phantom, path: str | Path, progress: Progress | None 
 
 def covariates_of(brains: Sequence[PhantomBrain]) -> pd.DataFrame:
     """Give what a curator would know: sex, age, and which sections are visibly not in order."""
-    return pd.DataFrame(
-        {
-            "sex": [b.sex for b in brains],
-            "age_days": [b.age_days for b in brains],
-            "flagged": [b.artifact != "none" for b in brains],
-        }
-    )
+    rows = [(b.sex, b.age_days, b.artifact != "none", b.group) for b in brains]
+    table = pd.DataFrame(rows, columns=["sex", "age_days", "flagged", "group"])
+    return table if "case" in set(table["group"]) else table.drop(columns="group")

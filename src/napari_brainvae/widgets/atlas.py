@@ -364,5 +364,5 @@ def _cut(
     middle = atlas.shape[0] // 2
     section = AtlasSection.lay(atlas, middle if plane is None else plane, shape, pixel_size_um)
     # What the layers will show is computed here, not in the GUI thread.
-    _ = section.numbers, section.borders, section.present
+    _ = section.numbers, section.thin_borders, section.present
     return section

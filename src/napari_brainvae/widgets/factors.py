@@ -170,7 +170,7 @@ class FactorsWidget(Panel):
         """Show a factor's change; its contrast is the user's as long as it is this factor."""
         assert self.described is not None  # nothing was chosen without
         layer, change = self.described.inputs.sections, self.described.cards[factor].change
-        show_change(self._made, self.viewer, change, layer, f"change: F{factor + 1}")
+        show_change(self._made, change, layer, f"change: F{factor + 1}")
 
     def _go_to(self, index: int) -> None:
         if self.described is not None:

@@ -7,21 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import napari.viewer
-import numpy as np
-import pandas as pd
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QFileDialog,
     QGridLayout,
-    QHBoxLayout,
     QLabel,
     QPushButton,
     QSizePolicy,
     QVBoxLayout,
 )
-from superqt import QLabeledDoubleSlider
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.factors.field_colours import change_limit
@@ -35,19 +30,10 @@ from napari_brainvae.factors.field_refinement import (
 from napari_brainvae.factors.projective_field import traverse
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
-from napari_brainvae.reporting.provenance import provenance
-from napari_brainvae.widgets.layers.atlas_layers import (
-    ATLAS,
-    AtlasSelection,
-    hide_colours,
-    outline_picked,
-)
+from napari_brainvae.widgets.layers.all_fields import AllFieldLayers
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, outline_picked
 from napari_brainvae.widgets.layers.change_layer import show_change
-from napari_brainvae.widgets.layers.plugin_layers import (
-    PluginLayers,
-    SideBySide,
-    below_line_drawings,
-)
+from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
 from napari_brainvae.widgets.panels.field_legend import change_legend, variance_legend
 from napari_brainvae.widgets.panels.job_bar import JobBar
@@ -56,9 +42,9 @@ from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.share_table import ShareTable
+from napari_brainvae.widgets.panels.zero_slider import ZeroSlider
 from napari_brainvae.widgets.workers import Latest, notify, warning
 
-CHOSEN, EVERY = "chosen regions", "every structure"
 SIGNED, PAPER = "signed change per SD", "variance, as in the paper"
 
 
@@ -84,15 +70,11 @@ class ProjectiveFieldWidget(Panel):
         self._legend, self._status = QLabel(wordWrap=True), QLabel(wordWrap=True)
         for label in (self._legend, self._status):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self.position = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.position.setToolTip(
-            "<p>Show the section that the model draws with the factor moved by c; 0 goes back.</p>"
+        self.position = ZeroSlider(
+            "Move by c",
+            "<p>Show the section that the model draws with the factor moved by c.</p>",
+            "Back to the maps, and to where the factor is moved from.",
         )
-        self.position.setDecimals(2)
-        self._zero = QPushButton("0", toolTip="Back to where the factor is moved from.")
-        self._zero.setFixedWidth(28)
-        self._which = QComboBox(toolTip="Regions of the table.")
-        self._which.addItems([CHOSEN, EVERY])
         self.table = ShareTable()
         self._all = QPushButton("All factors")
         self._all.setToolTip("Compute the field of every factor, a layer each.")
@@ -102,10 +84,8 @@ class ProjectiveFieldWidget(Panel):
         self._export.setToolTip("<p>Write maps (OME-TIFF), table (CSV) and figure (PNG, SVG).</p>")
         self.job = JobBar()
         self._arrange()
-        self._made, self._side_by_side = (
-            PluginLayers(viewer, "Projective field"),
-            SideBySide(viewer),
-        )
+        self._made = PluginLayers(viewer, "Projective field")
+        self._every = AllFieldLayers(viewer, self._made)
         self._fields: AllFields | None = None
         self._shown: FieldStep | None = None
         self._asked: FieldJob | None = None
@@ -122,15 +102,7 @@ class ProjectiveFieldWidget(Panel):
         layout.addWidget(self.controls)
         layout.addWidget(self._legend)
         layout.addWidget(self._status)
-        row = QHBoxLayout()
-        row.addWidget(QLabel("Move by c"))
-        row.addWidget(self.position)
-        row.addWidget(self._zero)
-        layout.addLayout(row)
-        head = QHBoxLayout()
-        head.addWidget(QLabel("Share of the field in"))
-        head.addWidget(self._which, 1)
-        layout.addLayout(head)
+        layout.addWidget(self.position)
         layout.addWidget(self.table, 1)
         buttons = QGridLayout()
         buttons.addWidget(self._all, 0, 0)
@@ -145,12 +117,11 @@ class ProjectiveFieldWidget(Panel):
         self._factor.currentIndexChanged.connect(self._factor_changed)
         self.controls.changed.connect(self._options_changed)
         self._view.currentIndexChanged.connect(self._view_changed)
-        self._which.currentIndexChanged.connect(lambda _: self.refresh())
+        self.table.which.currentIndexChanged.connect(lambda _: self.refresh())
         self.table.chosen.connect(self._pick)
         self.position.valueChanged.connect(self._move)
-        self._zero.clicked.connect(lambda: self.position.setValue(0))
         self._all.clicked.connect(self.compute_all)
-        self._grid.toggled.connect(self._set_grid)
+        self._grid.toggled.connect(self._show_pictures)
         self._export.clicked.connect(self._ask_export)
         self.viewer.dims.events.point.connect(self._brain_changed)
 
@@ -246,7 +217,7 @@ class ProjectiveFieldWidget(Panel):
         section = regions = None
         if self._atlas_shown is not None:
             section = self._atlas_shown.cropped(model.shape)
-            if self._which.currentText() == CHOSEN:
+            if not self.table.every:
                 regions = tuple(self._atlas_shown.regions)
         return FieldJob(
             model,
@@ -266,21 +237,9 @@ class ProjectiveFieldWidget(Panel):
         self._shown = step
         self._show_step(step)
         self._export.setEnabled(True)
-        self._tell(step)
+        self._status.setText(step.sentence(signed=self.signed))
         if not step.done:
             self.latest.request(step.job)
-
-    def _tell(self, step: FieldStep) -> None:
-        error, decoded = step.estimate.error, f"{step.estimate.points} sections decoded"
-        if self.signed:
-            text = f"Half the difference of 1 SD more and 1 SD less, from the {step.job.start}."
-        elif step.done:
-            text = f"{decoded}; exact to {error:.2%} of the maximum."
-        elif np.isinf(error):
-            text = f"{decoded} (coarse); refining …"
-        else:
-            text = f"{decoded} (last change {error:.1%}); refining …"
-        self._status.setText(f"F{step.job.factor + 1}: {text}")
 
     def _show_step(self, step: FieldStep) -> None:
         """Show a factor's signed change, or its variance, and the shares of what is shown."""
@@ -288,13 +247,11 @@ class ProjectiveFieldWidget(Panel):
         if self.signed:
             self._made.remove("field")
             assert self.source.layer is not None  # nothing was asked for without
-            show_change(self._made, self.viewer, job.change, self.source.layer, f"change: {name}")
+            show_change(self._made, job.change, self.source.layer, f"change: {name}")
             self._legend.setText(change_legend(job.percent(change_limit(job.change))))
             self.table.fill(job.change_shares)
             return
         self._made.remove("change")
-        if "field" not in self._made:
-            hide_colours(self.viewer)
         self._put("field", step.rgba, f"field: {name}")
         self._legend.setText(variance_legend(job.options.limit))
         self.table.fill(step.shares, signed=False)
@@ -302,7 +259,7 @@ class ProjectiveFieldWidget(Panel):
     def _view_changed(self, event: Any = None) -> None:
         if self._shown is not None:
             self._show_step(self._shown)
-            self._tell(self._shown)
+            self._status.setText(self._shown.sentence(signed=self.signed))
         self._show_pictures()
 
     def _pick(self, region: str) -> None:
@@ -317,14 +274,17 @@ class ProjectiveFieldWidget(Panel):
     def _show_all(self, fields: AllFields) -> None:
         self._fields = fields
         self._grid.setEnabled(True)
-        for factor in range(len(fields.maps)):
-            over, _ = fields.pictures[self.signed][factor]
-            self._put(f"F{factor + 1}", over, f"field: F{factor + 1} (all)", visible=False)
+        self._show_pictures()
+
+    def _show_pictures(self, event: Any = None) -> None:
+        """Show the pictures of all factors that are wanted now, side by side or not."""
+        if self._fields is not None and self.source.layer is not None:
+            look = {"signed": self.signed, "side_by_side": self._grid.isChecked()}
+            self._every.show(self._fields, self.source.layer, **look)
 
     def _put(self, part: str, picture: Any, name: str, **look: Any) -> None:
         assert self.source.layer is not None  # nothing was asked for without
-        place = below_line_drawings(self.viewer)
-        self._made.show(part, picture, self.source.layer, name, place, **look)
+        self._made.show(part, picture, self.source.layer, name, **look)
 
     def _move(self, event: Any = None) -> None:
         """Ask for the section that the model draws at the slider's position, above all pictures.
@@ -400,8 +360,7 @@ class ProjectiveFieldWidget(Panel):
         self._grid.setChecked(False)
         self._grid.setEnabled(False)
         self._fields = None
-        for part in self._every():
-            self._made.remove(part)
+        self._every.remove()
 
     def _clear(self) -> None:
         """Show nothing rather than something stale."""
@@ -412,27 +371,6 @@ class ProjectiveFieldWidget(Panel):
         for label in (self._legend, self._status):
             label.setText("")
         self.table.fill(None)
-
-    def _set_grid(self, on: bool) -> None:
-        """Show all fields in a grid, with borders, and give the viewer back as it was."""
-        self._show_pictures()
-        if on and self._fields is not None:
-            self._side_by_side.show([self._made[part] for part in self._every()])
-        else:
-            self._side_by_side.end()
-
-    def _show_pictures(self) -> None:
-        """Give the layers of all factors the pictures that are wanted now."""
-        if self._fields is None:
-            return
-        alone = self._grid.isChecked()
-        for part in self._every():
-            made = self._made[part]
-            made.data = self._fields.pictures[self.signed][int(part[1:]) - 1][alone]
-            made.name = part if alone else f"field: {part} (all)"
-
-    def _every(self) -> list[str]:
-        return [part for part in self._made if part.startswith("F")]
 
     def _ask_export(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder for maps, table and figure")
@@ -445,41 +383,11 @@ def _traverse(job: FieldJob, c: float) -> tuple[FieldJob, float, Images, float]:
     return job, c, traverse(job.model, job.factor, c, z0=job.z0)[0], job.bright
 
 
-def _write(
-    folder: Path,
-    job: FieldJob,
-    maps: Images,
-    changes: Images,
-    factors: list[int],
-    table: pd.DataFrame | None,
-) -> None:
+def _write(*what: Any) -> None:
     # Imported here: matplotlib is slow to import.
-    from napari_brainvae.reporting.export import Fields, export_fields, results_folder, write_maps
+    from napari_brainvae.reporting.field_export import write_fields
 
-    population, section = job.population, job.section
-    said = {"start": job.start, "limit": job.options.limit, "z0": job.z0.tolist()}
-    about = provenance(said, population, {job.model.label: job.model})
-    which = "field_by_structure" if section and job.regions is None else "field_by_region"
-    size = population.description.pixel_size_um if population else None
-    fields = Fields(
-        maps,
-        factors,
-        said,
-        size or job.model.header.pixel_size_um,
-        {} if table is None else {which: table},
-        section,
-    )
-    with results_folder(folder, about) as beside:
-        export_fields(beside, fields, about)
-        write_maps(
-            beside / "signed_change.ome.tif",
-            changes[:, None],
-            factors,
-            fields.pixel_size_um,
-            about,
-            title="Signed change per SD",
-            channels=["change"],
-        )
+    write_fields(*what)
 
 
 def _factor_names(model: Model) -> list[str]:

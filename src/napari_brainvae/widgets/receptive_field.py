@@ -8,17 +8,13 @@ from typing import Any
 import napari.viewer
 import numpy as np
 from napari.layers import Image
-from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
-    QHBoxLayout,
     QLabel,
-    QPushButton,
     QSizePolicy,
     QTabWidget,
     QVBoxLayout,
     QWidget,
 )
-from superqt import QLabeledDoubleSlider
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.data.population import Population
@@ -35,6 +31,7 @@ from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.region_list import RegionList
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.shift_bars import ShiftBars
+from napari_brainvae.widgets.panels.zero_slider import ZeroSlider
 from napari_brainvae.widgets.workers import Latest, warning
 
 
@@ -85,11 +82,9 @@ class ReceptiveFieldWidget(Panel):
         self.source = SectionsAndModel(viewer)
         self.regions = RegionList(viewer)
         self.controls = Controls(Perturbation, ["mode", "soft_edge"], columns=2)
-        self.weight = QLabeledDoubleSlider(Qt.Orientation.Horizontal)
-        self.weight.setToolTip("How much the region is changed; 0 is not at all.")
-        self.weight.setDecimals(2)
-        self._zero = QPushButton("0", toolTip="Back to the unperturbed section.")
-        self._zero.setFixedWidth(28)
+        self.weight = ZeroSlider(
+            "Weight", "How much the region is changed.", "Back to the unperturbed section."
+        )
         self._message = QLabel(wordWrap=True)
         self._message.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.bars = ShiftBars(240)
@@ -110,7 +105,6 @@ class ReceptiveFieldWidget(Panel):
             lambda: self.tabs.setCurrentWidget(self.population.results)
         )
         self.weight.valueChanged.connect(self.refresh)
-        self._zero.clicked.connect(lambda: self.weight.setValue(0))
         viewer.dims.events.point.connect(self.refresh)
         self._source_changed()
 
@@ -123,11 +117,7 @@ class ReceptiveFieldWidget(Panel):
         one = QWidget()
         column = QVBoxLayout(one)
         column.setContentsMargins(4, 4, 4, 4)
-        row = QHBoxLayout()
-        row.addWidget(QLabel("Weight"))
-        row.addWidget(self.weight)
-        row.addWidget(self._zero)
-        column.addLayout(row)
+        column.addWidget(self.weight)
         column.addWidget(self._message)
         column.addWidget(self.bars, 1)
         self.tabs.addTab(one, "Brain on show")

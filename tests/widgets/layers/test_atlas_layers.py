@@ -9,20 +9,18 @@ from napari.components import ViewerModel
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
 from napari_brainvae.atlas.ontology import Structure
-from napari_brainvae.atlas.regions import edges
 from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
 from napari_brainvae.widgets.layers.atlas_layers import (
     ATLAS,
     AtlasSelection,
     add_plane,
-    as_vectors,
     hide_colours,
     outline_picked,
     structure_at,
     update_plane,
 )
 from napari_brainvae.widgets.layers.region_layers import RequestedRegion
-from napari_brainvae.widgets.layers.section_layers import MADE_HERE, section_geometry
+from napari_brainvae.widgets.layers.section_layers import MADE_BY, section_geometry
 
 FAR = 614_454_277  # the greatest id of the real ontology
 
@@ -79,8 +77,17 @@ def test_left_is_left_and_up_is_up_in_the_viewer(lopsided, sections):
         assert np.allclose(labels.get_color(value), official, atol=1 / 255)
     assert labels.units == image.units[1:]
     assert labels.axis_labels == ("DV", "ML")
-    assert np.array_equal(made["outlines"].data, as_vectors(edges(section.labels)))
-    assert made["outlines"].edge_width < 0.1, "thin"
+    lines = made["outlines"]
+    assert section.fineness > 10, "thin: much less than a pixel"
+    assert np.array_equal(lines.data > 0, section.thin(section.labels))
+    assert np.allclose(
+        lines.extent.world[0] - np.array(lines.scale) / 2,
+        labels.extent.world[0] - np.array(labels.scale) / 2,
+    )
+    assert np.allclose(
+        lines.extent.world[1] + np.array(lines.scale) / 2,
+        labels.extent.world[1] + np.array(labels.scale) / 2,
+    )
 
 
 def test_another_plane_replaces_the_first(lopsided, sections):
@@ -145,12 +152,13 @@ def test_the_picked_structure_is_outlined_and_follows_the_plane(lopsided, sectio
         selection.pick(region)
         outline_picked(sections, made["atlas"])
         layer = sections.layers[f"structure: {region.name}"]
-        assert np.array_equal(layer.data, as_vectors(edges(section.mask(*region))))
-        assert np.allclose(layer.scale, (25, 25)) and layer.units == made["atlas"].units
-        assert np.allclose(layer.translate, made["atlas"].translate)
+        assert layer.data[section.thin(section.mask(*region))].all()
+        assert np.allclose(np.array(layer.scale) * section.fineness, (25, 25))
+        assert layer.units == made["atlas"].units
+        assert np.allclose(layer.translate, made["outlines"].translate)
     assert len(sections.layers) == 4, "one at a time"
-    white = made["outlines"].edge_color[0]
-    assert not np.allclose(layer.edge_color[0], white), "not white on white"
+    white = made["outlines"].colormap.map(np.array([1.0]))
+    assert not np.allclose(layer.colormap.map(np.array([1.0])), white), "not white on white"
     selection.pick(None)
     outline_picked(sections, made["atlas"])
     assert len(sections.layers) == 3
@@ -171,7 +179,7 @@ def test_structures_have_names_though_their_colours_are_hidden(lopsided, section
     section = AtlasSection.lay(lopsided, 1, (10, 16), 25.0)
     made = add_plane(sections, section, section_geometry(image, (10, 16)), "x")
     hide_colours(sections)
-    assert not made["atlas"].visible and made["outlines"].visible
+    assert made["atlas"].opacity == 0 and made["outlines"].opacity > 0
     for (row, column), key in {(1, 2): 10, (1, 13): FAR, (8, 2): 30, (-3, 2): None}.items():
         sections.cursor.position = image.data_to_world((2, row, column))
         assert structure_at(sections, made["atlas"]) == key
@@ -179,7 +187,7 @@ def test_structures_have_names_though_their_colours_are_hidden(lopsided, section
 
 def test_an_atlas_that_is_opened_after_a_field_does_not_colour_it(lopsided, sections):
     image = sections.layers["mice"]
-    sections.add_image(np.zeros((10, 16)), metadata={MADE_HERE: "change"}, name="change")
+    sections.add_image(np.zeros((10, 16)), metadata={MADE_BY: "Factors"}, name="change")
     section = AtlasSection.lay(lopsided, 1, (10, 16), 25.0)
     made = add_plane(sections, section, section_geometry(image, (10, 16)), "x")
-    assert not made["atlas"].visible and made["outlines"].visible
+    assert made["atlas"].opacity == 0 and made["outlines"].opacity > 0

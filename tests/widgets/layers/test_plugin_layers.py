@@ -143,3 +143,22 @@ def test_the_grid_shows_every_picture_whole(made, viewer):
     extent = np.array(made["a"].data.shape) * made["a"].scale
     assert zoom * extent[0] <= height / rows and zoom * extent[1] <= width / columns
     assert max(zoom * extent[0] / (height / rows), zoom * extent[1] / (width / columns)) > 0.9
+
+
+def test_a_panel_that_is_closed_beside_others_stays_out_of_sight(made, viewer):
+    """The grid's end brings back what was seen before, but for layers that nobody keeps up."""
+    show(made, viewer, part="a")
+    other = PluginLayers(viewer, "other panel")
+    show(other, viewer, part="b")
+    beside = SideBySide(viewer)
+    beside.show([made["a"]])
+    left = other["b"]
+    other.release()
+    beside.end()
+    assert made["a"].visible and not left.visible
+    again = PluginLayers(viewer, "other panel")
+    assert again["b"] is left
+    show(again, viewer, part="b")
+    assert left.visible, "as before the grid"
+    made.release()
+    again.release()

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
-from napari.layers import Labels, Layer, Vectors
-from napari.utils.colormaps import DirectLabelColormap
+from napari.layers import Image, Labels, Layer
+from napari.utils.colormaps import Colormap, DirectLabelColormap
 from psygnal import Signal
+from scipy.ndimage import binary_dilation
 
 from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
-from napari_brainvae.atlas.regions import DEFAULT_REGIONS, edges
+from napari_brainvae.atlas.regions import DEFAULT_REGIONS
 from napari_brainvae.widgets.layers.section_layers import (
     MADE_BY,
     MADE_HERE,
@@ -30,14 +30,8 @@ OWNER = "Atlas"
 CLEAR = (0.0, 0.0, 0.0, 0.0)
 UNKNOWN = (0.6, 0.6, 0.6, 1.0)
 
-PICKED = "#f2d30c"
+PICKED = Colormap([CLEAR, (0.95, 0.83, 0.05, 1.0)], name="picked")
 """Of the structure that is looked at: neither sections nor outlines nor fields have it."""
-
-COLOURED = ("change", "field")
-"""Layers whose colours mean something that the atlas's would falsify."""
-
-THIN = 1 / 600
-"""Width of an outline, as a share of the section's longer side: about a pixel of the screen."""
 
 
 class AtlasSelection:
@@ -113,23 +107,31 @@ def add_plane(
 ) -> dict[str, Layer]:
     """Add the layers of a plane: colours, and outlines above them.
 
-    The colours are hidden while a field is on show, whose colours they would change.
+    The colours are hidden while a panel shows a picture, whose colours they would change.
     """
+    pictures = any(
+        layer.visible and layer.metadata.get(MADE_BY, OWNER) != OWNER for layer in viewer.layers
+    )
     labels = Labels(
         section.numbers,
         name=f"atlas: {name}",
-        opacity=0.4,
+        opacity=0 if pictures else 0.4,
         colormap=colormap(section),
         features=features(section),
         metadata={ATLAS: AtlasSelection(section), MADE_HERE: "atlas", MADE_BY: OWNER},
-        visible=not any(
-            layer.visible and layer.metadata.get(MADE_HERE) in COLOURED for layer in viewer.layers
-        ),
         **geometry,
     )
     labels.editable = False
-    outlines = _line_layer(section.lines, f"outlines: {name}", section.shape, geometry, "outlines")
-    outlines.opacity = 0.4
+    outlines = Image(
+        section.thin_borders.astype(np.float32),
+        name=f"outlines: {name}",
+        colormap="gray",
+        blending="additive",
+        opacity=0.5,
+        contrast_limits=(0, 1),
+        metadata={MADE_HERE: "outlines", MADE_BY: OWNER},
+        **_fine(geometry, section.fineness),
+    )
     add_quietly(viewer, labels)
     add_quietly(viewer, outlines)
     return {"atlas": labels, "outlines": outlines}
@@ -144,8 +146,8 @@ def update_plane(
         labels.features, labels.colormap = features(section), colormap(section)
         labels.metadata[ATLAS].show(section)
     if (outlines := layers.get("outlines")) is not None:
-        update_layer(outlines, as_vectors(section.lines), f"outlines: {name}", geometry)
-        outlines.edge_width = THIN * max(section.shape)
+        picture = section.thin_borders.astype(np.float32)
+        update_layer(outlines, picture, f"outlines: {name}", _fine(geometry, section.fineness))
 
 
 def outline_picked(viewer: Any, atlas: Layer) -> None:
@@ -158,22 +160,25 @@ def outline_picked(viewer: Any, atlas: Layer) -> None:
         if shown is not None:
             viewer.layers.remove(shown)
         return
-    lines, name = edges(section.mask(*region)), f"structure: {region.name}"
-    geometry = {key: getattr(atlas, key) for key in (*PLACE, "axis_labels")}
-    geometry["affine"] = atlas.affine.affine_matrix
-    if shown is None:
-        shown = _line_layer(lines, name, section.shape, geometry, "structure", PICKED)
-        add_quietly(viewer, shown)
-    else:
-        update_layer(shown, as_vectors(lines), name, geometry)
-    shown.edge_width = 3 * THIN * max(section.shape)
+    line = binary_dilation(section.thin(section.mask(*region))).astype(np.float32)
+    geometry: dict[str, Any] = {key: getattr(atlas, key) for key in (*PLACE, "axis_labels")}
+    geometry = _fine(geometry | {"affine": atlas.affine.affine_matrix}, section.fineness)
+    name = f"structure: {region.name}"
+    if shown is not None:
+        update_layer(shown, line, name, geometry)
+        return
+    about = {MADE_HERE: "structure", MADE_BY: OWNER}
+    look = {"colormap": PICKED, "contrast_limits": (0, 1), "blending": "translucent"}
+    add_quietly(viewer, Image(line, name=name, metadata=about, **look, **geometry))
 
 
 def hide_colours(viewer: Any) -> None:
     """Hide the atlas's colours; outlines and names stay."""
     for layer in viewer.layers:
         if is_atlas(layer):
-            layer.visible = False
+            # Not by its eye: napari 0.9 crashes on a hidden layer of labels, never drawn, as soon
+            # as the last stack is removed.
+            layer.opacity = 0
 
 
 def structure_at(viewer: Any, atlas: Layer) -> int | None:
@@ -186,29 +191,12 @@ def structure_at(viewer: Any, atlas: Layer) -> int | None:
     return int(section.labels[row, column]) or None
 
 
-def as_vectors(lines: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Turn lines given by two ends, ``(n, 2, 2)``, to starts and directions."""
-    return np.stack([lines[:, 0], lines[:, 1] - lines[:, 0]], axis=1)
-
-
-def _line_layer(
-    lines: npt.NDArray[np.float64],
-    name: str,
-    shape: tuple[int, int],
-    geometry: dict[str, Any],
-    part: str,
-    color: str = "white",
-) -> Vectors:
-    return Vectors(
-        as_vectors(lines),
-        name=name,
-        ndim=2,
-        vector_style="line",
-        edge_color=color,
-        edge_width=THIN * max(shape),
-        metadata={MADE_HERE: part, MADE_BY: OWNER},
-        **geometry,
-    )
+def _fine(geometry: dict[str, Any], times: int) -> dict[str, Any]:
+    """Place a picture of so many times as fine pixels exactly on a coarser one."""
+    scale, rotate = np.asarray(geometry["scale"]), np.asarray(geometry.get("rotate", np.eye(2)))
+    corner = rotate @ (scale * (1 / times - 1) / 2)
+    translate = np.asarray(geometry.get("translate", (0, 0))) + corner
+    return geometry | {"scale": scale / times, "translate": translate}
 
 
 def is_atlas(layer: Layer) -> bool:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.layers import Image, Layer, Shapes
 
+from napari_brainvae.widgets.layers.atlas_layers import hide_colours
 from napari_brainvae.widgets.layers.section_layers import (
     MADE_BY,
     MADE_HERE,
@@ -56,7 +57,9 @@ class PluginLayers(dict[str, Any]):
         part
             What it shows; a layer that is missing is made, with its look, which then is the user's.
         position
-            Where a new layer goes; on top by default.
+            Where a new layer goes; by default above all but shapes and outlines.
+
+        The atlas's colours are hidden when a layer is made: they would mix with its own.
         """
         geometry = section_geometry(sections, picture.shape[:2])
         if part in self:
@@ -65,6 +68,9 @@ class PluginLayers(dict[str, Any]):
                 self[part].visible = True
             return
         self[part] = Image(picture, name=name, metadata=self._about(part), **look, **geometry)
+        if position is None:
+            position = below_line_drawings(self._viewer)
+        hide_colours(self._viewer)
         add_quietly(self._viewer, self[part], position)
 
     def _about(self, part: str) -> dict[str, str]:
@@ -84,9 +90,8 @@ class PluginLayers(dict[str, Any]):
         napari draws them once more.
         """
         for layer in self.values():
-            if layer.visible:
-                layer.metadata[HIDDEN] = True
-                layer.visible = False
+            layer.metadata.setdefault(HIDDEN, layer.visible)
+            layer.visible = False
 
     def remove_all(self) -> None:
         """Remove every layer, all at once: napari collects garbage after each removal."""
@@ -142,7 +147,10 @@ class SideBySide:
             grid, scene = canvas_grid(self._viewer), camera(self._viewer)
             grid.enabled, grid.shape, grid.stride, scene.zoom, scene.center = self._before
             for layer, visible in self._visible.items():
-                layer.visible = visible
+                if HIDDEN in layer.metadata:  # its panel was closed, or has nothing to show in it
+                    layer.metadata[HIDDEN] = visible
+                else:
+                    layer.visible = visible
             self._before, self._visible = (), {}
             self._name([])
 

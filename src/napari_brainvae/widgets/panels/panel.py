@@ -30,6 +30,9 @@ PAGES = "https://github.com/napari-brainvae/napari-brainvae/blob/main/docs/panel
 WIDTH, WIDEST = 340, 540
 """What a panel asks for, and from where on it scrolls sideways, px."""
 
+BAR, BUTTONS = 18, 80
+"""Widths of a scroll bar, and of what is beside the title of a dock, px."""
+
 SAMPLES = ("demo_population", "demo_model", "demo_atlas")
 
 
@@ -60,7 +63,8 @@ class Panel(PluginWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(self._head())
-        outer.addWidget(_Scrolled(self.body), 1)
+        self._scrolled = _Scrolled(self.body)
+        outer.addWidget(self._scrolled, 1)
         self._fitted = _is_fitted(viewer)
         for signal in self._signals():
             signal.connect(self._tell_first)
@@ -130,7 +134,10 @@ class Panel(PluginWidget):
         window, mine = self.window(), _dock(self)
         if self._done_with or mine is None or not isinstance(window, QMainWindow):
             return
-        mine.setWindowTitle(self.tab)
+        if mine.windowTitle() != self.tab:
+            self._scrolled.title = mine.windowTitle()
+            mine.setWindowTitle(self.tab)
+            self._scrolled.updateGeometry()
         others = (
             dock
             for dock in window.findChildren(QDockWidget)
@@ -148,15 +155,18 @@ class Panel(PluginWidget):
 class _Scrolled(QScrollArea):
     """Scrolls up and down; sideways only what is wider than `WIDEST`."""
 
+    title = ""
+    """Of the dock, which is not to be cut off."""
+
     def __init__(self, body: QWidget) -> None:
         super().__init__(widgetResizable=True, frameShape=QFrame.Shape.NoFrame)
         self.setWidget(body)
 
     def minimumSizeHint(self) -> QSize:
         """Ask for the width of what is inside, and for next to no height."""
-        bar = self.verticalScrollBar().sizeHint().width()
-        width = self.widget().minimumSizeHint().width() + bar if self.widget() else 0
-        return QSize(min(width, WIDEST), 80)
+        inside = self.widget().minimumSizeHint().width() if self.widget() else 0
+        title = self.fontMetrics().horizontalAdvance(self.title) + BUTTONS if self.title else 0
+        return QSize(min(max(inside + BAR, title), WIDEST), 80)
 
     def sizeHint(self) -> QSize:
         """Ask for all of the height."""

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from qtpy.QtCore import QModelIndex, Qt, Signal
-from qtpy.QtWidgets import QHeaderView, QLabel, QSizePolicy, QTableView, QVBoxLayout, QWidget
+from qtpy.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QHeaderView,
+    QLabel,
+    QSizePolicy,
+    QTableView,
+    QVBoxLayout,
+    QWidget,
+)
 
 from napari_brainvae.factors.field_refinement import Shares
 from napari_brainvae.factors.projective_field import HUES, PARTS
@@ -13,6 +22,8 @@ from napari_brainvae.widgets.panels.structure_tree import swatch
 from napari_brainvae.widgets.panels.table_model import Column, TableModel
 
 PERCENT = "{:.1f}"
+CHOSEN, EVERY = "chosen regions", "every structure"
+
 MEASURED = 80
 """Most rows whose heights are measured."""
 
@@ -57,14 +68,25 @@ class ShareTable(QWidget):
         header.setSortIndicator(-1, Qt.SortOrder.DescendingOrder)
         self.view.setSortingEnabled(True)
         self.view.setMinimumHeight(120)
+        self.which = QComboBox(toolTip="Regions that are listed.")
+        self.which.addItems([CHOSEN, EVERY])
         self.rest = QLabel(wordWrap=True)
         self.rest.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
+        head = QHBoxLayout()
+        head.addWidget(QLabel("Share of the field in"))
+        head.addWidget(self.which, 1)
+        layout.addLayout(head)
         layout.addWidget(self.view, 1)
         layout.addWidget(self.rest)
         self.view.clicked.connect(self._clicked)
         self._lay_out()
+
+    @property
+    def every(self) -> bool:
+        """Whether every structure is to be listed, and not the chosen regions."""
+        return bool(self.which.currentText() == EVERY)
 
     def fill(self, shares: Shares | None, *, signed: bool = True) -> None:
         """Show the shares of one factor's change or variance, in the order chosen; or nothing."""

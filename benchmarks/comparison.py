@@ -1,0 +1,172 @@
+"""What a comparison claims: false positives, power, time and memory.
+
+python -m benchmarks.comparison                     errors and power, time on factors
+python -m benchmarks.comparison --pixels            the map of pixels, 1,723 x 320 x 448
+python -m benchmarks.comparison --phantom 10        ten populations with planted cases
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+
+from napari_brainvae.data.population import Population
+from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.phantom.options import (
+    BRIGHTNESS_PER_SD,
+    CASE_REGION,
+    THICKNESS_PER_SD,
+    VENTRICLE_MM_PER_SD,
+    PhantomOptions,
+)
+from napari_brainvae.phantom.phantom import FACTORS, Phantom, draw_section, write_phantom
+from napari_brainvae.statistics.comparison import compare
+from napari_brainvae.statistics.comparison_options import ComparisonOptions
+from napari_brainvae.statistics.design import make_design
+from napari_brainvae.statistics.permutation import permutation_test
+from napari_brainvae.statistics.study import FEWEST_PIXELS, compare_population
+from tests.statistics.populations import simulate
+from training.fit import fit
+from training.fitting.options import FitOptions
+
+PARTIAL_R = 0.3
+
+
+def rate(name, found, count):
+    interval = binomtest(int(found), count).proportion_ci()
+    print(f"{name:<62}{found / count:6.3f} [{interval.low:.3f}, {interval.high:.3f}]")
+
+
+def errors_and_power(count, brains, orders):
+    print(
+        f"{count} populations of {brains} brains, 8 factors, {orders} orders; a confound that goes"
+    )
+    print("with the group (r = 0.5) drives two factors; 95 % binomial intervals\n")
+    rng = np.random.default_rng(0)
+    found = dict.fromkeys(("null", "plain", "alone", "family"), 0)
+    for seed in range(count):
+        codes, mice = simulate(rng, brains)
+        design = make_design(mice, "group", adjust=["age"])
+        found["null"] += permutation_test(codes, design, orders, seed).p_fwe.min() <= 0.05
+        plain = make_design(mice, "group")
+        found["plain"] += permutation_test(codes, plain, orders, seed).p_fwe.min() <= 0.05
+        codes, mice = simulate(rng, brains, partial_r=PARTIAL_R)
+        design = make_design(mice, "group", adjust=["age"])
+        test = permutation_test(codes, design, orders, seed)
+        found["alone"] += test.p[-1] <= 0.05
+        found["family"] += test.p_fwe[-1] <= 0.05
+    rate("no effect, confound taken out: any family-wise p <= 0.05", found["null"], count)
+    rate("no effect, confound left in: any family-wise p <= 0.05", found["plain"], count)
+    rate(f"partial r = {PARTIAL_R}: p of that factor alone <= 0.05", found["alone"], count)
+    rate(
+        f"partial r = {PARTIAL_R}: its family-wise p over 8 factors <= 0.05", found["family"], count
+    )
+
+
+def time_of_factors():
+    rng = np.random.default_rng(0)
+    codes, mice = simulate(rng, 1723)
+    mice["sex"] = rng.choice(["F", "M"], len(mice))
+    start = time.perf_counter()
+    compare(codes, make_design(mice, "group", adjust=["age", "sex"]), permutations=10_000)
+    seconds = time.perf_counter() - start
+    print(f"\n1,723 brains x 8 factors x 10,000 orders, two confounds: {seconds:.1f} s")
+
+
+def time_of_pixels(orders):
+    rng = np.random.default_rng(0)
+    _, mice = simulate(rng, 1723)
+    design = make_design(mice, "group", adjust=["age"])
+    pixels = rng.random((1723, 320 * 448), dtype=np.float32)
+    start = time.perf_counter()
+    permutation_test(pixels, design, orders)
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"1,723 x 320 x 448 px x {orders} orders, one confound: {seconds:.0f} s, {peak:.1f} GB")
+
+
+def planted(count, spread, height=80, width=112):
+    """Populations whose cases differ in one region and in the cortex's thickness."""
+    print(f"{count} phantoms of 40 cases and 40 controls, {height} x {width} px, spread {spread}\n")
+    section, folder = draw_section(height, width), Path(tempfile.mkdtemp())
+    base = {"height": height, "width": width, "artifacts": 0}
+    write_phantom(Phantom(section, PhantomOptions(count=240, seed=100, **base)), folder / "r.zarr")
+    fit(FitOptions(population=folder / "r.zarr", out=folder / "run", latent_dim=6, batch_size=16))
+    model = load_checkpoint(folder / "run" / "model.safetensors")
+    masks = {s.acronym: section.annotation == s.id for s in section.tree}
+    masks |= {
+        name: section.tree.within(section.annotation, name) for name in (CASE_REGION, "Isocortex")
+    }
+    masks = {name: mask for name, mask in masks.items() if mask.sum() >= FEWEST_PIXELS}
+    usual = {"brightness": BRIGHTNESS_PER_SD, "thickness": THICKNESS_PER_SD}
+    usual["ventricles_mm"] = VENTRICLE_MM_PER_SD
+    sizes = {name: spread * size for name, size in usual.items()}
+    rows = []
+    for seed in range(count):
+        options = PhantomOptions(count=80, seed=seed, cases=0.5, **sizes, **base)
+        rows.append(of_one(Phantom(section, options), model, masks, folder / f"{seed}.zarr"))
+    print(pd.DataFrame(rows).round(2).to_string())
+
+
+def of_one(phantom, model, masks, path):
+    write_phantom(phantom, path)
+    population = Population.open(path)
+    study = compare_population(
+        model, population, population.covariates,
+        ComparisonOptions(by=["group"], permutations=2000, pixel_permutations=0),
+        masks=masks, pixel_size_um=phantom.section.pixel_size_um,
+    )  # fmt: skip
+    truth = np.stack([phantom.brain(i).factors for i in range(len(phantom))])
+    cases = (population.covariates["group"] == "case").to_numpy()
+    realised = truth[cases].mean(axis=0) - truth[~cases].mean(axis=0)
+    left = truth - np.where(cases[:, None], truth[cases].mean(axis=0), truth[~cases].mean(axis=0))
+    codes = study.brains.codes.to_numpy()
+    inside = codes - np.where(cases[:, None], codes[cases].mean(axis=0), codes[~cases].mean(axis=0))
+    along = np.corrcoef(inside.T, left.T)[: codes.shape[1], codes.shape[1] :]
+    about = np.array(FACTORS)[np.abs(along).argmax(axis=1)]
+    compared = study.compared["group"]
+    regions = study.region_table().query("p_fwe <= 0.05")
+    bright = regions[regions["what"] == "brightness"].set_index("region")
+    planted_brightness = phantom.brightness(realised)
+    truly = {name: abs(planted_brightness[mask].mean()) > 0.005 for name, mask in masks.items()}
+    full = study.region_table().query("what == 'brightness'").set_index("region")
+    moved = np.hypot(*phantom.displacement(realised)).max() * phantom.section.pixel_size_um
+    return {
+        "factors named": ", ".join(about[compared.factors.found]),
+        "HPF named": CASE_REGION in bright.index,
+        "others": ", ".join(name for name in bright.index if not truly[name]),
+        "HPF %": full.loc[CASE_REGION, "difference"],
+        "true %": 100 * planted_brightness[masks[CASE_REGION]].mean(),
+        "cortex named": "Isocortex" in set(regions.query("what == 'size'")["region"]),
+        "um": compared.difference.data_parts.displacement_peak_um,
+        "true um": moved,
+    }
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--populations", type=int, default=1000)
+    parser.add_argument("--brains", type=int, default=100)
+    parser.add_argument("--orders", type=int, default=999)
+    parser.add_argument("--pixels", action="store_true")
+    parser.add_argument("--phantom", type=int, default=0)
+    parser.add_argument("--spread", type=float, default=0.3)
+    options = parser.parse_args()
+    if options.pixels:
+        time_of_pixels(1000)
+    elif options.phantom:
+        planted(options.phantom, options.spread)
+    else:
+        errors_and_power(options.populations, options.brains, options.orders)
+        time_of_factors()
+
+
+if __name__ == "__main__":
+    main()

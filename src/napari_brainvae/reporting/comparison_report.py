@@ -1,0 +1,358 @@
+"""A comparison on paper: forest plot, difference figure, tables, and a page in plain words."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import tifffile
+
+from napari_brainvae.arrays import Images, Mask
+from napari_brainvae.data.tissue import brain_mask
+from napari_brainvae.denoising.reconstruction import ome_metadata
+from napari_brainvae.factors.cards import FactorCard
+from napari_brainvae.factors.field_colours import BRIGHTER, DARKER, change_limit, signed_overlay
+from napari_brainvae.factors.shape_and_brightness import ShapeAndBrightness
+from napari_brainvae.factors.signed_change import code_spread
+from napari_brainvae.io.atomic_files import replacing
+from napari_brainvae.models.base import Model
+from napari_brainvae.reporting import paper_figures as figures
+from napari_brainvae.reporting.comparison_words import summary
+from napari_brainvae.reporting.export import file_name, write_table
+from napari_brainvae.reporting.factor_cards import ARROW
+from napari_brainvae.reporting.provenance import Provenance
+from napari_brainvae.statistics.deviation import write_pcntoolkit
+from napari_brainvae.statistics.permutation import ALPHA
+from napari_brainvae.statistics.study import Compared, Study
+
+# What draws is imported where it draws: windows open without figures, and sooner.
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+CHANNELS = (
+    "model, first",
+    "model, second",
+    "model, difference",
+    "sections, first",
+    "sections, second",
+    "sections, difference",
+    "relative brightness of the difference",
+    "displacement in rows, px",
+    "displacement in columns, px",
+    "t of each pixel",
+    "differs, corrected for all pixels",
+)
+"""Of a TIFF of the difference; displacement and brightness are those of the sections."""
+
+OPPOSITE = {"brighter": "darker", "darker": "brighter", "larger": "smaller", "smaller": "larger"}
+"""What a factor does where its code is lower; what is displaced is so either way."""
+
+_ARROWS = 20  # across the longer side of a section
+_SURE, _UNSURE = "#b03a1e", "0.45"
+
+
+def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = ()) -> pd.DataFrame:
+    """Give compare.csv: `Study.table` with what the difference of a factor means in a section.
+
+    Parameters
+    ----------
+    cards
+        Of all factors; without them nothing is added.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``name`` of each factor and ``direction``, what happens there in the first group, or as the
+        number grows, such as "brighter" or "larger"; ``brightness_percent`` and
+        ``displacement_um``, what the difference of this factor alone does at most.
+    """
+    table = study.table()
+    if not cards:
+        return table
+    told = {card.description.factor: card.description for card in cards}
+    spread = dict(zip(told, code_spread(model), strict=True))
+    steps = table["difference"] / table["factor"].map(spread)
+    table["name"] = [told[each].name for each in table["factor"]]
+    ways = [str(told[each].direction) for each in table["factor"]]
+    turned = [OPPOSITE.get(way, way) for way in ways]
+    table["direction"] = np.where(table["difference"] < 0, turned, ways)
+    percent = table["factor"].map({key: each.brightness_percent for key, each in told.items()})
+    far = table["factor"].map({key: each.displacement_um for key, each in told.items()})
+    return table.assign(brightness_percent=percent * steps, displacement_um=far * steps.abs())
+
+
+def forest_plot(table: pd.DataFrame, name: str = "factor") -> Figure:
+    """Draw effects with their intervals; sure ones in colour, unreplicated ones hollow.
+
+    Parameters
+    ----------
+    table
+        Rows of one covariate, from `comparison_table` or `Study.region_table`.
+    name
+        Column that names the rows.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.6, 1.5 + 0.27 * len(table)), layout="constrained")
+    axes = figure.subplots()
+    smallest = float(table["smallest_effect"].iloc[0])
+    edge = 1.1 * float(np.abs(table[["low", "high"]].to_numpy()).max())
+    if smallest < edge:
+        axes.axvspan(-smallest, smallest, color="0.93", zorder=0)
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    for row, (_, each) in enumerate(table.iterrows()):
+        sure = each["p_fwe"] <= ALPHA
+        hollow = bool(pd.notna(each.get("replicated")) and not each["replicated"])
+        color = _SURE if sure else _UNSURE
+        axes.plot([each["low"], each["high"]], [row, row], color=color, linewidth=1.6)
+        face = "white" if hollow else color
+        axes.plot(each["effect"], row, "o", color=color, markerfacecolor=face, markersize=6)
+        axes.text(1.02, row, _p(each["p_fwe"]), transform=axes.get_yaxis_transform(),
+                  va="center", fontsize=8, color=color)  # fmt: skip
+    axes.set_yticks(range(len(table)), [_label(each, name) for _, each in table.iterrows()])
+    axes.set(xlim=(-edge, edge), ylim=(len(table) - 0.4, -0.6))
+    axes.set_xlabel(f"{table['measure'].iloc[0]}, 95 % interval", fontsize=9)
+    axes.tick_params(labelsize=8)
+    axes.spines[["top", "right"]].set_visible(False)
+    found = f"grey: below {smallest:.2g}, too small to be found with a chance of 80 %"
+    none = "too few units for any effect to be found" if math.isinf(smallest) else found
+    title = f"{table['by'].iloc[0]}: {table['contrast'].iloc[0]}"
+    figure.suptitle(f"{title}\n{none}; hollow: not replicated; right: family-wise p", fontsize=8)
+    return figure
+
+
+def _label(row: pd.Series, name: str) -> str:
+    more = row.get("name", row.get("what", ""))
+    text = f"{row[name]}: {more}" if isinstance(more, str) and more else str(row[name])
+    return text if len(text) <= 44 else f"{text[:43]}…"
+
+
+def _p(value: float) -> str:
+    return f"p = {value:.2g}" if value >= 0.001 else f"p = {value:.0e}"
+
+
+def difference_figure(
+    compared: Compared, pixel_size_um: float | None = None, borders: Mask | None = None
+) -> Figure:
+    """Draw the difference: of the model, of the sections, its parts, and where pixels differ.
+
+    Parameters
+    ----------
+    borders
+        ``(H, W)``, borders of structures to draw over it.
+    """
+    from matplotlib.figure import Figure
+
+    found = compared.difference
+    model, data = (pair[0] - pair[1] for pair in (found.model, found.data))
+    wide, tall = 4.1, 4.1 * data.shape[0] / data.shape[1]
+    figure = Figure(figsize=(2 * wide + 1.0, 2 * tall + 1.1), layout="constrained")
+    panels = figure.subplots(2, 2).ravel()
+    for axes, pair, change, title in (
+        (panels[0], found.model, model, "model: decoded adjusted means"),
+        (panels[1], found.data, data, "sections: adjusted means"),
+    ):
+        mean = pair.mean(axis=0)
+        level = float(mean[brain_mask(mean)].mean()) if np.ptp(mean) else 1.0
+        limit = change_limit(change)
+        _grey(axes, mean)
+        axes.imshow(signed_overlay(change, limit))
+        _bar(axes, 100 * limit / level, "% of the mean brightness")
+        axes.set_title(title, fontsize=9)
+    mean = found.data.mean(axis=0)
+    _grey(panels[2], mean)
+    _draw_parts(panels[2], found.data_parts, brain_mask(mean), pixel_size_um)
+    _grey(panels[3], mean)
+    _draw_t(panels[3], compared)
+    for axes in panels:
+        _frame(axes, data.shape, pixel_size_um)
+        if borders is not None:
+            axes.imshow(np.where(borders[..., None], (0.8, 0.8, 0.8, 0.35), (0, 0, 0, 0)))
+    design = compared.design
+    first, second = design.sizes
+    count = f"{first} and {second}" if design.groups else f"{first}"
+    out = f"; taken out: {', '.join(design.adjusted)}" if design.adjusted else ""
+    figure.suptitle(f"{design.by}: {design.contrast}, n = {count}{out}", fontsize=10)
+    return figure
+
+
+def _grey(axes: Axes, section: Images) -> None:
+    axes.imshow(section, cmap="gray", vmin=0, vmax=1.3 * float(np.percentile(section, 99.8)))
+
+
+def _draw_parts(
+    axes: Axes, parts: ShapeAndBrightness, tissue: Mask, pixel_size_um: float | None
+) -> None:
+    limit = max(100 * change_limit(np.where(tissue, parts.brightness, 0)), 1e-4)
+    axes.imshow(signed_overlay(parts.brightness_percent, limit, tissue))
+    _bar(axes, limit, "% brighter")
+    height, width = tissue.shape
+    step = max(2, round(max(height, width) / _ARROWS))
+    rows, columns = np.mgrid[step // 2 : height : step, step // 2 : width : step]
+    u = parts.displacement[:, rows, columns]
+    peak = max(parts.displacement_peak, 1e-9)
+    here = tissue[rows, columns] & (np.hypot(*u) > 0.1 * peak)
+    arrows = axes.quiver(columns[here], rows[here], u[1][here], u[0][here], angles="xy",
+                         scale_units="xy", scale=peak / (1.4 * step), color=ARROW,
+                         width=0.006)  # fmt: skip
+    size, unit = (peak, "px") if pixel_size_um is None else (peak * pixel_size_um, "um")
+    rounded = float(f"{size:.1g}")
+    axes.quiverkey(arrows, 0.84, 1.04, peak * rounded / size, f"{rounded:g} {unit}",
+                   labelpos="E", fontproperties={"size": 8})  # fmt: skip
+    axes.set_title("brightness, displacement", fontsize=9, loc="left")
+
+
+def _draw_t(axes: Axes, compared: Compared) -> None:
+    found = compared.difference
+    if found.t is None:
+        axes.set_title("map of pixels: not asked for", fontsize=9)
+        return
+    t = np.nan_to_num(found.t)
+    limit = max(float(np.abs(t).max()), 1e-6)
+    # What is not sure stays to be seen, faintly: a threshold is no border of nature.
+    axes.imshow(signed_overlay(t, limit, np.where(found.found, 1.0, 0.35)))
+    if found.found.any():
+        axes.contour(found.found, [0.5], colors="white", linewidths=0.6)
+    _bar(axes, limit, "t of each pixel")
+    share = 100 * found.found.sum() / max(np.isfinite(found.t).sum(), 1)
+    axes.set_title(f"white: |t| ≥ {found.threshold:.2f}, p < 0.05 over pixels; {share:.1f} %",
+                   fontsize=9)  # fmt: skip
+
+
+def _bar(axes: Axes, limit: float, label: str) -> None:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LinearSegmentedColormap, Normalize
+
+    colors = LinearSegmentedColormap.from_list("signed", [DARKER, (0.35, 0.35, 0.35), BRIGHTER])
+    bar = axes.figure.colorbar(
+        ScalarMappable(Normalize(-limit, limit), colors), ax=axes, shrink=0.75, pad=0.02
+    )
+    bar.set_label(label, fontsize=8)
+    bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:+.2g}", "0", f"{limit:+.2g}"])
+    bar.ax.tick_params(labelsize=7, length=2)
+
+
+def _frame(axes: Axes, shape: tuple[int, ...], pixel_size_um: float | None) -> None:
+    """Mark left and right of the animal, and a length."""
+    height, width = shape
+    axes.set_axis_off()
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+    look: dict[str, Any] = {"color": "white", "fontsize": 8, "transform": axes.transAxes}
+    axes.text(0.02, 0.97, "L", va="top", **look)
+    axes.text(0.98, 0.97, "R", va="top", ha="right", **look)
+    if pixel_size_um:
+        axes.plot([0.03 * width, 0.03 * width + 1000 / pixel_size_um], [0.95 * height] * 2,
+                  color="white", lw=1.5)  # fmt: skip
+        axes.text(0.03, 0.065, "1 mm", va="bottom", **look)
+
+
+def export_comparison(
+    folder: Path,
+    study: Study,
+    model: Model,
+    about: Provenance,
+    *,
+    cards: Sequence[FactorCard] = (),
+    pixel_size_um: float | None = None,
+    borders: Mask | None = None,
+) -> None:
+    """Write all of a comparison: tables, figures, maps, and report.html, which shows them.
+
+    Parameters
+    ----------
+    about
+        From `provenance`; it describes the model.
+    cards
+        Of all factors, for their names.
+    """
+    from napari_brainvae.reporting.html import write_report
+
+    table, regions = comparison_table(study, model, cards), study.region_table()
+    write_table(table, folder / "compare.csv", about)
+    if len(regions):
+        write_table(regions, folder / "compare_regions.csv", about)
+    if len(study.batches):
+        write_table(study.batches, folder / "batches.csv", about)
+    write_table(study.deviations.reset_index(), folder / "deviations.csv", about)
+    _export_for_pcntoolkit(folder, study)
+    with figures.MATPLOTLIB:
+        parts = _report_parts(folder, study, table, regions, about, pixel_size_um, borders)
+        write_report(folder / "report.html", f"Compared: {', '.join(study.compared)}", parts)
+    for by, compared in study.compared.items():
+        path = folder / f"difference_{file_name(by)}.ome.tif"
+        write_difference(path, compared, about, pixel_size_um)
+
+
+def _report_parts(
+    folder: Path,
+    study: Study,
+    table: pd.DataFrame,
+    regions: pd.DataFrame,
+    about: Provenance,
+    pixel_size_um: float | None,
+    borders: Mask | None,
+) -> list[tuple[str, str, Any]]:
+    """Draw and save the figures; give the parts of the report."""
+    parts: list[tuple[str, str, Any]] = [
+        (heading, text, None) for heading, text in summary(study, table).items()
+    ]
+    for by, compared in study.compared.items():
+        rows, name = table[table["by"] == by], file_name(by)
+        forest = forest_plot(rows)
+        picture = difference_figure(compared, pixel_size_um, borders)
+        figures.save_figure(forest, folder / f"effects_{name}", about)
+        figures.save_figure(picture, folder / f"difference_{name}", about)
+        parts.append((f"{by}: factors", "", forest))
+        parts.append((f"{by}: the difference", "Orange is more in the first, blue less.", picture))
+        columns = ["effect", "low", "high", "p", "p_fwe", "q", "difference", "replicated"]
+        shown = rows.set_index("factor")[columns].round(4)
+        parts.append((f"{by}: numbers of the factors", "All columns are in compare.csv.", shown))
+        if len(regions):
+            mine = regions[regions["by"] == by].sort_values("p_fwe", kind="stable")
+            columns = ["region", "what", "effect", "low", "high", "p", "p_fwe", "q", "difference",
+                       "difference_low", "difference_high"]  # fmt: skip
+            text = (
+                "Brightness with displacement accounted for, and size, both in per cent; p_fwe is "
+                "corrected for all rows. The first 30; all are in compare_regions.csv."
+            )
+            parts.append((f"{by}: regions", text, mine[columns].head(30).round(4)))
+    if len(study.batches):
+        text = "Share of each factor's variance that the batches explain beyond what is compared."
+        parts.append(("Batches", text, study.batches.round(4)))
+    text = "Root mean square z over the factors, predicted by other brains; 1 is as usual."
+    parts.append(("Brains that deviate most", text, study.deviations.iloc[:15, :9].round(2)))
+    return parts
+
+
+def _export_for_pcntoolkit(folder: Path, study: Study) -> None:
+    batches = list(study.options.batch)
+    names = list(dict.fromkeys([*study.options.adjust, *batches]))
+    known = study.covariates[names].set_axis(study.brains.codes.index, axis=0)
+    values = pd.concat([study.brains.codes, study.brains.regions["denoised"]], axis=1)
+    write_pcntoolkit(folder / "pcntoolkit.csv", values, known, batches)
+
+
+def write_difference(
+    path: Path, compared: Compared, about: Provenance, pixel_size_um: float | None
+) -> None:
+    """Write the maps of a difference as an OME-TIFF in micrometres, with channels `CHANNELS`."""
+    found = compared.difference
+    t = np.zeros(found.data.shape[1:]) if found.t is None else np.nan_to_num(found.t)
+    maps: list[npt.NDArray[Any]] = []
+    for pair in (found.model, found.data):
+        maps += [*pair, pair[0] - pair[1]]
+    maps += [found.data_parts.brightness, *found.data_parts.displacement, t, found.found]
+    stack = np.stack(maps).astype(np.float32)
+    name = f"{compared.design.by}, {compared.design.contrast}"
+    text = f"Difference: {name}. {json.dumps(about, sort_keys=True)}"
+    metadata = ome_metadata(pixel_size_um, text, "QCYX", what="comparison", names=[name])
+    metadata["Channel"] = {"Name": CHANNELS}
+    with replacing(path) as beside:
+        tifffile.imwrite(beside, stack[None], ome=True, metadata=metadata)

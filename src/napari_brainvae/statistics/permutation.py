@@ -1,0 +1,217 @@
+"""How often chance alone would give such a difference: permutations of a linear model.
+
+The residuals of the model without the tested column are exchanged between units of one block
+(Freedman and Lane 1983; Winkler et al. 2014), and the largest statistic over all values of a unit
+says how often any of them would be as large (Westfall and Young 1993). The numbers are those of
+`nilearn.mass_univariate.permuted_ols`, against which they are tested; that knows no blocks, does
+not enumerate, gives no p of one value alone, does not stop when asked, and takes several times
+the memory of the sections.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.statistics.design import Design, within
+
+Floats = npt.NDArray[np.float64]
+
+ALPHA = 0.05
+"""Rate of false positives over the family of what is tested together."""
+
+_BLOCK = 8_000_000  # numbers held at a time
+
+
+@dataclass(frozen=True, eq=False)
+class Permuted:
+    """What T values have to say of one tested covariate.
+
+    Attributes
+    ----------
+    t
+        ``(T,)`` statistic of the linear model.
+    p
+        ``(T,)`` of each value alone, two-sided.
+    p_fwe
+        ``(T,)``, that the largest of all T would be as large by chance.
+    critical
+        Size of t from which on ``p_fwe`` is at most `ALPHA`; infinite if there are too few orders
+        for that.
+    orders
+        Number of orders that were tried, the one observed included.
+    exact
+        Whether these were all there are.
+    """
+
+    t: Floats
+    p: Floats
+    p_fwe: Floats
+    critical: float
+    orders: int
+    exact: bool
+
+
+def permutation_test(
+    values: npt.ArrayLike,
+    design: Design,
+    permutations: int = 10_000,
+    seed: int = 0,
+    *,
+    progress: Progress | None = None,
+) -> Permuted:
+    """Test every column of ``values`` for the tested covariate of a design.
+
+    Parameters
+    ----------
+    values
+        ``(n, T)`` of the design's units, finite. float32 is computed in float32.
+    permutations
+        Number of random orders. If no more orders than this exist, all of them are tried once, and
+        p is exact.
+    seed
+        Of the random orders.
+
+    Raises
+    ------
+    InputError
+        If the values are not finite, or not of as many units as the design has.
+    Stopped
+        If ``progress`` asked to stop.
+    """
+    array = np.asarray(values)
+    array = array if array.dtype == np.float32 else array.astype(np.float64)
+    if array.ndim != 2 or len(array) != design.units or not np.isfinite(array).all():
+        raise InputError(f"values (n, T) of {design.units} units, all finite, are tested")
+    orders, exact = _orders(design, permutations, seed)
+    regressors, confounds = _orthogonal(design)
+    tolerance = 1e-6 if array.dtype == np.float32 else 1e-12
+    share = np.empty(array.shape[1])  # of the residual's square that the tested column explains
+    sign, above, most = np.empty_like(share), np.zeros_like(share), np.zeros(len(orders))
+    step = max(1, _BLOCK // len(array))
+    starts = range(0, array.shape[1], step)
+    for i, start in enumerate(starts):
+        part = slice(start, start + step)
+        residual = _residual(array[:, part], confounds, design)
+        drawn = regressors.T @ residual
+        share[part], sign[part] = _share(drawn[None])[0], np.sign(drawn[0])
+        for rows, permuted in _shares(residual, regressors, orders):
+            report(progress, i * len(orders) + rows.start, len(starts) * len(orders))
+            above[part] += (permuted >= share[part] - tolerance).sum(axis=0)
+            most[rows] = np.maximum(most[rows], permuted.max(axis=1))
+    report(progress, 1, 1)
+    observed = 0 if exact else 1  # among all orders it is already
+    ranked = np.sort(most)
+    as_large = len(ranked) - np.searchsorted(ranked, share - tolerance)
+    total = len(orders) + observed
+    p, p_fwe = (above + observed) / total, (as_large + observed) / total
+    dof = design.degrees_of_freedom
+    return Permuted(
+        t=sign * _t(share, dof),
+        p=p,
+        p_fwe=p_fwe,
+        critical=_critical(ranked, total, dof),
+        orders=total,
+        exact=exact,
+    )
+
+
+def _orders(design: Design, permutations: int, seed: int) -> tuple[npt.NDArray[np.intp], bool]:
+    """Orders of the units ``(P, n)`` that keep each in its block; whether these are all."""
+    rows = np.column_stack([design.tested, design.confounds])
+    # Units that are alike in all columns give the same whichever comes first.
+    kinds = np.unique(rows, axis=0, return_inverse=True)[1].ravel()
+    blocks = [np.flatnonzero(design.blocks == block) for block in np.unique(design.blocks)]
+    if math.prod(_arrangements(kinds[block]) for block in blocks) <= permutations:
+        orders = np.arange(design.units)[None]
+        for block in blocks:
+            inside = np.array([block[order] for order in _enumerated(kinds[block])])
+            orders = np.repeat(orders, len(inside), axis=0)
+            orders[:, block] = np.tile(inside, (len(orders) // len(inside), 1))
+        return orders, True
+    rng = np.random.default_rng(seed)
+    orders = np.tile(np.arange(design.units), (permutations, 1))
+    for block in blocks:
+        orders[:, block] = rng.permuted(orders[:, block], axis=1)
+    return orders, False
+
+
+def _arrangements(kinds: npt.NDArray[Any]) -> int:
+    counts = np.unique(kinds, return_counts=True)[1].tolist()
+    return math.factorial(len(kinds)) // math.prod(map(math.factorial, counts))
+
+
+def _enumerated(kinds: npt.NDArray[Any]) -> Iterator[npt.NDArray[np.intp]]:
+    """All orders that differ in what kind stands where (Narayana Pandita's next permutation)."""
+    by_kind = np.argsort(kinds, kind="stable")
+    current = kinds[by_kind].copy()
+    while True:
+        order = np.empty(len(kinds), np.intp)
+        order[np.argsort(current, kind="stable")] = by_kind
+        yield order
+        rising = np.flatnonzero(current[:-1] < current[1:])
+        if not len(rising):
+            return
+        pivot = rising[-1]
+        larger = np.flatnonzero(current > current[pivot])[-1]
+        current[[pivot, larger]] = current[[larger, pivot]]
+        current[pivot + 1 :] = current[pivot + 1 :][::-1].copy()
+
+
+def _orthogonal(design: Design) -> tuple[Floats, Floats]:
+    """What the tested column says beyond the confounds, then the confounds, ``(n, 1 + K)``.
+
+    Orthonormal, and each with mean 0 in every block, as it then is in any order.
+    """
+    confounds = np.linalg.qr(within(design.confounds, design.blocks))[0]
+    tested = within(design.tested[:, None], design.blocks)
+    tested = tested - confounds @ (confounds.T @ tested)
+    return np.hstack([tested / np.linalg.norm(tested), confounds]), confounds
+
+
+def _residual(values: npt.NDArray[Any], confounds: Floats, design: Design) -> npt.NDArray[Any]:
+    """What confounds and blocks leave of values ``(n, T)``, of length 1; 0 of what is constant."""
+    inside = within(values.astype(np.float64), design.blocks)
+    left = inside - confounds @ (confounds.T @ inside)
+    size = np.linalg.norm(left, axis=0)
+    constant = size <= 1e-7 * np.maximum(np.abs(values).max(axis=0, initial=0), 1e-300)
+    left = np.where(constant, 0.0, left / np.where(constant, 1.0, size))
+    return left.astype(values.dtype)
+
+
+def _shares(
+    residual: npt.NDArray[Any], regressors: Floats, orders: npt.NDArray[np.intp]
+) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+    """Yield some of the orders, and the share ``(p, T)`` that is explained in each."""
+    columns = np.ascontiguousarray(regressors.T, residual.dtype)
+    step = max(1, _BLOCK // (len(columns) * max(residual.shape)))
+    for start in range(0, len(orders), step):
+        rows = slice(start, min(start + step, len(orders)))
+        moved = columns[:, orders[rows]]  # the model in another order is the residual in another
+        drawn = moved.reshape(-1, len(residual)) @ residual
+        yield rows, _share(drawn.reshape(len(columns), -1, residual.shape[1]).swapaxes(0, 1))
+
+
+def _share(drawn: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Squared partial correlation ``(p, T)`` from what each regressor draws ``(p, 1 + K, T)``."""
+    explained = np.square(drawn[:, 0])
+    left = 1 - np.square(drawn[:, 1:]).sum(axis=1)
+    tiny = 1e3 * np.finfo(drawn.dtype).eps
+    return np.asarray(np.where(left > tiny, explained / np.maximum(left, tiny), 0).clip(0, 1))
+
+
+def _t(share: Any, dof: int) -> Any:
+    return np.sqrt(share * dof / np.maximum(1 - share, 1e-16))
+
+
+def _critical(ranked: Floats, total: int, dof: int) -> float:
+    """Size of t from which on at most `ALPHA` of all orders have a larger one."""
+    allowed = math.floor(ALPHA * total) - (total - len(ranked))
+    return float(_t(ranked[len(ranked) - allowed], dof)) if allowed > 0 else math.inf

@@ -1,0 +1,166 @@
+"""Permutations: exact where they can be enumerated, nilearn's elsewhere, honest in blocks."""
+
+from __future__ import annotations
+
+from itertools import combinations, permutations
+
+import numpy as np
+import pandas as pd
+import pytest
+from nilearn.mass_univariate import permuted_ols
+from numpy.testing import assert_allclose
+from scipy.stats import binom, ttest_ind
+
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.progress import Stopped
+from napari_brainvae.statistics.design import make_design
+from napari_brainvae.statistics.permutation import permutation_test
+from tests.statistics.populations import simulate
+
+
+def t_of(values, tested, confounds):
+    """Textbook least squares."""
+    columns = np.column_stack([tested, np.ones(len(tested)), confounds])
+    found, *_ = np.linalg.lstsq(columns, values, rcond=None)
+    left = values - columns @ found
+    dof = len(tested) - columns.shape[1]
+    inverse = np.linalg.inv(columns.T @ columns)
+    return found[0] / np.sqrt(np.square(left).sum(axis=0) / dof * inverse[0, 0])
+
+
+def test_two_groups_without_confounds_are_those_of_student(rng):
+    values = rng.normal(size=(30, 3))
+    mice = pd.DataFrame({"g": ["a"] * 12 + ["b"] * 18})
+    result = permutation_test(values, make_design(mice, "g"), 99)
+    assert_allclose(result.t, ttest_ind(values[:12], values[12:]).statistic, rtol=1e-10)
+
+
+def test_p_is_exact_where_all_orders_can_be_tried(rng):
+    values = rng.normal(size=(8, 3)) + 1.2 * (np.arange(8) < 3)[:, None]
+    result = permutation_test(values, make_design(pd.DataFrame({"g": list("aaabbbbb")}), "g"))
+    t = []
+    for chosen in combinations(range(8), 3):
+        inside = np.isin(np.arange(8), chosen)
+        t.append(np.abs(ttest_ind(values[inside], values[~inside]).statistic))
+    t = np.array(t)
+    assert (result.exact, result.orders) == (True, 56)
+    assert_allclose(result.p, (t >= t[0] - 1e-9).mean(axis=0))
+    assert_allclose(result.p_fwe, [(t.max(axis=1) >= each - 1e-9).mean() for each in t[0]])
+
+
+def test_p_is_exact_with_a_confound_by_the_rule_of_freedman_and_lane(rng):
+    tested = rng.normal(size=6)
+    mice = pd.DataFrame({"dose": tested, "age": rng.normal(size=6)})
+    values = rng.normal(size=(6, 2)) + mice[["age"]].to_numpy()
+    result = permutation_test(values, make_design(mice, "dose", adjust=["age"]))
+    reduced = np.column_stack([np.ones(6), mice["age"]])
+    residual = values - reduced @ np.linalg.lstsq(reduced, values, rcond=None)[0]
+    fitted = values - residual
+    orders = [np.array(order) for order in permutations(range(6))]
+    t = np.abs([t_of(fitted + residual[order], tested, mice["age"]) for order in orders])
+    assert (result.exact, result.orders) == (True, 720)
+    assert_allclose(result.p, (t >= t[0] - 1e-9).mean(axis=0))
+    assert_allclose(np.abs(result.t), t[0])
+
+
+def test_exact_p_in_blocks_exchanges_within_blocks_alone(rng):
+    mice = pd.DataFrame({"g": list("abaabb"), "litter": list("uuvvvv")})
+    values = rng.normal(size=(6, 1)) + 50 * (mice["litter"] == "v").to_numpy()[:, None]
+    result = permutation_test(values, make_design(mice, "g", blocks="litter"))
+    assert (result.exact, result.orders) == (True, 2 * 6)
+    t = []
+    in_u = (mice["litter"] == "u").to_numpy(float)
+    for first in ((0,), (1,)):
+        for second in combinations(range(2, 6), 2):
+            tested = np.isin(np.arange(6), [*first, *second]).astype(float)
+            t.append(np.abs(t_of(values, tested, in_u))[0])
+    observed = np.abs(t_of(values, (mice["g"] == "a").to_numpy(float), in_u))[0]
+    assert_allclose(result.p, [(np.array(t) >= observed - 1e-9).mean()])
+
+
+@pytest.mark.parametrize("adjust", [[], ["age"]])
+def test_the_numbers_are_those_of_nilearn(rng, adjust):
+    codes, mice = simulate(rng, 60)
+    codes["F8"] += 0.6 * (mice["group"] == "ko")
+    design = make_design(mice, "group", adjust=adjust)
+    confounds = mice[adjust].to_numpy() if adjust else None
+    orders = 2000
+    ours = permutation_test(codes, design, orders, seed=1)
+    theirs = permuted_ols(
+        design.tested[:, None], codes.to_numpy(), confounds, n_perm=orders, random_state=1
+    )
+    assert_allclose(ours.t, theirs["t"][0], rtol=1e-8)
+    p = 10.0 ** -theirs["logp_max_t"][0]
+    # Two draws of as many orders differ by chance: by four standard errors at most.
+    assert (np.abs(ours.p_fwe - p) < 4 * np.sqrt(2 * p * (1 - p) / orders) + 1 / orders).all()
+
+
+def test_single_precision_says_the_same(rng):
+    codes, mice = simulate(rng, 50)
+    design = make_design(mice, "group", adjust=["age"])
+    double = permutation_test(codes, design, 199)
+    single = permutation_test(codes.to_numpy(np.float32), design, 199)
+    assert_allclose(single.t, double.t, rtol=1e-3)
+    assert_allclose(single.p_fwe, double.p_fwe, atol=0.006)
+
+
+def test_what_never_varies_differs_never(rng):
+    mice = pd.DataFrame({"g": ["a", "b"] * 10})
+    values = np.column_stack([np.full(20, 0.1), np.zeros(20), rng.normal(size=20)])
+    result = permutation_test(values, make_design(mice, "g"), 99)
+    assert_allclose(result.t[:2], 0)
+    assert_allclose(result.p[:2], 1)
+
+
+def test_too_few_orders_for_any_effect_are_said_to_be_so():
+    mice = pd.DataFrame({"g": list("aabb")})
+    result = permutation_test(np.array([[9.0], [8], [1], [0]]), make_design(mice, "g"))
+    assert result.p[0] == pytest.approx(2 / 6)
+    assert result.critical == np.inf
+
+
+def test_it_stops_when_asked(rng):
+    codes, mice = simulate(rng)
+    with pytest.raises(Stopped):
+        permutation_test(codes, make_design(mice, "group"), 99, progress=lambda *_: False)
+
+
+def test_nan_is_refused(rng):
+    codes, mice = simulate(rng)
+    codes.iloc[3, 2] = np.nan
+    with pytest.raises(InputError, match="all finite"):
+        permutation_test(codes, make_design(mice, "group"), 99)
+
+
+def test_family_wise_errors_and_power_with_a_confound_that_goes_with_the_group():
+    """Bounds are quantiles of the binomial distribution: right code passes in 999 of 1,000."""
+    count, orders = 200, 199
+    rng = np.random.default_rng(17)
+    wrong = unadjusted = found = 0
+    for _ in range(count):
+        codes, mice = simulate(rng)
+        adjusted = make_design(mice, "group", adjust=["age"])
+        wrong += permutation_test(codes, adjusted, orders, seed=1).p_fwe.min() <= 0.05
+        plain = permutation_test(codes, make_design(mice, "group"), orders, seed=1)
+        unadjusted += plain.p_fwe.min() <= 0.05
+        codes, mice = simulate(rng, partial_r=0.3)
+        adjusted = make_design(mice, "group", adjust=["age"])
+        found += permutation_test(codes, adjusted, orders, seed=1).p[-1] <= 0.05
+    assert wrong <= binom.ppf(0.999, count, 0.05)
+    assert found >= binom.ppf(0.001, count, 0.8)
+    assert unadjusted > 0.9 * count, "what the confound does where it is not taken out"
+
+
+def test_pups_of_one_litter_are_no_brains_of_their_own():
+    """Whole litters treated: brains counted one by one find what is not there, litters do not."""
+    count, rng = 200, np.random.default_rng(3)
+    mice = pd.DataFrame({"drug": np.repeat(["a", "b"], 30), "litter": np.repeat(range(10), 6)})
+    mice["litter"] = mice["litter"].map("litter {}".format)
+    by_litter, by_brain = make_design(mice, "drug", blocks="litter"), make_design(mice, "drug")
+    wrong = naive = 0
+    for _ in range(count):
+        values = rng.normal(size=(60, 1)) + np.repeat(rng.normal(size=(10, 1)), 6, axis=0)
+        wrong += permutation_test(by_litter.of_units(values), by_litter, 199).p[0] <= 0.05
+        naive += permutation_test(values, by_brain, 199).p[0] <= 0.05
+    assert wrong <= binom.ppf(0.999, count, 0.05)
+    assert naive > binom.ppf(0.999, count, 0.05)

@@ -1,0 +1,119 @@
+"""``python -m training.compare``: two groups or a dose, with confounds and honest p-values."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.statistics.comparison_options import ComparisonOptions
+from training.cli import main, progress_bar
+from training.comparing.options import CompareOptions
+
+if TYPE_CHECKING:  # torch and all that follows wait until there is something to compare
+    from napari_brainvae.arrays import Mask
+    from napari_brainvae.data.population import Population
+    from napari_brainvae.models.base import Model
+    from napari_brainvae.statistics.study import Study
+    from training.interpretation.inputs import Place
+
+log = logging.getLogger(__name__)
+
+
+def compare(options: CompareOptions) -> None:
+    """Run `training.compare` with these options.
+
+    Raises
+    ------
+    InputError, OSError
+        For bad input, before anything is written.
+    """
+    from napari_brainvae.data.covariates import read_covariates
+    from napari_brainvae.data.population import Population
+    from napari_brainvae.models.checkpoint import load_checkpoint
+    from napari_brainvae.reporting.comparison_report import comparison_table
+    from napari_brainvae.reporting.comparison_words import headline
+    from napari_brainvae.statistics.study import compare_population
+    from training.interpretation.inputs import locate
+
+    _check_folder(options)
+    population, model = Population.open(options.population), load_checkpoint(options.model)
+    covariates = population.covariates
+    if options.covariates is not None:
+        covariates = read_covariates(options.covariates, population.ids)
+        if "flagged" in covariates:
+            population.covariates["flagged"] = covariates["flagged"]
+    place = locate(options, population, model)
+    plain = ComparisonOptions(**options.model_dump(include=set(ComparisonOptions.model_fields)))
+    with progress_bar("compare", unit="‰") as progress:
+        study = compare_population(
+            model,
+            population,
+            covariates,
+            plain,
+            masks=_masks(options, place),
+            pixel_size_um=place.pixel_size_um,
+            progress=progress,
+        )
+    _export(options, population, model, place, study)
+    for warning in study.warnings:
+        log.warning("note: %s", warning)
+    for line in headline(study, comparison_table(study, model)):
+        log.info(line)
+    log.info("results: %s", options.out)
+
+
+def _export(
+    options: CompareOptions, population: Population, model: Model, place: Place, study: Study
+) -> None:
+    from napari_brainvae.atlas.atlas_section import labels_and_tree
+    from napari_brainvae.factors.cards import factor_cards
+    from napari_brainvae.reporting.comparison_report import export_comparison
+    from napari_brainvae.reporting.export import results_folder
+    from napari_brainvae.reporting.provenance import provenance
+
+    labels, tree = labels_and_tree(place.section)
+    cards = factor_cards(model, labels=labels, tree=tree, pixel_size_um=place.pixel_size_um)
+    about = provenance(
+        options,
+        population,
+        {model.label: model},
+        without={"out", "overwrite"},
+        measured=study.brains.positions,
+        plane=place.plane,
+        pixel_size_um=place.pixel_size_um,
+        atlas=None if place.section is None else str(place.section.atlas.directory),
+    )
+    with results_folder(options.out, about, overwrite=options.overwrite) as folder:
+        export_comparison(
+            folder,
+            study,
+            model,
+            about,
+            cards=cards,
+            pixel_size_um=place.pixel_size_um,
+            borders=None if place.section is None else place.section.borders,
+        )
+
+
+def _check_folder(options: CompareOptions) -> None:
+    from napari_brainvae.io.atomic_files import recover
+
+    out = recover(options.out.absolute())
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file, not a folder for results")
+    if out.exists() and any(out.iterdir()) and not options.overwrite:
+        raise FileExistsError(f"{out} is not empty: give another folder, or --overwrite")
+
+
+def _masks(options: CompareOptions, place: Place) -> dict[str, Mask]:
+    """Regions that are measured; none without an atlas."""
+    if place.section is None:
+        if options.regions:
+            raise InputError(f"the regions {', '.join(options.regions)} need --atlas")
+        return {}
+    return place.section.regions(options.regions) if options.regions else place.section.structures
+
+
+if __name__ == "__main__":
+    main(CompareOptions, compare, program="python -m training.compare")

@@ -1,0 +1,1 @@
+"""What ``training.compare`` can be told."""
