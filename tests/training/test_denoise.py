@@ -74,7 +74,7 @@ BAD = {
     "folder": (["--out", "OUT", "--overwrite"], "written as"),
     "brain": (["--out", "OUT/r.tif", "--brains", "nobody"], "no brain 'nobody'"),
     "model": (["--out", "OUT/r.tif", "--model", "missing.safetensors"], "no such checkpoint"),
-    "flag": (["--out", "OUT/r.tif", "--robst"], "unrecognized arguments: --robst .*--help"),
+    "flag": (["--out", "OUT/r.tif", "--robst"], "no flag --robst: did you mean --robust"),
 }
 
 
