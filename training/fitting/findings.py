@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from napari_brainvae.models.base import Reference, kl_divergence, squared_error
+from napari_brainvae.models.header import Reference
+from napari_brainvae.models.measures import kl_divergence, squared_error
 from napari_brainvae.models.residual_spread import residual_spread
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.job import Samples
