@@ -94,8 +94,10 @@ def test_the_change_is_transparent_where_nothing_changes():
 def test_what_did_not_replicate_is_doubtful(qtbot):
     nan = float("nan")
     told = [
-        FactorDescription("F1", "cortex", "brighter", nan, 12, 0, 1, verdict, nan, 0, 0, "", nan)
-        for verdict in (True, False, None)
+        FactorDescription(
+            "F1", "cortex", "brighter", nan, 12, 0, 1, verdict, nan, 0, 0, "", nan, halves
+        )
+        for verdict, halves in ((True, (20, 20)), (False, (3, 20)), (None, None))
     ]
     view = FactorList()
     qtbot.addWidget(view)

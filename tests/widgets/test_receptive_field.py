@@ -195,7 +195,7 @@ def test_one_factor_and_a_population_of_one(viewer, qtbot, tmp_path, population)
     )
     widget.population.measure()
     done(widget, qtbot)
-    assert "cannot be fitted to 1 section" in widget.population._about.text()
+    assert "cannot be fitted to 1 section" in widget.population.job.message
     field = open_widget(viewer, qtbot, "Projective field")
     field.source.checkpoint = tmp_path / "one.safetensors"
     qtbot.waitUntil(lambda: field._factor.count() == 1, timeout=LONG)

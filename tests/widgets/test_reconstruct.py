@@ -78,12 +78,21 @@ def test_only_the_newest_position_is_computed(reconstruct, qtbot, monkeypatch):
     assert asked == [1, 19]
 
 
+def intact_brains(viewer, widget):
+    """Those that are shown as they are: of an outlier the repaired section is encoded, too."""
+    population = population_of(viewer.layers["phantom"])
+    every = range(len(population))
+    looks = (reconstruct_section(widget.source.model, population, i) for i in every)
+    return [i for i, look in zip(every, looks, strict=True) if not look.outlier]
+
+
 def test_brains_beside_the_one_on_show_are_encoded_while_the_slider_rests(reconstruct, qtbot):
     viewer, widget = reconstruct
     brains = len(population_of(viewer.layers["phantom"]))
-    qtbot.waitUntil(lambda: widget._model.known == brains, timeout=20_000)
-    show(viewer, widget, qtbot, 5)
-    assert widget._model.known == brains, "known"
+    qtbot.waitUntil(lambda: widget._model.known >= brains, timeout=20_000)
+    known = widget._model.known
+    show(viewer, widget, qtbot, intact_brains(viewer, widget)[-1])
+    assert widget._model.known == known, "known"
     viewer.layers.remove("phantom")
     assert widget._model.known == 0, "nothing is kept of what is not on show"
 
@@ -93,7 +102,10 @@ def test_side_by_side_and_back(reconstruct):
     before = {layer: layer.visible for layer in viewer.layers}
     widget._side_by_side.setChecked(True)
     assert canvas_grid(viewer).enabled
-    assert sorted(canvas_grid(viewer).actual_shape(viewer.layers)) == [1, 3]
+    pictures = sum(layer.visible for layer in viewer.layers)
+    rows, columns = canvas_grid(viewer).actual_shape(viewer.layers)
+    assert rows * columns >= pictures > (rows - 1) * columns
+    assert pictures >= 3
     widget._side_by_side.setChecked(False)
     assert not canvas_grid(viewer).enabled
     assert {layer: layer.visible for layer in viewer.layers} == before
@@ -203,8 +215,8 @@ def test_closing_leaves_no_callback_and_stops_the_job(viewer, phantom_file, run_
     assert callbacks(viewer) != before
     viewer.window.remove_dock_widget(widget)
     qtbot.waitUntil(lambda: not widget.job.running, timeout=5_000)
-    for part in ("reconstruction", "residual"):
-        viewer.layers.remove(f"{part}: phantom")
+    for layer in [each for each in viewer.layers if each.name.endswith(": phantom")]:
+        viewer.layers.remove(layer)
     assert callbacks(viewer) == before
 
 

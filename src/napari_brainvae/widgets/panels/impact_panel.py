@@ -168,7 +168,8 @@ class MeasurePanel(QWidget):
                 return
             out = 0 if self.controls.widgets["include_flagged"].value else int(flagged.sum())
             left = f"; {out} flagged ones are left out" if out else ""
-            self._about.setText(f"{len(flagged) - out} sections count{left}.")
+            count = len(flagged) - out
+            self._about.setText(f"{count} section{'s count' if count != 1 else ' counts'}{left}.")
         self._enable()
 
     def _enable(self) -> None:
