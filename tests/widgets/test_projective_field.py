@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from qtpy.QtCore import Qt
 
+from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.factors.field_colours import change_limit
 from napari_brainvae.factors.projective_field import (
     field_by_region,
@@ -178,3 +179,19 @@ def test_an_unknown_model_clears_what_was_shown(viewer, projective, qtbot, tmp_p
     qtbot.waitUntil(lambda: "bad.safetensors" in projective.source._about.text(), timeout=LONG)
     assert not [layer for layer in viewer.layers if layer.name.startswith("field")]
     assert projective.table.shares.rowCount() == 0
+
+
+def test_an_atlas_of_sections_of_another_size_is_said_in_the_panel(viewer, projective, qtbot):
+    """Nothing is raised in the window, and nothing is shown of what cannot be."""
+    widget, sections = projective, viewer.layers["phantom"]
+    layer = viewer.layers["change: F1"]
+    selection = widget.atlas.layer.metadata[ATLAS]
+    fitting = selection.section
+    selection.show(AtlasSection.lay(fitting.atlas, 2, (32, 40)))
+    assert "\u26a0" in widget._status.text() and "32 x 40 px" in widget._status.text()
+    assert widget._shown is None and not layer.visible and not widget._export.isEnabled()
+    widget.compute_all()
+    assert not widget.job.running
+    selection.show(fitting)
+    finish(widget, qtbot)
+    assert layer.visible and layer in viewer.layers and sections.visible

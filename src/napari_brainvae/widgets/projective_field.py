@@ -51,7 +51,7 @@ SIGNED, PAPER = "signed change per SD", "variance, as in the paper"
 class ProjectiveFieldWidget(Panel):
     """Choose a factor; its field appears coarsely at once and gets exact by itself."""
 
-    page, tab = "projective_field", "Projective"
+    page, tab = "projective_field", "Fields"
     first = "To begin, drop brain sections and a model on the canvas."
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -148,7 +148,12 @@ class ProjectiveFieldWidget(Panel):
         if self._fields is not None and not self._still(self._fields.job):
             self._forget_all()
         if self.source.ready:
-            job = self._job()
+            try:
+                job = self._job()
+            except InputError as error:  # the atlas is laid on sections of another size
+                self._asked = None
+                self._failed(str(error))
+                return
             self._asked = job
             # Only the newest one is computed to the end.
             job.wanted = lambda: self._asked is job
@@ -157,7 +162,8 @@ class ProjectiveFieldWidget(Panel):
 
     def compute_all(self, event: Any = None) -> None:
         """Compute the fields of all factors, in the background."""
-        if self.job.running:
+        # Without one asked for there can be none: the panel says why.
+        if self.job.running or self._asked is None:
             return
         job = self._job()
         self.job.run(
@@ -204,7 +210,10 @@ class ProjectiveFieldWidget(Panel):
         """Whether fields of all factors would be computed from the same now."""
         if not self.source.ready:
             return False
-        now = self._job()
+        try:
+            now = self._job()
+        except InputError:
+            return False
         objects = ((now.model, job.model), (now.population, job.population),
                    (now.section, job.section))  # fmt: skip
         same = now.options == job.options and now.regions == job.regions
@@ -216,7 +225,7 @@ class ProjectiveFieldWidget(Panel):
             raise InputError("choose sections and a model first")
         section = regions = None
         if self._atlas_shown is not None:
-            section = self._atlas_shown.cropped(model.shape)
+            section = self._atlas_shown.laid_on(model.shape)
             if not self.table.every:
                 regions = tuple(self._atlas_shown.regions)
         return FieldJob(
@@ -352,7 +361,9 @@ class ProjectiveFieldWidget(Panel):
         self.refresh()
 
     def _failed(self, message: str) -> None:
-        self._clear()
+        """Show nothing of what cannot be used, and say why."""
+        self._forget()
+        self._made.hide_all()
         self._status.setText(warning(message))
 
     def _forget_all(self) -> None:
@@ -364,8 +375,11 @@ class ProjectiveFieldWidget(Panel):
 
     def _clear(self) -> None:
         """Show nothing rather than something stale."""
-        self._forget_all()
+        self._forget()
         self._made.remove_all()
+
+    def _forget(self) -> None:
+        self._forget_all()
         self._shown = None
         self._export.setEnabled(False)
         for label in (self._legend, self._status):

@@ -74,7 +74,7 @@ class RegionResponse:
 class ReceptiveFieldWidget(Panel):
     """Choose a region, move the weight, and watch the factors; then measure the population."""
 
-    page, tab = "receptive_field", "Receptive"
+    page, tab = "receptive_field", "Regions"
     first = "To begin, drop brain sections and a model on the canvas."
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:

@@ -13,6 +13,7 @@ from scipy.ndimage import binary_dilation
 
 from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
 from napari_brainvae.atlas.regions import DEFAULT_REGIONS
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.widgets.layers.section_layers import (
     MADE_BY,
     MADE_HERE,
@@ -69,6 +70,16 @@ class AtlasSelection:
     def cropped(self, shape: tuple[int, int]) -> AtlasSection:
         """Give the section as a model crops it: the same object as long as it is on show."""
         return self._sections.setdefault(shape, self.section.cropped(shape))
+
+    def laid_on(self, shape: tuple[int, int]) -> AtlasSection:
+        """Give the section as a model crops it, refusing one of smaller sections."""
+        laid = self.section.shape
+        if any(have < want for have, want in zip(laid, shape, strict=True)):
+            raise InputError(
+                f"the atlas is laid on sections of {laid[0]} x {laid[1]} px, the model needs "
+                f"{shape[0]} x {shape[1]} px: open it in the panel Atlas again, over these sections"
+            )
+        return self.cropped(shape)
 
     def pick(self, region: AtlasRegion | None) -> None:
         """Look at a structure, or at none."""
