@@ -8,7 +8,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.data.gather_options import GatherOptions
-from training.places import NewPopulation
+from napari_brainvae.io.places import NewPopulation
 
 
 class GatherCommand(GatherOptions):

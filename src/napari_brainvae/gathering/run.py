@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from napari_brainvae.data.brain_manifest import DONE, FAILED, WAITING
 from napari_brainvae.data.covariates import preview_covariates, read_covariates
 from napari_brainvae.data.gather import gather_brain
 from napari_brainvae.data.gather_facts import Settled, Space, settle
@@ -21,17 +22,16 @@ from napari_brainvae.data.gather_inputs import Source, find_sources
 from napari_brainvae.data.gather_options import GatherOptions
 from napari_brainvae.data.gather_plan import Plan, check_brain, make_plan, scaled
 from napari_brainvae.data.resampling import Grid
+from napari_brainvae.data.section_store import SectionStore, remove_half_written
+from napari_brainvae.gathering.atlas_space import atlas_space, named_space
+from napari_brainvae.gathering.manifest import FileFacts, Manifest, Outcome, place_of
+from napari_brainvae.gathering.options import GatherCommand
+from napari_brainvae.gathering.populations import write_population
 from napari_brainvae.io.atomic_files import recover
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import only_one
 from napari_brainvae.io.progress import Progress, report
-from training.gathering.atlas_space import atlas_space, named_space
-from training.gathering.manifest import FileFacts, Manifest, Outcome, place_of
-from training.gathering.options import GatherCommand
-from training.gathering.populations import write_population
-from training.manifest import DONE, FAILED, WAITING
-from training.section_store import SectionStore, remove_half_written
 
 log = logging.getLogger(__name__)
 
