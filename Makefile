@@ -13,12 +13,13 @@ SCREEN := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libd
 # Those that need no data and no screen, and are over in minutes.
 QUICK_BENCHMARKS := training_step interaction projective_field impact_matrix cw_ssim
 
-.PHONY: help demo test coverage lint audit bench bench-gpu screen screenshots demo-model clean
+.PHONY: help demo test coverage fuzz lint audit bench bench-gpu screen screenshots demo-model clean
 
 help:
 	@echo "make demo         a population, a fit, a report: the whole tour, in demo/"
 	@echo "make test         install what is missing and run the tests"
 	@echo "make coverage     the tests, and which lines they reach"
+	@echo "make fuzz         files changed by chance, every reader, for an hour (MINUTES=60)"
 	@echo "make lint         ruff, mypy, the arrows between folders, and the manifest"
 	@echo "make audit        known vulnerabilities of the versions that were tested; asks PyPI"
 	@echo "make bench        the quick benchmarks, which print ratios"
@@ -56,6 +57,10 @@ test: $(INSTALLED) screen
 
 coverage: $(INSTALLED) screen
 	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+
+MINUTES := 60
+fuzz: $(INSTALLED)
+	$(BIN)/python -m pytest tests/test_mutants.py --fuzz-minutes $(MINUTES) --fuzz-seed $$(date +%s)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

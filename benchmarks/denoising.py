@@ -34,8 +34,9 @@ from napari_brainvae.data.artifacts import ARTIFACTS
 from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.robust_inference import robust_inference
 from napari_brainvae.io.atomic_files import replacing
-from napari_brainvae.models.base import Model, squared_error
+from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.pca import PCA, trimmed_components
 from napari_brainvae.phantom.phantom import (
     Phantom,

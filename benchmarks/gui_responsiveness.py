@@ -27,8 +27,8 @@ from qtpy.QtCore import Qt, QTimer
 from benchmarks.windows import wait
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
-from napari_brainvae.models.base import Header
 from napari_brainvae.models.checkpoint import save_checkpoint
+from napari_brainvae.models.header import Header
 from napari_brainvae.models.vae import BetaVAE
 from napari_brainvae.phantom.phantom import (
     Phantom,

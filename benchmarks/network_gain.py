@@ -23,8 +23,9 @@ from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.data.population import Population
 from napari_brainvae.factors.stability import SplitHalves
 from napari_brainvae.metrics.cw_ssim import cw_ssim
-from napari_brainvae.models.base import Model, squared_error
+from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.measures import squared_error
 from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,

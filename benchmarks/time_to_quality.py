@@ -30,8 +30,9 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.metrics.latent_use import active_units
-from napari_brainvae.models.base import Model, kl_divergence, squared_error
+from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.measures import kl_divergence, squared_error
 from napari_brainvae.models.objective import FULL_SIZE
 from napari_brainvae.phantom.phantom import (
     Phantom,

@@ -17,7 +17,8 @@ from benchmarks.training_step import Plain
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.data.preprocessing import Preprocessing
-from napari_brainvae.models.base import Header, Model
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Header
 from napari_brainvae.models.vae import BetaVAE
 from napari_brainvae.phantom.phantom import TemplateSection, draw_section, section_from_atlas
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -18,6 +21,40 @@ from napari_brainvae.phantom.phantom import (
 )
 from training.fit import fit
 from training.fitting.options import FitOptions
+
+
+class Mutants(NamedTuple):
+    """How many files changed by chance each reader is given."""
+
+    count: int
+    minutes: float
+    seed: int
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--mutants", type=int, default=300, help="Changed files per reader, at least.")
+    parser.addoption("--fuzz-minutes", type=float, default=0, help="Go on so long, all readers.")
+    parser.addoption("--fuzz-seed", type=int, default=0, help="Other mutants.")
+
+
+@pytest.fixture
+def mutants(pytestconfig) -> Mutants:
+    options = ("--mutants", "--fuzz-minutes", "--fuzz-seed")
+    return Mutants(*(pytestconfig.getoption(option) for option in options))
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """Say how many mutants each reader was given, also when that was in other processes."""
+    counts = [
+        json.loads(value)
+        for report in terminalreporter.getreports("passed")
+        for name, value in report.user_properties
+        if name == "mutants" and report.when == "call"
+    ]
+    if counts:
+        terminalreporter.section("files changed by chance")
+        terminalreporter.write_line(pd.DataFrame(counts).to_string(index=False))
+        terminalreporter.write_line(f"{sum(c['mutants'] for c in counts)} in all")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from napari_brainvae.data.preprocessing import Preprocessing
-from napari_brainvae.models.base import Header, Model, Reference
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Header, Reference
 
 
 class LinearModel(Model):

@@ -51,8 +51,9 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
     """
     from napari_brainvae.data.population import Population
     from napari_brainvae.data.preprocessing import Preprocessing
-    from napari_brainvae.models.base import Reference, squared_error
     from napari_brainvae.models.checkpoint import check_new, save_checkpoint
+    from napari_brainvae.models.header import Reference
+    from napari_brainvae.models.measures import squared_error
     from napari_brainvae.models.pca import PCA
     from napari_brainvae.models.residual_spread import residual_spread
     from napari_brainvae.reporting.provenance import provenance

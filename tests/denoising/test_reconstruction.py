@@ -10,8 +10,8 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.reconstruction import export_reconstructions, reconstruct_section
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Stopped
-from napari_brainvae.models.base import Reference
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.header import Reference
 
 
 @pytest.fixture

@@ -12,7 +12,8 @@ from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.denoising.reconstruction import denoise_sections
 from napari_brainvae.denoising.robust_inference import ROUNDS, robust_inference
 from napari_brainvae.io.progress import Stopped
-from napari_brainvae.models.base import Reference, squared_error
+from napari_brainvae.models.header import Reference
+from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.pca import PCA, trimmed_components
 from napari_brainvae.models.residual_spread import residual_spread
 from napari_brainvae.phantom.phantom import (

@@ -10,7 +10,7 @@ from napari_brainvae.factors.cards import factor_cards
 from napari_brainvae.factors.description import describe_factors, factor_table
 from napari_brainvae.factors.shape_and_brightness import ShapeAndBrightness
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Stability
+from napari_brainvae.models.header import Stability
 from napari_brainvae.phantom.phantom import FACTORS, Phantom, PhantomOptions, draw_section
 from tests.linear_model import LinearModel, reference
 

@@ -21,7 +21,7 @@ from skimage.data import camera
 from napari_brainvae.metrics import image_quality as metrics
 from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.metrics.latent_use import active_units, elbo
-from napari_brainvae.models.base import kl_divergence
+from napari_brainvae.models.measures import kl_divergence
 
 TRANSFORMS = ["steerable", "dtcwt"]
 

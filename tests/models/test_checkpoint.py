@@ -10,13 +10,13 @@ import torch
 from safetensors.numpy import save_file
 from torch import nn
 
-from napari_brainvae.models.base import Reference
 from napari_brainvae.models.checkpoint import (
     fingerprint,
     load_checkpoint,
     read_header,
     save_checkpoint,
 )
+from napari_brainvae.models.header import Reference
 from napari_brainvae.models.pca import PCA
 from tests.models.test_vae import fresh
 

@@ -13,7 +13,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.factors.impact import ImpactOptions, impact_matrix
 from napari_brainvae.factors.receptive_field import Probe, perturb, region_weights
-from napari_brainvae.models.base import Header
+from napari_brainvae.models.header import Header
 from napari_brainvae.models.incremental_encoder import LAYERS, reach
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.models.vae import BetaVAE

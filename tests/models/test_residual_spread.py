@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_brainvae.models.base import Reference
+from napari_brainvae.models.header import Reference
 from napari_brainvae.models.residual_spread import ROWS, on_pixels, residual_spread
 
 

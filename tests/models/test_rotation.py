@@ -11,7 +11,6 @@ import torch
 
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Reference, Rotation, kl_divergence
 from napari_brainvae.models.checkpoint import (
     DEMO_MODEL,
     HEADER_KEY,
@@ -19,6 +18,8 @@ from napari_brainvae.models.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
+from napari_brainvae.models.header import Reference, Rotation
+from napari_brainvae.models.measures import kl_divergence
 from napari_brainvae.models.pca import PCA, principal_components
 from napari_brainvae.models.rotation import factor_fields, rotate_factors, simple_axes, varimax
 from napari_brainvae.phantom.phantom import (

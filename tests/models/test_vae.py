@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 
 from napari_brainvae.data.preprocessing import Preprocessing
-from napari_brainvae.models.base import Header, kl_divergence
+from napari_brainvae.models.header import Header
+from napari_brainvae.models.measures import kl_divergence
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.objective import (
     BetaVAEObjective,

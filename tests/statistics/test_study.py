@@ -12,7 +12,8 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Stopped
-from napari_brainvae.models.base import Reference, squared_error
+from napari_brainvae.models.header import Reference
+from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.models.rotation import rotate_factors
 from napari_brainvae.phantom.options import BRIGHTNESS_PER_SD, PhantomOptions

@@ -11,8 +11,8 @@ import zarr
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.robust_inference import robust_inference
-from napari_brainvae.models.base import kl_divergence, squared_error
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.measures import kl_divergence, squared_error
 from training.cli import main
 from training.denoise import DenoiseOptions, denoise
 
@@ -74,7 +74,7 @@ BAD = {
     "folder": (["--out", "OUT", "--overwrite"], "written as"),
     "brain": (["--out", "OUT/r.tif", "--brains", "nobody"], "no brain 'nobody'"),
     "model": (["--out", "OUT/r.tif", "--model", "missing.safetensors"], "no such checkpoint"),
-    "flag": (["--out", "OUT/r.tif", "--robst"], "unrecognized arguments: --robst .*--help"),
+    "flag": (["--out", "OUT/r.tif", "--robst"], "no flag --robst: did you mean --robust"),
 }
 
 

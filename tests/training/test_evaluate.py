@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from napari_brainvae.data.population import Population
-from napari_brainvae.models.base import squared_error
 from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
+from napari_brainvae.models.measures import squared_error
 from training.cli import main
 from training.evaluate import evaluate
 from training.evaluation.comparison import (

@@ -258,7 +258,9 @@ def test_extreme_values_of_a_fit(flags, ends, phantom_file, tmp_path, capsys, mo
     finally:
         torch.set_num_threads(threads)
     assert code == ends, said
-    assert (tmp_path / "run" / "model.safetensors").exists() == (ends == 0)
+    # What diverges in a step leaves the linear start that it began with.
+    begun = "--learning-rate" in flags
+    assert (tmp_path / "run" / "model.safetensors").exists() == (ends == 0 or begun)
     assert not any("Traceback" in line for line in said)
     if ends == 2:
         assert said[-1].startswith("error: ")

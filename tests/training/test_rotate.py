@@ -73,7 +73,11 @@ def test_what_a_run_says_of_its_factors_is_in_the_axes_of_the_model(runs, phanto
     assert record["kl_per_factor"] == model.header.reference.kl_per_factor
     population = Population.open(phantom_file)
     held_out = set(model.header.training["held_out"])
-    fitted = [i for i, name in enumerate(population.ids) if name not in held_out]
+    fitted = [
+        i
+        for i, name in enumerate(population.ids)
+        if name not in held_out and not population.flagged[i]
+    ]
     codes, _ = model.encode(population.prepared(model.header.preprocessing, fitted))
     assert np.allclose(codes.mean(axis=0), model.header.reference.code_mean, atol=1e-5)
     assert np.allclose(codes.std(axis=0), model.header.reference.code_std, atol=1e-5)
@@ -165,8 +169,9 @@ def another_suffix(folder, population):
 
 
 def there_already(folder, population):
-    save_checkpoint(fresh(64, 80), folder / "a.safetensors")
-    return folder / "a.safetensors", population, folder / "a.safetensors"
+    for name in ("a.safetensors", "b.safetensors"):
+        save_checkpoint(fresh(64, 80), folder / name)
+    return folder / "a.safetensors", population, folder / "b.safetensors"
 
 
 @pytest.mark.parametrize(

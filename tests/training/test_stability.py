@@ -124,7 +124,7 @@ def test_flagged_brains_are_left_out_unless_said(
 
 @pytest.mark.parametrize("rotation", ["varimax", "none"])
 def test_fit_leaves_the_stability_of_its_own_factors_in_the_checkpoint(
-    rotation, phantom_file, tmp_path, caplog
+    rotation, phantom_file, population, tmp_path, caplog
 ):
     caplog.set_level("INFO")
     out = tmp_path / "run"
@@ -133,12 +133,14 @@ def test_fit_leaves_the_stability_of_its_own_factors_in_the_checkpoint(
             population=phantom_file, out=out, rotation=rotation, latent_dim=3, batch_size=6, steps=2
         )
     )
-    found = load_checkpoint(out / "model.safetensors").header.stability
+    header = load_checkpoint(out / "model.safetensors").header
+    found, held_out = header.stability, header.training["held_out"]
     if rotation == "none":
         assert found is None
         assert "come again" not in caplog.text
         return
-    assert (found.splits, found.sections) == (10, 19)
+    usable = [name for i, name in enumerate(population.ids) if not population.flagged[i]]
+    assert (found.splits, found.sections) == (10, len(set(usable) - set(held_out)))
     assert all(0 <= similarity <= 1 for similarity in found.similarity)
     assert all(0 <= count <= 20 for count in found.came_again)
     assert f"{sum(found.replicated)} of 3 factors come again in split halves" in caplog.text

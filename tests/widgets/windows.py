@@ -41,8 +41,9 @@ def done(widget, qtbot):
 
 
 def reconstruction_of(viewer) -> Image | None:
+    """Give the reconstruction that is to be seen."""
     named = [layer for layer in viewer.layers if layer.name.startswith("reconstruction: ")]
-    return named[0] if named else None
+    return named[0] if named and named[0].visible else None
 
 
 def show(viewer, widget, qtbot, brain):

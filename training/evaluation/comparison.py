@@ -16,7 +16,9 @@ from napari_brainvae.arrays import Images
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.metrics.image_quality import split_half_floor
-from napari_brainvae.models.base import Model, Reference, check_comparable, squared_error
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Reference, check_comparable
+from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.models.residual_spread import residual_spread
 from training.evaluation.held_out_brains import Unseen, notes, positions, unseen_brains

@@ -13,7 +13,9 @@ from napari_brainvae.arrays import Images
 from napari_brainvae.denoising.reconstruction import denoise_sections
 from napari_brainvae.factors.replication import factor_names, replicated_of
 from napari_brainvae.factors.signed_change import sections_at
-from napari_brainvae.models.base import Header, Model, squared_error
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Header
+from napari_brainvae.models.measures import squared_error
 from napari_brainvae.reporting.section_axes import draw_outlines, frame, mask_outlines, show
 from training.evaluation.comparison import (
     FLOOR,

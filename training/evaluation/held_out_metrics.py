@@ -25,7 +25,8 @@ from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.metrics.disentanglement import dci, mig, sap
 from napari_brainvae.metrics.image_quality import image_quality, pca_frechet_distance
 from napari_brainvae.metrics.latent_use import active_units, elbo
-from napari_brainvae.models.base import Model, kl_divergence, squared_error
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.measures import kl_divergence, squared_error
 
 Values = npt.NDArray[np.float64]
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from napari_brainvae.models.base import Reference, kl_divergence, squared_error
+import numpy as np
+
+from napari_brainvae.models.header import Reference
+from napari_brainvae.models.measures import kl_divergence, squared_error
 from napari_brainvae.models.residual_spread import residual_spread
 from napari_brainvae.models.vae import BetaVAE
 from training.fitting.job import Samples
@@ -21,16 +24,24 @@ def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:
     """How the model stands: errors, KL divergence per factor, active factors.
 
     Also puts into the model's header the reference against which new sections are judged.
+
+    Raises
+    ------
+    FloatingPointError
+        If the model gives codes that are no numbers.
     """
     model.network.eval()
     mean, log_variance = model.encode(samples.training)
+    kl = kl_divergence(mean, log_variance).mean(axis=0)
+    if not np.isfinite(kl).all():
+        raise FloatingPointError("the KL divergence is not finite")
     decoded = model.decode(mean)
     error = squared_error(samples.training, decoded)
     spread = residual_spread(samples.training, decoded)
     model.header.reference = Reference.measure(error, mean, log_variance, spread)
     findings = {
         "training_error": float(error.mean()),
-        "kl_per_factor": kl_divergence(mean, log_variance).mean(axis=0).tolist(),
+        "kl_per_factor": kl.tolist(),
         "active_factors": int((mean.var(axis=0) > ACTIVE).sum()),
         "latent_dim": model.latent_dim,
     }

@@ -157,10 +157,12 @@ def save_model(job: Job, model: BetaVAE, folder: RunFolder, step: int) -> dict[s
     if not np.isfinite(model.reconstruct(job.samples.training[:1])).all():
         raise diverged(step, "network", job, folder)
     result = rotated(model, job)
-    findings = measure(result, job.samples)
-    numbers = [findings["training_error"], *findings["kl_per_factor"]]
+    try:
+        findings = measure(result, job.samples)
+    except FloatingPointError as error:
+        raise diverged(step, "KL divergence", job, folder) from error
     weights = model.network.state_dict().values()
-    if not (np.isfinite(numbers).all() and all(w.isfinite().all() for w in weights)):
+    if not (np.isfinite(findings["training_error"]) and all(w.isfinite().all() for w in weights)):
         raise diverged(step, "network", job, folder)
     if step == job.plan.steps and job.options.rotation == "varimax":
         images = job.sections.read(evenly(range(len(job.sections)), IN_MEMORY))

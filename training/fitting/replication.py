@@ -5,7 +5,8 @@ from __future__ import annotations
 from napari_brainvae.arrays import Images
 from napari_brainvae.factors.stability import SplitHalves
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Model, Stability
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Stability
 
 SPLITS = 10
 

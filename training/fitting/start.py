@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from napari_brainvae.models.base import Header
+from napari_brainvae.models.header import Header
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.objective import FULL_SIZE
 from napari_brainvae.models.rotation import simple_axes

@@ -13,7 +13,8 @@ from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Model, check_comparable
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import check_comparable
 from training.interpretation.options import InterpretOptions
 
 

@@ -10,24 +10,21 @@ What allensdk fetched opens here::
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-import nrrd
 import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from napari_brainvae.atlas.nrrd_volume import read_volume, write_volume
 from napari_brainvae.atlas.ontology import Structure, read_structures, write_structures
 from napari_brainvae.atlas.stored import StoredAtlas, Template
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.io.errors import InputError
 
 _ANNOTATION = Path("annotation") / "ccf_2017"
-_UINT32 = ("uint32", "unsigned int", "uint", "uint32_t")
 
 
 def read_allen_folder(directory: Path, resolution_um: float | None = None) -> StoredAtlas:
@@ -47,7 +44,7 @@ def read_allen_folder(directory: Path, resolution_um: float | None = None) -> St
     """
     structures = read_structures(directory / "structures.json")
     file = _choose_annotation(directory / _ANNOTATION, resolution_um)
-    annotation, voxel_um = _read_volume(file)
+    annotation, voxel_um = read_volume(file)
     if annotation.dtype.kind not in "iu" or annotation.min() < 0:
         raise InputError(f"{file} holds {annotation.dtype}, not structure ids")
     return StoredAtlas(
@@ -84,16 +81,16 @@ def write_allen_folder(
         (folder / _ANNOTATION).mkdir(parents=True)
         write_structures(folder / "structures.json", structures)
         labels = annotation.astype(np.uint32)
-        _write_volume(folder / _ANNOTATION / f"annotation_{name}", labels, resolution_um)
+        write_volume(folder / _ANNOTATION / f"annotation_{name}", labels, resolution_um)
         if template is not None:
-            _write_volume(folder / f"average_template_{name}", template, resolution_um)
+            write_volume(folder / f"average_template_{name}", template, resolution_um)
 
 
 def _template(directory: Path, resolution_um: float) -> Template:
     def plane(index: int) -> tuple[NDArray[Any], int]:
         volume = directory / f"average_template_{resolution_um:g}.nrrd"
         if volume.is_file():
-            return _read_volume(volume)[0][index], index
+            return read_volume(volume)[0][index], index
         files = {
             int(file.stem.removeprefix("plane_")): file
             for file in (directory / "template_planes").glob("plane_*.tif")
@@ -119,58 +116,3 @@ def _choose_annotation(folder: Path, resolution_um: float | None) -> Path:
         names = ", ".join(file.name for file in files)
         raise InputError(f"{folder} holds {names}: say which resolution to open")
     return files[0]
-
-
-def _read_volume(file: Path) -> tuple[NDArray[Any], float]:
-    """Read (AP, DV, ML) voxels and their size in um, never holding more than one copy."""
-    try:
-        with open(file, "rb") as handle:
-            header = nrrd.read_header(handle)
-            shape = tuple(int(size) for size in header["sizes"])
-            if len(shape) != 3:
-                raise InputError(f"it has {len(shape)} dimensions, not 3")
-            lean = header["encoding"] in ("gzip", "gz") and header["type"] in _UINT32
-            if lean and header.get("endian") == "little" and "data file" not in header:
-                voxels = _inflate(handle, shape)
-            else:
-                voxels = nrrd.read_data(header, handle, str(file))
-        return voxels, _resolution(header, file)
-    except (nrrd.NRRDError, ValueError, KeyError, EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise InputError(f"{file} is not a readable NRRD volume: {error}") from error
-
-
-def _inflate(handle: BinaryIO, shape: tuple[int, ...]) -> NDArray[Any]:
-    """Unpack an annotation in place: pynrrd would hold its 300 MB twice."""
-    voxels = np.empty(shape, "<u4", order="F")
-    left = voxels.T.data.cast("B")
-    with gzip.GzipFile(fileobj=handle) as stream:
-        while left and (count := stream.readinto(left[: 1 << 22])):
-            left = left[count:]
-    if left:
-        raise InputError("it is truncated")
-    return voxels
-
-
-def _resolution(header: dict[str, Any], file: Path) -> float:
-    """Voxel size from the header's directions, else from the name."""
-    directions = header.get("space directions")
-    if directions is not None:
-        edges = np.linalg.norm(np.asarray(directions, dtype=float), axis=1)
-        if np.ptp(edges) > 1e-6 * edges.max():
-            raise InputError(f"its voxels are not cubes: {edges} um")
-        # Some writers leave unit directions and put the size into the name alone.
-        if edges[0] > 1:
-            return float(edges[0])
-    try:
-        return float(file.stem.rpartition("_")[2])
-    except ValueError:
-        raise InputError("neither its header nor its name says the resolution") from None
-
-
-def _write_volume(file: Path, volume: NDArray[Any], resolution_um: float) -> None:
-    header = {
-        "space": "left-posterior-superior",
-        "space directions": np.eye(3) * resolution_um,
-        "encoding": "gzip",
-    }
-    nrrd.write(str(file), volume, header, compression_level=4)

@@ -33,9 +33,8 @@ from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationErr
 from napari_brainvae.atlas.ontology import Structure
 from napari_brainvae.atlas.stored import StoredAtlas
 from napari_brainvae.atlas.turned_volume import TurnedVolume
-from napari_brainvae.data.lazy_sections import DAMAGED
 from napari_brainvae.data.orientation import check_orientation, spacing_inside
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 
 PACKAGE = "brainglobe-atlasapi"
 ANNOTATION = "annotations_compressed.ome.zarr"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_brainvae.arrays import Labels, Mask
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 from napari_brainvae.io.json_files import read_json
 
 
@@ -139,7 +139,7 @@ def read_structures(file: Path) -> list[Structure]:
         return [_from_record(record) for record in records if record["id"] != 0]
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, OverflowError) as error:
+    except DAMAGED as error:
         raise InputError(f"{file} is not a list of structures: {error!r}") from error
 
 

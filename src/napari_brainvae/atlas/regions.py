@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from napari_brainvae.io.atomic_files import write_text
 from napari_brainvae.io.errors import InputError
 
 Polygon = npt.NDArray[np.float64]
+Side = Annotated[int, Field(ge=1, le=8192)]
+"""Pixels; a larger number in a file is damage, and would take all memory."""
 
 DEFAULT_REGIONS = ("SSp", "RSP", "HPF", "STR", "TH", "HY")
 """The paper's six (section 3.3)."""
@@ -34,8 +36,10 @@ class Region(BaseModel):
 
     format: Literal["napari-brainvae region 1"] = "napari-brainvae region 1"
     name: str = Field(min_length=1)
-    shape: tuple[int, int] = Field(description="Rows and columns of the section.")
-    pixel_size_um: float | None = Field(None, gt=0, description="Side of a pixel, um.")
+    shape: tuple[Side, Side] = Field(description="Rows and columns of the section.")
+    pixel_size_um: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="Side of a pixel, um."
+    )
     polygons: tuple[tuple[tuple[float, float], ...], ...] = Field(min_length=1)
 
     @field_validator("polygons")

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import zarr
 
-from napari_brainvae.data.lazy_sections import DAMAGED
 from napari_brainvae.data.orientation import INSIDE, axis_of, read_planes, spacing_inside
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 
 LABELLED_BORDER = 0.1
 """Share of the border of missing chunks, at most, along which there may be something: chunks of

@@ -106,10 +106,10 @@ class BrainManifest:
         """
         path = self._request_path
         try:
-            before = json.loads(path.read_text(encoding="utf-8"))
+            before: Any = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read ({error}); {RESTORE}") from error
-        if not isinstance(before, dict) or not isinstance(before.get("brains", []), list):
+        if not isinstance(before, dict) or not _are_ids(before.get("brains", [])):
             raise InputError(f"{path} is no request of such a run; {RESTORE}")
         return before
 
@@ -202,3 +202,8 @@ class BrainManifest:
     def flush(self) -> None:
         """Write the file."""
         write_text(self.path, self.table.to_csv(index_label="id"))
+
+
+def _are_ids(brains: Any) -> bool:
+    """Whether these are numbers or names of brains, as a request notes them."""
+    return isinstance(brains, list) and all(type(brain) in (int, str) for brain in brains)

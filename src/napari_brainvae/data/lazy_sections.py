@@ -6,11 +6,7 @@ So memory does not grow with the population, whatever kind of file holds it.
 from __future__ import annotations
 
 import os
-import struct
 import threading
-import tokenize
-import zipfile
-import zlib
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
@@ -18,34 +14,25 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import tifffile
+import psutil
 import zarr
 
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.file_stamp import file_stamp
 
-DAMAGED = (
-    ValueError,
-    TypeError,
-    AttributeError,
-    LookupError,
-    ArithmeticError,
-    RuntimeError,
-    AssertionError,
-    EOFError,
-    MemoryError,
-    SyntaxError,
-    struct.error,
-    tokenize.TokenError,
-    zlib.error,
-    zipfile.BadZipFile,
-    tifffile.TiffFileError,
-)
-"""What decoders raise when the bytes that they are given make no sense."""
+BLOCK = 64
+"""Sections that are read and prepared at a time."""
 
 MOST_SECTIONS = 1_000_000
 MOST_PIXELS = 8192 * 8192
 """Of one section. Larger numbers in a header are damage, and are refused before memory is asked
 for; 25 um sections of a mouse have 143,360."""
+
+
+SMALL = 2**27
+"""Bytes that may be as blank as they like."""
+MOST_COMPRESSED = 200
+"""Times that pixels may have shrunk; only blank ones shrink more, and a file made to do harm."""
 
 
 class SectionError(InputError):
@@ -89,6 +76,25 @@ def check_stack(shape: Sequence[int], dtype: np.dtype[Any]) -> None:
         )
     if dtype.kind not in "biuf":
         raise InputError(f"sections must be real numbers, not {dtype}")
+    needed, memory = min(shape[0], BLOCK) * shape[1] * shape[2] * 4, psutil.virtual_memory().total
+    if needed > memory / 2:
+        raise InputError(
+            f"{min(shape[0], BLOCK)} sections of {shape[1]} x {shape[2]} px, which are read at a "
+            f"time, take {needed / 2**30:.0f} of the {memory / 2**30:.0f} GB of this machine: "
+            "give smaller ones"
+        )
+
+
+def check_packing(unpacked: int, packed: int) -> None:
+    """Refuse what a small file would unpack to, if that is large and nearly all blank.
+
+    Raises
+    ------
+    InputError
+        With the number of bytes.
+    """
+    if unpacked > SMALL and unpacked > MOST_COMPRESSED * packed:
+        raise InputError(f"it unpacks from {packed:,} to {unpacked:,} bytes of nothing")
 
 
 class LazySections:
@@ -112,6 +118,26 @@ class LazySections:
         check_stack(shape, dtype)
         self.path, self.dtype = path, dtype
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
+        self._stamp = file_stamp(self._described_by())
+
+    def _described_by(self) -> list[Path]:
+        """Files that say where the pixels are: with others in their place, they are elsewhere."""
+        return [self.path]
+
+    def _check_same(self, index: int) -> None:
+        if file_stamp(self._described_by()) != self._stamp:
+            gone = not self.path.exists()
+            reason = (
+                "is gone: the file is not there any more"
+                if gone
+                else ("cannot be read: the file has changed since it was opened; open it again")
+            )
+            raise SectionError(self.path.name, index, reason)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all pixels."""
+        return self.size * self.dtype.itemsize
 
     @property
     def size(self) -> int:
@@ -153,6 +179,7 @@ class LazySections:
         SectionError
             If the file is damaged there.
         """
+        self._check_same(index)
         try:
             section = self._read(index)
         except SectionError:
@@ -243,6 +270,7 @@ class TiffSections(LazySections):
             parts = list(zip(page.dataoffsets, page.databytecounts, strict=True))
             if not parts or any(count < 1 or start + count > size for start, count in parts):
                 raise InputError("pages lie beyond the end of the file, or hold nothing")
+        check_packing(self.nbytes, sum(sizes.values()))
 
     def _read(self, index: int) -> npt.NDArray[Any]:
         page = self._pages[index]
@@ -259,12 +287,16 @@ class ZarrSections(LazySections):
     """Sections of a Zarr array. A chunk that is not there is not taken for a black section."""
 
     def __init__(self, path: Path, array: zarr.Array) -> None:
+        self._folder = path / array.path
         super().__init__(path, array.shape, array.dtype)
         chunk = int(np.prod(array.chunks)) * array.dtype.itemsize
         if chunk > MOST_PIXELS * 64:
             raise InputError(f"a chunk of {array.chunks} px cannot be read: write one a section")
         self._array = array
-        self._folder = path / array.path
+        check_packing(self.nbytes, self._packed(self.nbytes // MOST_COMPRESSED + 1))
+
+    def _described_by(self) -> list[Path]:
+        return [self._folder / name for name in ("zarr.json", ".zarray")]
 
     @property
     def chunks(self) -> tuple[int, ...]:
@@ -276,6 +308,7 @@ class ZarrSections(LazySections):
         if len(chosen) == 1:  # as a slider asks for it: by its number in half the time
             return self.read(chosen[0])[None]
         for index in chosen:
+            self._check_same(index)
             self._check_chunks(index)
         try:
             return np.asarray(self._array.oindex[np.asarray(chosen, dtype=np.intp)])
@@ -286,6 +319,16 @@ class ZarrSections(LazySections):
     def _read(self, index: int) -> npt.NDArray[Any]:
         self._check_chunks(index)
         return np.asarray(self._array[index])
+
+    def _packed(self, enough: int) -> int:
+        """Bytes of the chunks, counted until they are enough."""
+        size = 0
+        for folder, _, files in os.walk(self._folder):
+            for file in files:
+                size += os.path.getsize(os.path.join(folder, file))
+                if size >= enough:
+                    return size
+        return size
 
     def _check_chunks(self, index: int) -> None:
         if self._array.shards is not None:

@@ -16,15 +16,12 @@ import zarr
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.data.covariates import flags_of, write_covariates
-from napari_brainvae.data.lazy_sections import SectionError, check_stack
+from napari_brainvae.data.lazy_sections import BLOCK, SectionError, check_stack
 from napari_brainvae.data.population_files import Description, creating, read_population
 from napari_brainvae.data.preprocessing import Preprocessing, check_sections
 from napari_brainvae.io.errors import InputError
 
 __all__ = ["BLOCK", "Description", "Population"]
-
-BLOCK = 64
-"""Sections prepared at a time."""
 
 
 @dataclass

@@ -31,17 +31,17 @@ from napari_brainvae.data.covariates import (
     strings,
 )
 from napari_brainvae.data.lazy_sections import (
-    DAMAGED,
     LazySections,
     RawSections,
     ZarrSections,
+    check_packing,
     check_stack,
 )
 from napari_brainvae.data.orientation import INSIDE, TurnedSections, check_orientation
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.data.tiff_stack import open_tiff
 from napari_brainvae.io.atomic_files import recover, replacing
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 
 log = logging.getLogger(__name__)
 
@@ -50,9 +50,6 @@ PUBLISHED_SHAPES = ((456, 320), (448, 320))
 
 IN_MEMORY = 2**27
 """Bytes of a compressed archive up to which it is simply kept in memory."""
-
-MOST_COMPRESSED = 200
-"""Times that pixels may have shrunk; only blank ones shrink more, and a file made to do harm."""
 
 NAMES = {b"PK\x03\x04": ".npz", b"\x93NUM": ".npy", b"II*\0": ".tif", b"MM\0*": ".tif"}
 """How files begin, and what they should be called."""
@@ -328,8 +325,7 @@ def _check_member(member: zipfile.ZipInfo, layout: _Layout, start: int) -> None:
         raise InputError(f"{member.filename} holds Python objects, not numbers or text")
     if start + layout.bytes != member.file_size:
         raise InputError(f"{member.filename} has not the size that its shape {layout.shape} says")
-    if layout.bytes > IN_MEMORY and member.file_size > MOST_COMPRESSED * member.compress_size:
-        raise InputError(f"{member.filename} unpacks to {member.file_size:,} bytes of nothing")
+    check_packing(member.file_size, member.compress_size)
 
 
 def _read_array(file: IO[bytes], layout: _Layout) -> npt.NDArray[Any]:

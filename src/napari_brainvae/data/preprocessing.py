@@ -128,9 +128,14 @@ class Preprocessing(BaseModel):
     height: int = Field(ge=1, description="Rows of a section, px.")
     width: int = Field(ge=1, description="Columns of a section, px.")
     reference_brightness: float | None = Field(
-        None, gt=0, description="M, mean over the training sections of each section's mean."
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="M, mean over the training sections of each section's mean.",
     )
-    clip: float = Field(3.8, gt=1, description="Brightest value kept, in units of the mean.")
+    clip: float = Field(
+        3.8, gt=1, allow_inf_nan=False, description="Brightest value kept, in units of the mean."
+    )
     mean_over: Literal["section"] = Field(
         "section", description="Pixels whose mean is matched: all. Every file states it."
     )

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+import threading
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,13 @@ from napari_brainvae.data.units import to_um
 from napari_brainvae.io.errors import InputError
 
 log = logging.getLogger(__name__)
+
+LOST = re.compile(
+    r"TiffPages? |TiffFrame |shaped series"
+    r"|<tifffile.TiffTag (?!(270|282|283|296|305|306|315|316) )([12]?\d?\d|3[0-3]\d) "
+)
+"""Complaints of tifffile after which pages are missing or misread; tags of descriptions, dates and
+names say nothing of that."""
 
 
 def open_tiff(path: Path) -> tuple[LazySections, float | None]:
@@ -33,10 +44,34 @@ def open_tiff(path: Path) -> tuple[LazySections, float | None]:
     InputError
         If the pages are not alike, in colour, or only one.
     """
-    with tifffile.TiffFile(path) as tif:
+    with _complaints() as complaints, tifffile.TiffFile(path) as tif:
         series = [s for s in tif.series if len(s.shape)]
         _check_alike(series)
-        return _sections(path, tif, series), voxel_size_um(tif)[2]
+        found = _sections(path, tif, series), voxel_size_um(tif)[2]
+    for complaint in complaints:
+        if LOST.search(complaint):
+            raise InputError(f"it is damaged, pages of it would be lost: {complaint}")
+    return found
+
+
+@contextmanager
+def _complaints() -> Iterator[list[str]]:
+    """Collect what tifffile logs in this thread, where it leaves out what it cannot read."""
+    found: list[str] = []
+    here = threading.get_ident()
+
+    def take(record: logging.LogRecord) -> bool:
+        if record.thread != here:
+            return True
+        found.append(" ".join(record.getMessage().split()))
+        return False
+
+    theirs = logging.getLogger("tifffile")
+    theirs.addFilter(take)
+    try:
+        yield found
+    finally:
+        theirs.removeFilter(take)
 
 
 def _check_alike(series: list[Any]) -> None:
@@ -58,7 +93,10 @@ def _check_alike(series: list[Any]) -> None:
 
 def _sections(path: Path, tif: tifffile.TiffFile, series: list[Any]) -> LazySections:
     shape = series[0].shape[-2:]
+    count = sum(one.size for one in series) // math.prod(shape)
     here = not any(one.is_multifile for one in series)
+    if here and count < len(tif.pages) and all(len(one.levels) == 1 for one in series):
+        raise InputError(f"it has {len(tif.pages)} pages, but describes {count} of them")
     if here and all(one.dataoffset is not None for one in series):
         dtype = np.dtype(tif.byteorder + series[0].dtype.char)
         size = math.prod(shape) * dtype.itemsize
@@ -71,9 +109,7 @@ def _sections(path: Path, tif: tifffile.TiffFile, series: list[Any]) -> LazySect
     missing = sum(page is None for page in pages)
     if missing:
         raise InputError(f"{missing} of {len(pages)} pages are not in the file")
-    if len(pages) != sum(one.size for one in series) // math.prod(shape) or any(
-        page.shape != shape for page in pages
-    ):
+    if len(pages) != count or any(page.shape != shape for page in pages):
         raise InputError("its pages hold more than one section each; save one page a section")
     return TiffSections(path, pages)
 

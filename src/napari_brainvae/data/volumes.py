@@ -23,11 +23,10 @@ import SimpleITK as sitk
 import tifffile
 import zarr
 
-from napari_brainvae.data.lazy_sections import DAMAGED
 from napari_brainvae.data.orientation import of_axis_ends, of_words
 from napari_brainvae.data.tiff_stack import open_tiff, voxel_size_um
 from napari_brainvae.data.units import to_um
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 
 UNREADABLE = (
     *DAMAGED,

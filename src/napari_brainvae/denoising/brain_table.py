@@ -13,7 +13,8 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing, crop_to
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
-from napari_brainvae.models.base import Model, kl_divergence, squared_error
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.measures import kl_divergence, squared_error
 
 BATCH = 16
 
@@ -27,7 +28,7 @@ def brain_table(
     -------
     pandas.DataFrame
         A row a brain, indexed by id: ``squared_error``, averaged over pixels; ``kl_divergence``,
-        nats; ``deviation``, spreads, and ``unusual``, bool, by `models.base.Reference`, if the
+        nats; ``deviation``, spreads, and ``unusual``, bool, by `models.header.Reference`, if the
         checkpoint has one; ``F1`` to ``FL``, the posterior means; ``problem``, why a section
         cannot be used, or nothing. Of one that cannot be used all numbers are NaN.
 

@@ -21,8 +21,9 @@ from napari_brainvae.denoising.robust_inference import robust_inference
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
-from napari_brainvae.models.base import Model, kl_divergence, squared_error
+from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import fingerprint
+from napari_brainvae.models.measures import kl_divergence, squared_error
 
 BATCH = 16
 CHANNELS = ("reconstruction", "repaired", "artifact")
@@ -46,7 +47,7 @@ class Reconstruction:
     stored
         ``(H', W')`` float32, the section as it is stored, not cropped.
     outlier
-        Whether `models.base.Reference.is_outlier` says so of the section as it came; None if the
+        Whether `models.header.Reference.is_outlier` says so of the section as it came; None if the
         checkpoint has no reference.
     artifact, repaired
         ``(H, W)`` bool and float32, by `robust_inference`; None if it was not used.

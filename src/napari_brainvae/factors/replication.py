@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_brainvae.models.base import Header
+from napari_brainvae.models.header import Header
 
 MARK = "†"
 """Follows the name of a factor that did not replicate, wherever there is room for no more."""

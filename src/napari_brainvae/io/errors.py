@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import struct
+import tokenize
+import zipfile
+import zlib
+
 
 class InputError(ValueError):
     """A file, an option or an array that cannot be used, with a sentence for a human.
@@ -18,3 +23,22 @@ class InputError(ValueError):
     ...     print("a person can put this right")
     a person can put this right
     """
+
+
+DAMAGED = (
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    RuntimeError,
+    AssertionError,
+    EOFError,
+    MemoryError,
+    SyntaxError,
+    struct.error,
+    tokenize.TokenError,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+"""What decoders raise when the bytes that they are given make no sense."""

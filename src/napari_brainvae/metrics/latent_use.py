@@ -8,7 +8,7 @@ import numpy as np
 
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.metrics.inputs import Array, ImageStack, checked_values, image_pairs
-from napari_brainvae.models.base import kl_divergence
+from napari_brainvae.models.measures import kl_divergence
 
 
 def active_units(mean: ImageStack, *, threshold: float = 0.01) -> int:

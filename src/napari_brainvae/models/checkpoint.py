@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
-import warnings
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,16 +12,20 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import ROTATION, Header, Model
+from napari_brainvae.models.base import ROTATION, Model
+from napari_brainvae.models.header import Header
+
+if TYPE_CHECKING:
+    from napari_brainvae.models.network import Network
 
 HEADER_KEY = "napari_brainvae"
+NUMBERS = {"F16", "F32", "F64"}
+"""Types of tensors; half precision is how the model that ships with the plugin is kept."""
 DEMO_MODEL = Path(__file__).parents[1] / "demo_model.safetensors"
 """A small model fitted on phantom brains, which ships with the plugin."""
 PUBLISHED_SUFFIXES = (".pth", ".pt", "")
-PUBLISHED_SHAPE = (320, 448)
 
 
 def check_new(path: Path, *, overwrite: bool) -> None:
@@ -58,6 +60,7 @@ def save_checkpoint(model: Model, path: str | Path) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, npt.NDArray[Any]], header: Header) -> None:
     """Write tensors and header, readable by whom the user's umask says."""
+    header = header.model_copy(update={"checksum": _digest(tensors)})
     path.write_bytes(save(tensors, {HEADER_KEY: header.model_dump_json()}))
 
 
@@ -91,15 +94,15 @@ def load_checkpoint(path: str | Path) -> Model:
     if not path.is_file():
         raise FileNotFoundError(f"no such checkpoint: {path}")
     if path.suffix in PUBLISHED_SUFFIXES:
+        from napari_brainvae.models.published import import_published
+
         return import_published(path)
-    header, tensors = _read(path)
-    rotation = tensors.pop(ROTATION, None)
+    header = read_header(path)
     try:
-        if (rotation is None) != (header.rotation is None):
-            raise KeyError(ROTATION)
-        return _build(header, tensors).with_rotation(rotation, header.rotation)
-    except (RuntimeError, KeyError) as error:
-        raise InputError(f"{path.name}: the tensors are not those its header promises") from error
+        tensors = _read_tensors(path, header)
+        return _build(header.model_copy(update={"checksum": None}), tensors)
+    except InputError as error:
+        raise InputError(f"{path.name}: {error}") from error
 
 
 def read_header(path: str | Path) -> Header:
@@ -107,10 +110,14 @@ def read_header(path: str | Path) -> Header:
 
     Raises
     ------
+    FileNotFoundError
+        If there is no such file.
     InputError
         If the file is no checkpoint of this project.
     """
     path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no such checkpoint: {path}")
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {})[HEADER_KEY]
@@ -129,86 +136,74 @@ def read_header(path: str | Path) -> Header:
 
 def fingerprint(model: Model) -> str:
     """Short hash of a model's tensors; the same one means the same numbers."""
+    return _digest(model.tensors())
+
+
+def _digest(tensors: dict[str, npt.NDArray[Any]]) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(model.tensors().items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(name.encode() + np.ascontiguousarray(tensor).tobytes())
     return digest.hexdigest()
 
 
-def _read(path: Path) -> tuple[Header, dict[str, npt.NDArray[Any]]]:
-    header = read_header(path)
+def _read_tensors(path: Path, header: Header) -> dict[str, npt.NDArray[Any]]:
+    """Read the tensors, if they are those that the header promises and what was written."""
     with safe_open(path, framework="numpy") as file:
-        return header, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        parts = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+        odd = {part.get_dtype() for part in parts.values()} - NUMBERS
+        if odd:
+            raise InputError(f"its numbers are {odd.pop()}, which is none of {sorted(NUMBERS)}")
+        if {name: tuple(part.get_shape()) for name, part in parts.items()} != _promised(header):
+            raise InputError("the tensors are not those its header promises")
+        tensors = {name: file.get_tensor(name) for name in parts}
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise InputError(f"the tensor {name} holds numbers that are not finite")
+    if header.checksum not in (None, _digest(tensors)):
+        raise InputError("its tensors have changed since it was written: take it from a copy")
+    return tensors
+
+
+def _promised(header: Header) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a model's tensors, known without making it."""
+    factors, section = header.latent_dim, (header.height, header.width)
+    if header.kind == "pca":
+        shapes = {"mean": section, "components": (factors, *section), "eigenvalues": (factors,)}
+    else:
+        shapes = {name: tuple(t.shape) for name, t in _unmade(header).state_dict().items()}
+    return shapes | ({} if header.rotation is None else {ROTATION: (factors, factors)})
+
+
+def _unmade(header: Header) -> Network:
+    """The network of a header, without memory for its weights."""
+    import torch
+
+    from napari_brainvae.models.network import Network
+
+    with torch.device("meta"):
+        return Network(header.height, header.width, header.latent_dim, shortcut=header.shortcut)
 
 
 def _build(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
-    if header.kind == "pca":
-        from napari_brainvae.models.pca import PCA
+    rotation = tensors.pop(ROTATION, None)
+    model = _pca(header, tensors) if header.kind == "pca" else _vae(header, tensors)
+    return model.with_rotation(rotation, header.rotation)
 
-        return PCA(header, tensors["mean"], tensors["components"], tensors["eigenvalues"])
+
+def _pca(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
+    from napari_brainvae.models.pca import PCA
+
+    if (tensors["eigenvalues"] <= 0).any():
+        raise InputError("its eigenvalues, which are variances, are not all above 0")
+    return PCA(header, tensors["mean"], tensors["components"], tensors["eigenvalues"])
+
+
+def _vae(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
     import torch
 
     from napari_brainvae.models.vae import BetaVAE
 
-    model = BetaVAE(header)
-    model.network.load_state_dict({k: torch.from_numpy(v) for k, v in tensors.items()})
-    return model
-
-
-def import_published(path: str | Path) -> Model:
-    """Convert the authors' checkpoint (a torch pickle, 448 x 320) to our orientation.
-
-    Their sections are transposed: both axes of every kernel are swapped, and so are the two axes
-    of the 32 x 6 x 4 map that the linear layers next to it see. Nothing of the pickle is executed.
-
-    Raises
-    ------
-    InputError
-        If the file is not laid out as the authors' is.
-    """
-    import torch
-
-    from napari_brainvae.models.vae import BetaVAE
-
-    path = Path(path)
-    try:
-        with warnings.catch_warnings():
-            # An unexpected pickle protocol ends in our own message, if it does not open.
-            warnings.simplefilter("ignore", UserWarning)
-            theirs = torch.load(path, map_location="cpu", weights_only=True)
-        states = theirs["model_states"]["net"]
-        latent_dim = states["encoder.19.weight"].shape[0] // 2
-    except (pickle.UnpicklingError, RuntimeError, EOFError, KeyError, TypeError, ValueError) as e:
-        raise InputError(f"{path.name} is not a published brainsynth checkpoint") from e
-    height, width = PUBLISHED_SHAPE
-    header = Header(
-        kind="vae",
-        height=height,
-        width=width,
-        latent_dim=latent_dim,
-        preprocessing=Preprocessing(height=height, width=width),
-        pixel_size_um=25.0,
-        plane=286,
-        training={"recipe": "published", "steps": theirs.get("iter")},
-    )
-    model = BetaVAE(header)
-    ours = model.network.state_dict()
-    try:
-        for name, tensor in states.items():
-            ours[name] = _transposed(name, tensor)
-        model.network.load_state_dict(ours)
-    except RuntimeError as error:
-        raise InputError(f"{path.name} is not a published brainsynth checkpoint") from error
-    return model
-
-
-def _transposed(name: str, tensor: Any) -> Any:
-    if tensor.ndim == 4:
-        return tensor.transpose(2, 3)
-    if name == "encoder.15.weight":
-        return tensor.view(-1, 32, 6, 4).transpose(2, 3).flatten(1)
-    if name == "decoder.4.weight":
-        return tensor.view(32, 6, 4, -1).transpose(1, 2).flatten(0, 2)
-    if name == "decoder.4.bias":
-        return tensor.view(32, 6, 4).transpose(1, 2).flatten()
-    return tensor
+    network = _unmade(header)
+    states = {name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()}
+    network.load_state_dict(states, assign=True)
+    return BetaVAE(header, network)

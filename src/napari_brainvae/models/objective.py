@@ -101,5 +101,5 @@ def reconstruction_loss(
 
 
 def batch_kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
-    """`models.base.kl_divergence` of each factor, averaged over the batch, ``(L,)``, nats."""
+    """`models.measures.kl_divergence` of each factor, averaged over the batch, ``(L,)``, nats."""
     return 0.5 * (mean.square() + log_variance.exp() - log_variance - 1.0).mean(dim=0)

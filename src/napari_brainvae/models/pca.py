@@ -11,7 +11,8 @@ from scipy.linalg import eigh
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Family, Header, Model
+from napari_brainvae.models.base import Family, Model
+from napari_brainvae.models.header import Header
 
 SECTIONS_AT_ONCE = 64
 """Sections whose residual is measured at a time."""

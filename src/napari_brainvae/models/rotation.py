@@ -16,7 +16,8 @@ import numpy.typing as npt
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Model, Rotation
+from napari_brainvae.models.base import Model
+from napari_brainvae.models.header import Rotation
 
 AnyModel = TypeVar("AnyModel", bound=Model)
 Matrix = npt.NDArray[np.float64]

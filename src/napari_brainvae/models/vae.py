@@ -9,7 +9,8 @@ import numpy.typing as npt
 import torch
 
 from napari_brainvae.arrays import Images, Latents
-from napari_brainvae.models.base import Family, Header, Model, RegionEncoder
+from napari_brainvae.models.base import Family, Model, RegionEncoder
+from napari_brainvae.models.header import Header
 from napari_brainvae.models.incremental_encoder import IncrementalEncoder
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.objective import BetaVAEObjective
@@ -29,7 +30,7 @@ class BetaVAE(Model):
     --------
     >>> import numpy as np
     >>> from napari_brainvae.data.preprocessing import Preprocessing
-    >>> from napari_brainvae.models.base import Header
+    >>> from napari_brainvae.models.header import Header
     >>> done = Preprocessing(height=64, width=80)
     >>> header = Header(kind="vae", height=64, width=80, latent_dim=3, preprocessing=done)
     >>> mean, log_variance = BetaVAE(header).encode(np.zeros((2, 64, 80), np.float32))

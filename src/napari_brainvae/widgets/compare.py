@@ -89,7 +89,7 @@ class Found:
 class CompareWidget(Panel):
     """Compare groups or follow a dose; a click leads to a factor, a region or a brain."""
 
-    page, tab = "compare", "Compare"
+    page, tab = "compare", "Groups"
     first = "To begin, drop brain sections with covariates, and a model, on the canvas."
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:

@@ -95,7 +95,7 @@ class ReceptiveFieldWidget(Panel):
         self._brain: ProbedBrain | None = None
         self._region: tuple[RequestedRegion, float, Images] | None = None
         self._limit = 1.0
-        self.latest = Latest(self._compute, self._show, self._clear, parent=self)
+        self.latest = Latest(self._compute, self._show, self._failed, parent=self)
         self._set_range()
         self.source.changed.connect(self._source_changed)
         self.regions.changed.connect(self._region_changed)
@@ -187,7 +187,7 @@ class ReceptiveFieldWidget(Panel):
         if answer.model is not self.source.model or answer.region not in self.regions.names:
             return  # as was the region or the model
         if isinstance(answer.shift, str):
-            self._clear(answer.shift)
+            self._failed(answer.shift)
             return
         self._message.setText("")
         self._made.show(
@@ -204,6 +204,12 @@ class ReceptiveFieldWidget(Panel):
         limit = self._limit = max(self._limit, 1.1 * float(np.abs(shift).max()))
         title = f"{answer.region} x {answer.weight:+.2f} in {answer.brain}"
         self.bars.show_shift(shift, limit, title)
+
+    def _failed(self, message: str) -> None:
+        """Show nothing of a section that cannot be used, and say why."""
+        self._message.setText(warning(message))
+        self.bars.clear()
+        self._made.hide_all()
 
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale."""

@@ -78,7 +78,8 @@ class ReconstructWidget(Panel):
         self._made, self._grid = PluginLayers(viewer, "Reconstruct"), SideBySide(viewer)
         self._asked: tuple[Any, ...] | None = None
         self._model: EncodingCache | None = None
-        self.latest = Latest(self._compute, self._show, self._clear, parent=self)
+        self._failing = False
+        self.latest = Latest(self._compute, self._show, self._failed, parent=self)
         self._ahead = AtRest(encode_ahead, parent=self)
         self.source.changed.connect(self._changed)
         viewer.dims.events.point.connect(self.refresh)
@@ -208,7 +209,8 @@ class ReconstructWidget(Panel):
         if not before:
             self.viewer.layers.selection.active = layer
         self._tell(population.ids[index], shown)
-        if set(self._made) != before:
+        if self._failing or set(self._made) != before:
+            self._failing = False
             self._set_side_by_side(self._side_by_side.isChecked())
         self._ahead.begin(model, population, index)
 
@@ -260,15 +262,22 @@ class ReconstructWidget(Panel):
             f"KL divergence {shown.kl:.1f} nats{typical_kl}<br>{LEGEND}"
         )
 
-    def _clear(self, message: str = "") -> None:
-        """Show nothing rather than something stale, and say why."""
-        self._readout.setText(warning(message) if message else "")
+    def _failed(self, message: str) -> None:
+        """Show nothing of a section that cannot be used, and say why."""
+        self._failing = True
+        self._readout.setText(warning(message))
+        self._grid.end()
+        self._made.hide_all()
+
+    def _clear(self) -> None:
+        """Show nothing rather than something stale."""
+        self._readout.setText("")
         self._grid.end()
         self._made.remove_all()
 
     def _set_side_by_side(self, on: bool) -> None:
         """Lay the layers out as the canvas allows, and give the viewer back as it was."""
-        if on and self._made:
+        if on and self._made and not self._failing:
             ours = [self.source.layer, *self._made.values()]
             self._grid.show(ours)
         elif not on:

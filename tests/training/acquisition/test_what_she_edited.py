@@ -189,7 +189,9 @@ def test_ids_that_a_spreadsheet_gave_a_point_are_the_same(fetch, server):
     assert Population.open(out).ids == ["11", "12", "13", "14"]
 
 
-@pytest.mark.parametrize("text", ["[]", "null", "{", "", '{"brains": 4}', "[" * 10**5])
+@pytest.mark.parametrize(
+    "text", ["[]", "null", "{", "", '{"brains": 4}', '{"brains": [{}]}', "[" * 10**5]
+)
 def test_a_request_of_another_shape_is_named(fetch, text):
     out = fetch()
     manifest_of(out).with_name("request.json").write_text(text)

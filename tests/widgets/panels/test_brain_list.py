@@ -26,7 +26,7 @@ def test_the_list_of_brains_leads_to_the_outliers(reconstruct, qtbot, tmp_path):
     pd.testing.assert_frame_equal(table, brain_table(widget.source.model, population))
     usable = factors_of(table[~population.flagged])
     pd.testing.assert_frame_equal(associations, associate(usable, population.covariates))
-    order = table["deviation"].argsort()[::-1].tolist()
+    order = (-table["deviation"]).argsort(kind="stable").tolist()
     rows = brains._view.model()
     shown = [rows.index(i, 0).data() for i in range(len(population))]
     assert shown == [population.ids[i] for i in order]
@@ -40,7 +40,9 @@ def test_the_list_of_brains_leads_to_the_outliers(reconstruct, qtbot, tmp_path):
     assert brains._pages.isTabVisible(1)
     brains.export(tmp_path / "out")
     qtbot.waitUntil(lambda: not widget.job.running, timeout=20_000)
-    for name, expected in {"brains": table.reset_index(), "covariates": associations}.items():
+    known = population.covariates.assign(flagged=population.flagged)
+    listed = table.join(known.set_axis(table.index)).reset_index()
+    for name, expected in {"brains": listed, "covariates": associations}.items():
         written = pd.read_csv(tmp_path / "out" / f"{name}.csv", keep_default_na=False)
         assert (written.pop("checkpoint") == fingerprint(widget.source.model)).all()
         pd.testing.assert_frame_equal(written, expected, rtol=1e-9)

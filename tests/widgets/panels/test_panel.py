@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QLabel,
     QLineEdit,
+    QPushButton,
     QScrollBar,
     QTabBar,
     QWidget,
@@ -105,6 +106,56 @@ def test_all_panels_fit_a_laptop_and_can_be_read(window, qtbot):
     _can_be_read_in_both_themes(viewer, panels, qtbot)
     busy = [panel.latest for panel in panels if hasattr(panel, "latest")]
     qtbot.waitUntil(lambda: all(each.idle for each in busy), timeout=60_000)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_no_text_is_cut(window, qtbot, loaded):
+    """At 1366 x 768, with the smallest and the largest type, in both themes."""
+    viewer, panels = window
+    viewer.window._qt_window.resize(1366, 768)
+    if loaded:
+        panels[0].begin()
+        known = panels[0].workspace
+        qtbot.waitUntil(lambda: known.ready and known.atlas is not None, timeout=60_000)
+        busy = [panel.latest for panel in panels if hasattr(panel, "latest")]
+        qtbot.waitUntil(lambda: all(each.idle for each in busy), timeout=60_000)
+    appearance = get_settings().appearance
+    before, cut = appearance.font_size, []
+    try:
+        for size in (9, 14):
+            appearance.font_size = size
+            for theme in ("light", "dark"):
+                viewer.theme = theme
+                for panel in panels:
+                    dock(panel).raise_()
+                    qtbot.waitUntil(panel.isVisible)
+                    qtbot.wait(150)
+                    shown = dock(panel).findChildren((QLabel, QPushButton))
+                    bars = viewer.window._qt_window.findChildren(QTabBar)
+                    cut += [(size, theme, panel.tab, *each) for each in _cut([*shown, *bars])]
+    finally:
+        appearance.font_size = before
+    assert not cut
+
+
+def _cut(widgets) -> list[tuple[str, int, int]]:
+    """Text, its room and what it needs, of widgets that do not show all of theirs, px."""
+    found = []
+    for widget in widgets:
+        if not widget.isVisible():
+            continue
+        if isinstance(widget, QTabBar):
+            text = ", ".join(map(widget.tabText, range(widget.count())))
+            room, need = widget.width(), widget.sizeHint().width()
+        elif isinstance(widget, QLabel) and widget.wordWrap():
+            text, room = widget.text(), widget.height()
+            need = widget.heightForWidth(widget.width())
+        else:
+            text, room = widget.text(), widget.width()
+            need = widget.minimumSizeHint().width()
+        if text.strip() and need > room:
+            found.append((text, room, need))
+    return found
 
 
 def _explained(control: QWidget) -> bool:

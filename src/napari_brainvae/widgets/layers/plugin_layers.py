@@ -21,7 +21,7 @@ from napari_brainvae.widgets.layers.section_layers import (
 )
 
 HIDDEN = "brainvae_hidden_with_its_panel"
-"""Metadata key of layers that are to be seen again when their panel is reopened."""
+"""Metadata key of layers to be seen again when there is something to show in them, or reopened."""
 
 
 class PluginLayers(dict[str, Any]):
@@ -83,6 +83,16 @@ class PluginLayers(dict[str, Any]):
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
 
+    def hide_all(self) -> None:
+        """Take every layer out of sight until there is something to show in it.
+
+        Layers that are removed while the slider moves end the process where OpenGL is software:
+        napari draws them once more.
+        """
+        for layer in self.values():
+            layer.metadata.setdefault(HIDDEN, layer.visible)
+            layer.visible = False
+
     def remove_all(self) -> None:
         """Remove every layer, all at once: napari collects garbage after each removal."""
         at_once = getattr(self._viewer.layers, "batched_update", nullcontext)
@@ -95,9 +105,7 @@ class PluginLayers(dict[str, Any]):
 
         The panel finds them again when it is reopened, and shows what it showed.
         """
-        for layer in self.values():
-            layer.metadata[HIDDEN] = layer.visible
-            layer.visible = False
+        self.hide_all()
         self.leave()
 
     def leave(self) -> None:
@@ -139,7 +147,7 @@ class SideBySide:
             grid, scene = canvas_grid(self._viewer), camera(self._viewer)
             grid.enabled, grid.shape, grid.stride, scene.zoom, scene.center = self._before
             for layer, visible in self._visible.items():
-                if HIDDEN in layer.metadata:  # its panel was closed in the meantime
+                if HIDDEN in layer.metadata:  # its panel was closed, or has nothing to show in it
                     layer.metadata[HIDDEN] = visible
                 else:
                     layer.visible = visible

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
 import numpy as np
+import numpy.typing as npt
+from napari.utils.notifications import show_warning
 
+from napari_brainvae.data.lazy_sections import LazySections, SectionError
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 
@@ -35,8 +38,9 @@ _populations: WeakKeyDictionary[Layer, tuple[Any, Population]] = WeakKeyDictiona
 def population_layer(population: Population, name: str) -> tuple[Any, dict[str, Any], str]:
     """Layer data of a population: micrometres in the section; napari reads those it shows."""
     size = population.description.pixel_size_um
+    images = population.images
     return (
-        population.images,
+        ShownSections(images) if isinstance(images, LazySections) else images,
         {
             "name": name,
             "scale": (1, size or 1, size or 1),
@@ -60,6 +64,28 @@ def _bright(population: Population) -> float:
     return max(float(np.percentile(np.concatenate(samples), 99.8)), 1e-6)
 
 
+class ShownSections(LazySections):
+    """Sections of a file as a layer holds them: black where one cannot be read, which is said once.
+
+    An exception while napari draws would leave a layer that cannot be removed.
+    """
+
+    def __init__(self, sections: LazySections) -> None:
+        super().__init__(sections.path, sections.shape, sections.dtype)
+        self.sections = sections
+        self._said: set[int] = set()
+
+    def read(self, index: int) -> npt.NDArray[Any]:
+        """Read one section, ``(H, W)``."""
+        try:
+            return self.sections.read(index)
+        except SectionError as error:
+            if index not in self._said:
+                self._said.add(index)
+                show_warning(str(error))
+            return np.zeros(self.shape[1:], self.dtype)
+
+
 def lay_on(layer: Layer, sections: Image, *, always: bool = False) -> None:
     """Lay a picture ``(H, W)`` on sections where it is in other units than they are, or always."""
     if always or layer.units != sections.units[-2:]:
@@ -76,7 +102,7 @@ def population_of(layer: Image) -> Population:
         If the layer is no stack of sections, nor one section.
     """
     opened: Population | None = layer.metadata.get(POPULATION)
-    if opened is not None and layer.data is opened.images:
+    if opened is not None and _read_from(layer) is opened.images:
         return opened
     if layer.rgb:
         raise InputError(f"layer '{layer.name}' is in colour: sections have one channel")
@@ -96,9 +122,14 @@ def population_of(layer: Image) -> Population:
 def tell_population(layer: Image, population: Population) -> None:
     """Say what an image layer shows."""
     if layer.ndim == 3:
-        layer.metadata[POPULATION] = replace(population, images=layer.data)
+        layer.metadata[POPULATION] = replace(population, images=_read_from(layer))
     else:
         _populations[layer] = layer.data, population
+
+
+def _read_from(layer: Image) -> Any:
+    """What a layer holds, or the sections of a file that it shows."""
+    return layer.data.sections if isinstance(layer.data, ShownSections) else layer.data
 
 
 def _population_of_now(opened: Population | None, images: Any) -> Population:

@@ -241,7 +241,8 @@ def _write(folder: Path, listed: BrainTable) -> None:
     _, model, population, *_ = listed.inputs
     about = provenance({}, population, {model.label: model})
     with results_folder(folder, about) as beside:
-        export_brain_table(beside, listed.brains, listed.associations, about)
+        known = population.covariates.assign(flagged=population.flagged)
+        export_brain_table(beside, listed.brains, listed.associations, about, known)
 
 
 def _as_shown(brains: pd.DataFrame, model: Model, population: Population) -> pd.DataFrame:

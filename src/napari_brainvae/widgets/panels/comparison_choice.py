@@ -59,8 +59,10 @@ class ComparisonChoice(QWidget):
             ("Batch", "batch", self.batch),
         ):
             layout.addRow(text, widget)
-            tooltip = ComparisonOptions.model_fields[field].description
-            layout.labelForField(widget).setToolTip(f"<p>{tooltip}</p>")
+            tooltip = f"<p>{ComparisonOptions.model_fields[field].description}</p>"
+            asked = (self.first, self.second) if widget is groups else (widget,)
+            for each in (layout.labelForField(widget), *asked):
+                each.setToolTip(tooltip)
         layout.addRow(self.plain)
         self.by.currentTextChanged.connect(self._fill_groups)
         for combo in (self.first, self.second, self.blocks, self.batch):

@@ -135,9 +135,12 @@ class Panel(PluginWidget):
         if self._done_with or mine is None or not isinstance(window, QMainWindow):
             return
         if mine.windowTitle() != self.tab:
-            self._scrolled.title = mine.windowTitle()
+            self._scrolled.title = mine.windowTitle().removesuffix(" (napari-brainvae)")
             mine.setWindowTitle(self.tab)
             self._scrolled.updateGeometry()
+            self._name_dock(mine)
+            for moved in (mine.topLevelChanged, mine.dockLocationChanged):
+                moved.connect(lambda _: self._name_dock(mine))
         others = (
             dock
             for dock in window.findChildren(QDockWidget)
@@ -150,6 +153,13 @@ class Panel(PluginWidget):
             mine.raise_()
         elif self._fitted:
             self.viewer.reset_view()
+
+    def _name_dock(self, dock: QDockWidget) -> None:
+        """Leave the plugin's name out of the title, which napari writes anew when it is moved."""
+        bar = dock.titleBarWidget()
+        title = None if bar is None else bar.findChild(QLabel)
+        if title is not None:
+            title.setText(self._scrolled.title)
 
 
 class _Scrolled(QScrollArea):

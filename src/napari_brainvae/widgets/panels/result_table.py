@@ -24,6 +24,7 @@ class ResultTable(QTableView):
 
     def __init__(self, columns: Sequence[Column]) -> None:
         super().__init__(sortingEnabled=True)
+        self.setToolTip("Click a row to see what it is of, a title to sort by it.")
         self.table = TableModel(columns, parent=self)
         self.setModel(self.table)
         self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
