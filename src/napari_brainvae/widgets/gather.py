@@ -192,6 +192,9 @@ class GatherWidget(Panel):
         said = f"{len(table)} brains found" + (f", {out} left out" if out else "")
         if preview.said:
             said += f"; sections of {preview.said}".replace(" um", " µm")
+        if out:
+            reason = table["problem"][table["problem"] != ""].iloc[0]
+            said += f". Left out, for one: {reason}"
         if preview.done:
             said += f"; {preview.done} were gathered before: Gather goes on"
         wrong = f"<br>{warning(escape(in_words(preview.problem)))}" if preview.problem else ""
@@ -205,7 +208,7 @@ class GatherWidget(Panel):
         """Say what came of it, and open it."""
         said = [*written.said, *map(warning, map(escape, written.left_out[:1]))]
         said += [escape(line) for line in written.left_out[1:]]
-        self.result.setText("<br>".join(said))
+        self.result.setText(in_words("<br>".join(said)))
         for file in written.files:
             self.viewer.open(file, plugin=PLUGIN)
         self.workspace.say(f"Gathered: {', '.join(file.name for file in written.files)}.")

@@ -69,6 +69,7 @@ class FitOffer(QWidget):
         self.workspace.make_room(Image(data, **options))
         add_quietly(self.viewer, Image(data, **options))
         layer.visible = False
+        self.viewer.reset_view()
         made = fitted.description.source.rpartition("made ")[2]
         self.workspace.say(f"“{name}” was made to fit the model: {made}.")
 
