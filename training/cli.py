@@ -25,7 +25,7 @@ from pydantic_settings import (
 )
 
 from napari_brainvae.io.errors import InputError
-from training.places import check_places
+from napari_brainvae.io.places import check_places
 
 Options = TypeVar("Options", bound=BaseModel)
 

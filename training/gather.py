@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from napari_brainvae.gathering.options import GatherCommand
 from training.cli import main, progress_bar
-from training.gathering.options import GatherCommand
 
 
 def gather(options: GatherCommand) -> None:
@@ -15,7 +15,7 @@ def gather(options: GatherCommand) -> None:
         For bad input, before anything is written; if no brain can be used.
     """
     # Imported here: --help must not wait for the readers of every format.
-    from training.gathering.run import gather
+    from napari_brainvae.gathering.run import gather
 
     with progress_bar("gathering", unit="brain") as progress:
         gather(options, progress=progress)

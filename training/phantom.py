@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 from tqdm import tqdm
 
+from napari_brainvae.io.places import NewPopulation
 from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
@@ -18,7 +19,6 @@ from napari_brainvae.phantom.phantom import (
     write_phantom_atlas,
 )
 from training.cli import main
-from training.places import NewPopulation
 
 log = logging.getLogger(__name__)
 

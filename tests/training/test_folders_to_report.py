@@ -13,6 +13,7 @@ import pytest
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.data.orientation import reorient
 from napari_brainvae.data.population import Population
+from napari_brainvae.gathering.options import GatherCommand
 from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section
 from tests.atlas.brainglobe_cache import write_version_3
 from tests.registered_brains import write_brainreg
@@ -20,7 +21,6 @@ from training.cli import main
 from training.fit import fit
 from training.fitting.options import FitOptions
 from training.gather import gather
-from training.gathering.options import GatherCommand
 from training.interpret import interpret
 from training.interpretation.options import InterpretOptions
 

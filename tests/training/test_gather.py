@@ -15,6 +15,7 @@ from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.atlas.ontology import Structure
 from napari_brainvae.data.orientation import reorient
 from napari_brainvae.data.population import Description, Population
+from napari_brainvae.gathering.options import GatherCommand
 from tests.atlas.brainglobe_cache import write_version_3
 from tests.registered_brains import (
     asymmetric_brain,
@@ -28,7 +29,6 @@ from tests.registered_brains import (
 )
 from training.cli import main
 from training.gather import gather
-from training.gathering.options import GatherCommand
 
 ASR = ("--orientation", "asr", "--voxel-um", "100")
 

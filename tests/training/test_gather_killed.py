@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
+from napari_brainvae.gathering.options import GatherCommand
 from tests.registered_brains import asymmetric_brain, write_nifti
-from training.gathering.options import GatherCommand
 
 BRAINS = 14
 
 
 def gather_here(options: GatherCommand) -> None:
-    from training.gathering.run import gather
+    from napari_brainvae.gathering.run import gather
 
     gather(options)
 
@@ -34,7 +34,7 @@ def contents(folder: Path) -> dict[str, str]:
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no SIGKILL on this system")
 def test_killed_at_ten_moments_it_goes_on_to_the_same_file(tmp_path):
     children = multiprocessing.get_context("forkserver")
-    children.set_forkserver_preload(["training.gathering.run"])
+    children.set_forkserver_preload(["napari_brainvae.gathering.run"])
     inputs = tmp_path / "in"
     inputs.mkdir()
     for i in range(BRAINS):

@@ -12,11 +12,11 @@ import torch
 from pydantic import BaseModel
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.places import WRITTEN
 from tests.training.commands import commands, ended
 from training.cli import flag_of, numbers, options_of
 from training.fit import fit
 from training.fitting.options import FitOptions
-from training.places import WRITTEN
 
 # what each command needs besides
 

@@ -18,6 +18,8 @@ import numpy.typing as npt
 import requests
 from tqdm import tqdm
 
+from napari_brainvae.data.brain_manifest import DONE, FAILED, WAITING
+from napari_brainvae.data.section_store import SectionStore, remove_half_written
 from napari_brainvae.io.atomic_files import make_folder, put_on_disk, recover
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
@@ -27,8 +29,6 @@ from training.acquisition.http import Connection, Damaged, may_pass, reason
 from training.acquisition.manifest import Manifest, Outcome, select
 from training.acquisition.populations import contents, write_population
 from training.acquisition.volumes import CCF, Grid, Unusable, read_planes
-from training.manifest import DONE, FAILED, WAITING
-from training.section_store import SectionStore, remove_half_written
 
 if TYPE_CHECKING:
     from training.acquisition.options import SectionsOptions

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from napari_brainvae.data.brain_manifest import BrainManifest
 from napari_brainvae.io.errors import InputError
 from training.acquisition.experiment_ids import whole_numbers
-from training.manifest import BrainManifest
 
 if TYPE_CHECKING:
     from training.acquisition.allen_api import AllenService

@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import CliPositionalArg, CliSubCommand
 
 from napari_brainvae.io.errors import InputError
-from training.places import NewPopulation
+from napari_brainvae.io.places import NewPopulation
 
 MOST_PLANES = 10_000
 """More than any atlas has; seen before a range is counted out."""

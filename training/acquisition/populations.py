@@ -11,13 +11,13 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_brainvae.data.covariates import write_covariates
+from napari_brainvae.data.kept_covariates import with_hers
 from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.population_files import creating
 from napari_brainvae.data.section_quality import LIMITS, measure_quality
 from napari_brainvae.io.errors import InputError
 from training.acquisition.manifest import Manifest
 from training.acquisition.volumes import Grid
-from training.kept_covariates import with_hers
 
 log = logging.getLogger(__name__)
 

@@ -96,6 +96,11 @@ def find_sources(
     return _with_distinct_ids([s for s in reversed(once.values())])
 
 
+def has_brains(folder: Path) -> bool:
+    """Whether there is a brain in a folder; looks no further than to the first."""
+    return next(_in_folder(folder, None, stacks=False), None) is not None
+
+
 def _find(path: Path, channel: str | None, stacks: bool) -> Iterator[Source]:
     if not path.exists():
         raise FileNotFoundError(f"there is no {path}")

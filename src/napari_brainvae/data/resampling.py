@@ -16,11 +16,16 @@ import numpy.typing as npt
 from napari_brainvae.arrays import Images
 from napari_brainvae.data.lazy_sections import MOST_PIXELS, LazySections
 from napari_brainvae.data.population import Population
-from napari_brainvae.data.preprocessing import Negatives, without_negatives
+from napari_brainvae.data.preprocessing import Negatives, crop_to, without_negatives
 from napari_brainvae.io.errors import InputError
 
 SAME = 1e-4
 """Pixel sizes that differ by no more than this share are the same: files round them."""
+
+NEGATIVES = {"subtract": "background subtracted", "clip": "0 instead"}
+
+FEW = 8
+"""Brains that are looked at for negative values before one is shown."""
 
 FLOAT32 = np.dtype(np.float32)
 
@@ -176,6 +181,40 @@ class ResampledSections(LazySections):
         return resample(section, self._pixel_um, self._grid)
 
 
+def misfit(population: Population, shape: tuple[int, int], pixel_size_um: float | None) -> str:
+    """Say why a model cannot take sections as they are though `fit_sections` can make them fit.
+
+    Looks at the pixels of a few brains only.
+
+    Parameters
+    ----------
+    shape, pixel_size_um
+        Of the model's sections.
+
+    Returns
+    -------
+    str
+        A sentence; empty if they fit, or nothing is known of it.
+    """
+    said = []
+    size = population.description.pixel_size_um
+    is_other = bool(size and pixel_size_um and not is_same(size, pixel_size_um))
+    try:
+        crop_to(np.empty((0, *population.shape)), shape)
+    except InputError:
+        is_other = pixel_size_um is not None
+    if is_other:
+        have = f"{population.shape[0]} x {population.shape[1]} px"
+        have += f" of {size:g} µm" if size else " of unknown size"
+        said.append(f"They have {have}, the model's {shape[0]} x {shape[1]} of {pixel_size_um:g}")
+    if population.description.preprocessing is None:
+        few = np.unique(np.linspace(0, len(population) - 1, FEW).astype(int))
+        low = [population.ids[k] for k in few if (np.asarray(population.images[k]) < 0).any()]
+        if low:
+            said.append(f"There are negative values, such as in {low[0]}")
+    return "; ".join(said)
+
+
 def fit_sections(
     population: Population,
     grid: Grid,
@@ -211,7 +250,14 @@ def fit_sections(
     size = population.description.pixel_size_um or pixel_size_um
     if size is None:
         raise InputError("nothing says how large the pixels are: give their size in um")
-    changed: dict[str, Any] = {"pixel_size_um": grid.pixel_size_um}
+    about = population.description
+    done_to_them = (
+        f"made {grid} from {population.shape[0]} x {population.shape[1]} px of {size:g} um"
+    )
+    if negatives != "refuse":
+        done_to_them += f"; negative values: {NEGATIVES[negatives]}"
+    source = "; ".join(filter(None, (about.source, done_to_them)))
+    changed: dict[str, Any] = {"pixel_size_um": grid.pixel_size_um, "source": source}
     if (done := population.description.preprocessing) is not None:
         height, width = grid.shape
         changed["preprocessing"] = done.model_copy(update={"height": height, "width": width})

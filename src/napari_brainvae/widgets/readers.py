@@ -17,6 +17,7 @@ from napari.layers import Image
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.data.covariates import read_covariates
+from napari_brainvae.data.gather_inputs import has_brains
 from napari_brainvae.data.population import Population
 from napari_brainvae.factors.projective_field import population_mean
 from napari_brainvae.io.errors import InputError
@@ -62,10 +63,18 @@ def region_reader(path: str | list[str]) -> Reader | None:
     return None if isinstance(path, list) else _said(_read_region)
 
 
+def brain_reader(path: str | list[str]) -> Reader | None:
+    """Give the reader of a registered brain's volume, of which sections can be gathered."""
+    return None if isinstance(path, list) else _said(_offer_to_gather)
+
+
 def covariate_reader(path: str | list[str]) -> Reader | None:
     """Give the reader of a table of the brains on show."""
     return None if isinstance(path, list) else _said(_read_covariates)
 
+
+PLUGIN, GATHER = "napari-brainvae", "Gather"
+"""The plugin, and the panel to which brains are given."""
 
 RUN_MODEL = "model.safetensors"
 """What a run calls its model."""
@@ -126,10 +135,25 @@ def _read_folder(path: str) -> list[LayerData]:
     if (folder / RUN_MODEL).is_file():
         return _read_checkpoint(str(folder / RUN_MODEL))
     if not (folder / "structures.json").is_file():
+        if has_brains(folder):
+            return _offer_to_gather(path)
         raise InputError(
-            f"{folder.name} is no run (no {RUN_MODEL} in it) and no atlas (no structures.json)"
+            f"{folder.name} is no run (no {RUN_MODEL} in it), no atlas (no structures.json), and "
+            "holds no registered brain"
         )
     return [atlas_layer(Atlas.open(folder), folder.name)]
+
+
+def _offer_to_gather(path: str) -> list[Any]:
+    """Show registered brains in the panel that makes a population of them; it adds no layer."""
+    viewer = napari.current_viewer()
+    if getattr(viewer, "window", None) is None:
+        raise InputError(f"brainvae gather {path} --out mice.zarr makes sections of these brains")
+    dock, panel = viewer.window.add_plugin_dock_widget(PLUGIN, GATHER)
+    dock.show()
+    dock.raise_()
+    panel.add([Path(path)])
+    return NOTHING
 
 
 def _read_region(path: str) -> list[LayerData]:

@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from napari_brainvae.data.kept_covariates import edited_columns, merge_covariates
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 from tests.allen_server import Fault
-from training.kept_covariates import edited_columns, merge_covariates
 
 
 def edit(path: Path, **columns: object) -> None:

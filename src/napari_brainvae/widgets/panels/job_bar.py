@@ -31,6 +31,11 @@ CHANGED = "What it was computed from was changed while it ran: nothing is kept o
 class JobBar(QWidget):
     """A progress bar with the time left and a cancel button, then what went wrong if it did.
 
+    Parameters
+    ----------
+    cancelled
+        What becomes of a job that is cancelled.
+
     Signals
     -------
     changed
@@ -39,12 +44,12 @@ class JobBar(QWidget):
 
     changed = Signal()
 
-    def __init__(self) -> None:
+    def __init__(self, cancelled: str = "nothing is kept") -> None:
         super().__init__()
         self._bar, self._text = QProgressBar(), QLabel(wordWrap=True)
         self._text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._cancel = QPushButton("Cancel", toolTip="Stop it; nothing is kept.")
+        self._cancel = QPushButton("Cancel", toolTip=f"Stop it; {cancelled}.")
         self._cancel.clicked.connect(self.cancel)
         row = QHBoxLayout()
         row.addWidget(self._bar)

@@ -7,13 +7,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from napari_brainvae.data.brain_manifest import DONE, FAILED, WAITING
 from napari_brainvae.data.covariates import preview_covariates, read_covariates
 from napari_brainvae.data.gather import gather_brain
 from napari_brainvae.data.gather_facts import Settled, Space, settle
@@ -21,17 +22,16 @@ from napari_brainvae.data.gather_inputs import Source, find_sources
 from napari_brainvae.data.gather_options import GatherOptions
 from napari_brainvae.data.gather_plan import Plan, check_brain, make_plan, scaled
 from napari_brainvae.data.resampling import Grid
+from napari_brainvae.data.section_store import SectionStore, remove_half_written
+from napari_brainvae.gathering.atlas_space import atlas_space, named_space
+from napari_brainvae.gathering.manifest import FileFacts, Manifest, Outcome, place_of
+from napari_brainvae.gathering.options import GatherCommand
+from napari_brainvae.gathering.populations import write_population
 from napari_brainvae.io.atomic_files import recover
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import only_one
 from napari_brainvae.io.progress import Progress, report
-from training.gathering.atlas_space import atlas_space, named_space
-from training.gathering.manifest import FileFacts, Manifest, Outcome, place_of
-from training.gathering.options import GatherCommand
-from training.gathering.populations import write_population
-from training.manifest import DONE, FAILED, WAITING
-from training.section_store import SectionStore, remove_half_written
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,26 @@ SECONDS_BETWEEN_NOTES = 1
 """At most so much work is done again after a kill."""
 
 
-def gather(options: GatherCommand, *, progress: Progress | None = None) -> None:
+@dataclass(frozen=True)
+class Written:
+    """What gathering has come to.
+
+    Attributes
+    ----------
+    files
+        The populations, one for each plane.
+    said
+        What was found out of the brains, and done to them.
+    left_out
+        How many brains were left out, and why; empty if none was.
+    """
+
+    files: list[Path]
+    said: list[str]
+    left_out: list[str]
+
+
+def gather(options: GatherCommand, *, progress: Progress | None = None) -> Written:
     """Gather what is still missing of the brains, then write the populations.
 
     Raises
@@ -50,16 +69,12 @@ def gather(options: GatherCommand, *, progress: Progress | None = None) -> None:
         If ``progress`` says so; the same command goes on.
     """
     recover(options.out)
-    outs = {out.absolute() for out in _outs(options)}
-    found = find_sources(options.inputs, channel=options.channel, stacks=options.stacks)
-    sources = [source for source in found if source.path.absolute() not in outs]
-    if not sources:
-        raise InputError("there is no brain in the inputs but what was gathered from them")
+    sources = sources_of(options)
     if options.covariates is not None:  # a table that cannot be used is told at once
         preview_covariates(options.covariates, [source.id for source in sources])
     space = atlas_space(options.atlas) if options.atlas else None
-    like, plane = _like(options)
-    gathering = Gathering(options, _told(options, plane), space)
+    like, plane = like_of(options)
+    gathering = Gathering(options, told_of(options, plane), space)
     with ExitStack() as stack:
         if gathering.is_begun():
             stack.enter_context(only_one(gathering.work, "gathering"))
@@ -69,10 +84,20 @@ def gather(options: GatherCommand, *, progress: Progress | None = None) -> None:
             stack.enter_context(only_one(gathering.work, "gathering"))
             gathering.begin()
         gathering.gather(progress)
-        gathering.write()
+        return gathering.write()
 
 
-def _outs(options: GatherCommand) -> list[Path]:
+def sources_of(options: GatherCommand) -> list[Source]:
+    """The brains in the inputs, but what was gathered from them."""
+    outs = {out.absolute() for out in outs_of(options)}
+    found = find_sources(options.inputs, channel=options.channel, stacks=options.stacks)
+    sources = [source for source in found if source.path.absolute() not in outs]
+    if not sources:
+        raise InputError("there is no brain in the inputs but what was gathered from them")
+    return sources
+
+
+def outs_of(options: GatherCommand) -> list[Path]:
     """File of each plane."""
     out, slabs = options.out, options.slabs
     if len(slabs) <= 1:
@@ -81,7 +106,7 @@ def _outs(options: GatherCommand) -> list[Path]:
     return [out.with_name(f"{out.stem}_p{name}.zarr") for name in names]
 
 
-def _told(options: GatherCommand, plane: int | None) -> GatherOptions:
+def told_of(options: GatherCommand, plane: int | None) -> GatherOptions:
     """The options of each brain; the plane of a model that is to be fitted, if none is given."""
     told = options.model_dump(include=set(GatherOptions.model_fields))
     if options.plane is None and plane is not None:
@@ -90,7 +115,7 @@ def _told(options: GatherCommand, plane: int | None) -> GatherOptions:
     return GatherOptions(**told)
 
 
-def _like(options: GatherCommand) -> tuple[Grid | None, int | None]:
+def like_of(options: GatherCommand) -> tuple[Grid | None, int | None]:
     """Pixels and plane of the sections of a model."""
     if options.like is None:
         return None, None
@@ -140,7 +165,7 @@ class Gathering:
             return False
         request = self.manifest.read_request()
         self.manifest.read(request)
-        return bool(self.manifest.ids(DONE)) or any(out.exists() for out in _outs(self.options))
+        return bool(self.manifest.ids(DONE)) or any(out.exists() for out in outs_of(self.options))
 
     def plan_for(self, sources: Sequence[Source], like: Grid | None) -> None:
         """Decide what the population will be; nothing is written yet.
@@ -150,15 +175,26 @@ class Gathering:
         InputError, OSError
             If there is something already, or no brain can be used.
         """
-        for out in _outs(self.options):
+        for out in outs_of(self.options):
             if out.exists():
                 raise FileExistsError(f"{out} exists already; give another name")
+        self.make_plan(sources, like)
+
+    def make_plan(self, sources: Sequence[Source], like: Grid | None) -> Plan:
+        """Decide it, whatever is there already.
+
+        Raises
+        ------
+        InputError
+            If no brain can be used.
+        """
         self.sources = {source.id: source for source in sources}
         self._settle(self.sources)
         usable = [brain for brain in self.known.values() if isinstance(brain, Settled)]
         if not usable:
             raise InputError(f"no brain can be used: {_counted(map(str, self.known.values()))}")
         self.plan = make_plan(usable, self.told, self.space, like)
+        return self.plan
 
     def begin(self) -> None:
         """Note the brains and the plan."""
@@ -256,7 +292,7 @@ class Gathering:
         outcome.status = DONE
         return outcome
 
-    def write(self) -> None:
+    def write(self) -> Written:
         """Write a population for each plane, and say what was found out and done.
 
         Raises
@@ -270,15 +306,17 @@ class Gathering:
             raise InputError(f"no brain can be used: {_counted(reasons)}")
         table, names = self.options.covariates, self.manifest.table.index.tolist()
         given = None if table is None else read_covariates(table, names)
-        for position, out in enumerate(_outs(self.options)):
+        for position, out in enumerate(outs_of(self.options)):
             section = partial(self.store.section, position=position)
             slab = self.told.slabs[position] if self.told.slabs else None
             write_population(out, slab, section, self.manifest, self.plan, self.sources, given)
             log.info("%s: %d brains, %s", out, len(done), self.plan.grid)
-        for line in _summary(self.manifest, self.plan):
+        said, left_out = list(_summary(self.manifest, self.plan)), list(_left_out(self.manifest))
+        for line in said:
             log.info("%s", line)
-        for line in _left_out(self.manifest):
+        for line in left_out:
             log.warning("%s", line)
+        return Written(outs_of(self.options), said, left_out)
 
 
 def _plan_of(noted: dict[str, Any]) -> Plan:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.data.gather_options import GatherOptions
-from training.places import NewPopulation
+from napari_brainvae.io.places import NewPopulation
 
 
 class GatherCommand(GatherOptions):
@@ -38,3 +39,12 @@ class GatherCommand(GatherOptions):
     like: Path | None = Field(
         None, description="Model (.safetensors) that the sections are to fit: size, pixels, plane."
     )
+
+    def as_command(self) -> str:
+        """Give the command line that does the same, for a shell."""
+        words = ["brainvae", "gather", *map(str, self.inputs)]
+        for name in sorted(self.model_fields_set - {"inputs"}):
+            value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
+            if value is not None and value is not False:
+                words += [flag] if value is True else [flag, str(value)]
+        return shlex.join(words)

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from napari_brainvae.data.brain_manifest import BrainManifest
 from napari_brainvae.data.gather_facts import Settled
 from napari_brainvae.data.gather_inputs import Source, all_files
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import file_stamp, sha256_of
-from training.manifest import BrainManifest
 
 
 @dataclass

@@ -9,17 +9,17 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from napari_brainvae.data.brain_manifest import DONE
 from napari_brainvae.data.covariates import write_covariates
 from napari_brainvae.data.gather_inputs import Source, open_population
 from napari_brainvae.data.gather_options import Slab
 from napari_brainvae.data.gather_plan import Plan
+from napari_brainvae.data.kept_covariates import with_hers
 from napari_brainvae.data.orientation import is_turned
 from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.population_files import creating
+from napari_brainvae.gathering.manifest import Manifest
 from napari_brainvae.io.errors import InputError
-from training.gathering.manifest import Manifest
-from training.kept_covariates import with_hers
-from training.manifest import DONE
 
 
 def write_population(
