@@ -29,12 +29,12 @@ from napari_brainvae.factors.field_refinement import (
 )
 from napari_brainvae.factors.projective_field import traverse
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.models.base import Model
 from napari_brainvae.widgets.layers.all_fields import AllFieldLayers
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, outline_picked
 from napari_brainvae.widgets.layers.change_layer import show_change
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
+from napari_brainvae.widgets.panels.factor_list import factor_choices
 from napari_brainvae.widgets.panels.field_legend import change_legend, variance_legend
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
@@ -312,12 +312,8 @@ class ProjectiveFieldWidget(Panel):
             return
         if job.model is not self.source.model or self.source.layer not in self.viewer.layers:
             return
-        self._put(
-            "traversal",
-            section,
-            f"generated: F{job.factor + 1} moved by {c:+.2f}",
-            contrast_limits=(0, bright),
-        )
+        name = f"generated: F{job.factor + 1} moved by {c:+.2f}"
+        self._put("traversal", section, name, contrast_limits=(0, bright))
 
     def _factor_changed(self, event: Any = None) -> None:
         self.refresh()
@@ -354,7 +350,7 @@ class ProjectiveFieldWidget(Panel):
         self._factor.blockSignals(True)
         self._factor.clear()
         if self.source.model is not None:
-            self._factor.addItems(_factor_names(self.source.model))
+            self._factor.addItems(factor_choices(self.source.model))
         self._factor.blockSignals(False)
         limit = FieldControls(**self.controls.values()).limit
         self.position.setRange(-limit, limit)
@@ -402,10 +398,3 @@ def _write(*what: Any) -> None:
     from napari_brainvae.reporting.field_export import write_fields
 
     write_fields(*what)
-
-
-def _factor_names(model: Model) -> list[str]:
-    reference = model.header.reference
-    if reference is None:
-        return [f"F{i + 1}" for i in range(model.latent_dim)]
-    return [f"F{i + 1} (KL {kl:.2f} nats)" for i, kl in enumerate(reference.kl_per_factor)]

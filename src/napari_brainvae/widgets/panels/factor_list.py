@@ -8,6 +8,8 @@ from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import QListView, QListWidget, QListWidgetItem
 
 from napari_brainvae.factors.description import FactorDescription
+from napari_brainvae.factors.replication import factor_names, replicated_of
+from napari_brainvae.models.base import Model
 
 
 class FactorList(QListWidget):
@@ -45,3 +47,13 @@ class FactorList(QListWidget):
     def _emit(self, row: int) -> None:
         if row >= 0:
             self.chosen.emit(row)
+
+
+def factor_choices(model: Model) -> list[str]:
+    """Name every factor, with its KL divergence and the mark of those that do not replicate."""
+    names = factor_names(model.latent_dim, replicated_of(model.header))
+    reference = model.header.reference
+    if reference is None:
+        return names
+    each = zip(names, reference.kl_per_factor, strict=True)
+    return [f"{name} (KL {kl:.2f} nats)" for name, kl in each]

@@ -20,8 +20,8 @@ from qtpy.QtWidgets import (
 )
 
 from napari_brainvae.models.base import Model
-from napari_brainvae.widgets.panels.fit_offer import FitOffer
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
+from napari_brainvae.widgets.panels.misfit_note import MisfitNote
 from napari_brainvae.widgets.workers import warning
 from napari_brainvae.widgets.workspace import name_of_model, workspace_of
 
@@ -73,8 +73,8 @@ class SectionsAndModel(QWidget):
         if self.atlas is not None:
             form.addRow("Atlas", self.atlas.native)
         form.addRow(self._about)
-        self.offer = FitOffer(viewer)
-        form.addRow(self.offer)
+        self.misfit = MisfitNote(viewer)
+        form.addRow(self.misfit)
         form.addRow(self._said)
         self._layers.changed.connect(self._changed)
         self._layers.altered.connect(self._changed)
@@ -142,7 +142,7 @@ class SectionsAndModel(QWidget):
             self._about.setText(f"Loading {name_of_model(path)} …")
         else:
             self._about.setText("Open a model to begin: drop its file or its run's folder.")
-        self.offer.tell()
+        self.misfit.tell()
 
     def _say(self) -> None:
         self._said.setText(self.workspace.said)
