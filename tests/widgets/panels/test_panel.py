@@ -145,8 +145,13 @@ def _cut(widgets) -> list[tuple[str, int, int]]:
         if not widget.isVisible():
             continue
         if isinstance(widget, QTabBar):
-            text = ", ".join(map(widget.tabText, range(widget.count())))
-            room, need = widget.width(), widget.sizeHint().width()
+            # Those that are not in sight are reached by the arrows; none is squeezed.
+            tabs = range(widget.count())
+            text = ", ".join(map(widget.tabText, tabs))
+            beside = widget.usesScrollButtons() or widget.width() >= widget.sizeHint().width()
+            written = [widget.fontMetrics().horizontalAdvance(widget.tabText(i)) for i in tabs]
+            lacking = [w - widget.tabRect(i).width() for i, w in zip(tabs, written, strict=True)]
+            room, need = 0, max([0, *lacking]) if beside else 1
         elif isinstance(widget, QLabel) and widget.wordWrap():
             text, room = widget.text(), widget.height()
             need = widget.heightForWidth(widget.width())

@@ -19,9 +19,10 @@ def test_drawn_regions_follow_their_layer_and_are_kept_in_files(viewer, receptiv
     layer = widget.regions.new()
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=LONG)
     assert "'region' is empty: draw a polygon" in widget._message.text()
-    assert "perturbed: phantom" not in viewer.layers, "nothing stale stays"
+    perturbed = viewer.layers["perturbed: phantom"]
+    assert not perturbed.visible, "nothing stale is seen"
     layer.add_rectangles(RECTANGLE)
-    qtbot.waitUntil(lambda: "perturbed: phantom" in viewer.layers, timeout=LONG)
+    qtbot.waitUntil(lambda: perturbed.visible, timeout=LONG)
     before = viewer.layers["perturbed: phantom"].data
     layer.data = [RECTANGLE + 5]
     qtbot.waitUntil(lambda: widget.latest.idle, timeout=LONG)
