@@ -105,3 +105,16 @@ def test_all_panels_work_on_the_same_and_say_its_name(
     assert all(widget.source.layer.name == "phantom" for widget in widgets), "picked in one of them"
     done(widgets[1], qtbot)
     assert widgets[1].described is None, "of the others"
+
+
+def test_a_model_that_is_loaded_after_the_window_is_told_to_nobody(
+    make_napari_viewer, run_folder, qtbot
+):
+    viewer = make_napari_viewer()
+    workspace = workspace_of(viewer)
+    told = []
+    workspace.checkpoint = run_folder / "model.safetensors"
+    workspace.model_changed.connect(lambda: told.append(workspace.model))
+    viewer.close()
+    qtbot.wait(1500)
+    assert told == []

@@ -90,7 +90,9 @@ class Workspace:
             chosen.renamed.connect(self.said_changed.emit)
         self.sections_changed = self._chosen["sections"].changed
         self.atlas_changed = self._chosen["atlas"].changed
-        self._load = Latest(load_once, self._loaded, self._failed)
+        # With the window go its panels, unasked: what is still loading then is told to nobody.
+        window = getattr(getattr(viewer, "window", None), "_qt_window", None)
+        self._load = Latest(load_once, self._loaded, self._failed, parent=window)
         self._shown_alone: set[Layer] = set()
         self.sections_changed.connect(self._relay)
         # Last: the viewer is to know a layer before panels hear of it.
