@@ -29,6 +29,7 @@ def fit(
     progress: Progress | None = None,
     fingerprint: str | None = None,
     members: list[int] | None = None,
+    halves: bool = True,
 ) -> None:
     """Run `training.fit` with these options.
 
@@ -40,6 +41,8 @@ def fit(
         Of the population, where it is known: it is not hashed again.
     members
         Positions of the brains to fit, instead of the share that is not held out.
+    halves
+        Whether to say which factors come again in split halves, which takes its time.
 
     Raises
     ------
@@ -54,12 +57,14 @@ def fit(
     from training.fitting.findings import summary
     from training.fitting.job import make_job
     from training.fitting.loop import train
+    from training.fitting.replication import SPLITS
     from training.fitting.run_folder import RunFolder
     from training.fitting.start import start
 
     folder = RunFolder(options.out)
     folder.check(resume=options.resume)
-    job = make_job(options, Population.open(options.population), fingerprint, members)
+    splits = SPLITS if halves else 0
+    job = make_job(options, Population.open(options.population), fingerprint, members, splits)
     if options.resume:
         folder.check_same(job.record)
     model = start(job)

@@ -19,9 +19,6 @@ log = logging.getLogger(__name__)
 Task = dict[str, Any]
 """Plain data: population, fingerprint, chosen (positions), members (those to fit), options."""
 
-AROUND = 32
-"""Brains, at most, around whose codes the fields of a model are taken."""
-
 
 def refit(
     folder: Path, tasks: dict[str, Task], scheduler: str | None, workers: int
@@ -98,7 +95,7 @@ def run_task(task: Task) -> dict[str, Any]:
             checkpoint_every=10**9,  # a fit that is lost begins anew
             **task["options"],
         )
-        fit(options, fingerprint=task["fingerprint"], members=task["members"])
+        fit(options, fingerprint=task["fingerprint"], members=task["members"], halves=False)
         model = load_checkpoint(options.out / "model.safetensors")
     return look(model, task)
 
@@ -108,7 +105,7 @@ def look(model: Any, task: Task) -> dict[str, Any]:
     import numpy as np
 
     from napari_brainvae.data.population import BLOCK, Population
-    from napari_brainvae.models.rotation import factor_fields
+    from napari_brainvae.factors.stability import fields_among
 
     population = Population.open(task["population"])
     chosen, members = task["chosen"], set(task["members"])
@@ -121,9 +118,8 @@ def look(model: Any, task: Task) -> dict[str, Any]:
         left += float(np.square(images - model.decode(codes[-1]))[other].sum())
         total += float(np.square(images - mean)[other].sum())
     every = np.concatenate(codes)
-    around = np.unique(np.linspace(0, len(every) - 1, AROUND).round().astype(int))
     return {
-        "fields": factor_fields(model, every[around]).astype(np.float32),
+        "fields": fields_among(model, every),
         "codes": every,
         "held_out_variance": left / total if total else float("nan"),
     }

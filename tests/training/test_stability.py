@@ -135,6 +135,7 @@ def test_fit_leaves_the_stability_of_its_own_factors_in_the_checkpoint(
     )
     header = load_checkpoint(out / "model.safetensors").header
     found, held_out = header.stability, header.training["held_out"]
+    assert "replicated" not in header.training, "kept once: a rotation makes it void"
     if rotation == "none":
         assert found is None
         assert "come again" not in caplog.text

@@ -28,6 +28,7 @@ from training.fitting.reading import (
     read_once,
     split,
 )
+from training.fitting.replication import SPLITS
 from training.fitting.sections import Resident, Sections, Streamed, evenly
 
 log = logging.getLogger(__name__)
@@ -90,6 +91,8 @@ class Job:
         All that decides the outcome: options, versions, data.
     held_out
         Ids of the brains that are not fitted.
+    splits
+        Divisions of the brains in halves, in which factors are to come again.
     """
 
     options: FitOptions
@@ -102,6 +105,7 @@ class Job:
     fabric: Fabric
     record: dict[str, Any]
     held_out: list[str]
+    splits: int = SPLITS
 
 
 def make_job(
@@ -109,6 +113,7 @@ def make_job(
     population: Population,
     fingerprint: str | None = None,
     members: list[int] | None = None,
+    splits: int = SPLITS,
 ) -> Job:
     """Decide everything, and read the population once.
 
@@ -121,17 +126,15 @@ def make_job(
         Of the population, where it is known.
     members
         Positions of the brains to fit, and no others, instead of the share that is not held out.
+    splits
+        As in `Job`; 0 where nobody asks for it.
 
     Raises
     ------
     InputError
         If the sections, or options that hang together, cannot be used.
     """
-    if members is None:
-        train, held_out = split(population, options.held_out, options.seed)
-        train = leave_out_flagged(population, train, include_flagged=options.include_flagged)
-    else:
-        train, held_out = members, []
+    train, held_out = _fitted(options, population, members)
     options = options.resolved(len(train))
     looked_at = held_out[:SAMPLE]
     done = population.description.preprocessing
@@ -170,7 +173,19 @@ def make_job(
             measured=train if len(train) + len(held_out) < len(population) else None,
         ),
         [population.ids[i] for i in held_out],
+        splits,
     )
+
+
+def _fitted(
+    options: FitOptions, population: Population, members: list[int] | None
+) -> tuple[list[int], list[int]]:
+    """Positions of the brains that are fitted, and of those held out."""
+    if members is not None:
+        return members, []
+    train, held_out = split(population, options.held_out, options.seed)
+    flagged = options.include_flagged
+    return leave_out_flagged(population, train, include_flagged=flagged), held_out
 
 
 def make_plan(options: FitOptions, shape: tuple[int, int], count: int) -> Plan:

@@ -164,12 +164,12 @@ def save_model(job: Job, model: BetaVAE, folder: RunFolder, step: int) -> dict[s
     weights = model.network.state_dict().values()
     if not (np.isfinite(findings["training_error"]) and all(w.isfinite().all() for w in weights)):
         raise diverged(step, "network", job, folder)
-    if step == job.plan.steps and job.options.rotation == "varimax":
+    result.header.training |= {"step": step} | findings
+    if step == job.plan.steps and job.options.rotation == "varimax" and job.splits:
         images = job.sections.read(evenly(range(len(job.sections)), IN_MEMORY))
-        result.header.stability = replication(result, images, job.plan.seed)
+        result.header.stability = replication(result, images, job.plan.seed, job.splits)
         if result.header.stability is not None:
             findings["replicated"] = list(result.header.stability.replicated)
-    result.header.training |= {"step": step} | findings
     save_checkpoint(result, folder.model)
     model.network.train()
     return findings

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.option_types import Seed, Threads
+from napari_brainvae.io.option_types import Seed, Steps, Threads
 
 if TYPE_CHECKING:  # torch waits until there is something to fit
     from napari_brainvae.models.objective import Objective
@@ -57,10 +57,8 @@ class FitOptions(BaseModel):
     learning_rate: float = Field(
         2e-4, gt=0, allow_inf_nan=False, description="Adam's; its peak in recipe fast."
     )
-    steps: int | None = Field(
+    steps: Steps | None = Field(
         None,
-        ge=1,
-        le=10**9,
         description="Training steps; 10000 in recipe paper, 20 passes over the sections in fast.",
     )
     augment: float = Field(
@@ -99,12 +97,8 @@ class FitOptions(BaseModel):
     )
     seed: Seed = Field(0, description="Of the split, the start, the batches and the noise.")
     threads: Threads | None = Field(None, description="CPU threads; torch's choice by default.")
-    log_every: int = Field(
-        10, ge=1, le=10**9, description="Steps from one row of history.csv to the next."
-    )
-    checkpoint_every: int = Field(
-        250, ge=1, le=10**9, description="Steps from one saved state to the next."
-    )
+    log_every: Steps = Field(10, description="Steps from one row of history.csv to the next.")
+    checkpoint_every: Steps = Field(250, description="Steps from one saved state to the next.")
     resume: bool = Field(False, description="Go on with the interrupted run in the run folder.")
 
     def objective(self, shape: tuple[int, int]) -> Objective:

@@ -14,7 +14,7 @@ SMOOTHING = "smoothing_px"
 """Under which the training record of a checkpoint keeps how smooth its start was."""
 
 
-def replication(model: Model, images: Images, seed: int) -> Stability | None:
+def replication(model: Model, images: Images, seed: int, splits: int = SPLITS) -> Stability | None:
     """Hold a model's factors against the linear path in halves of the brains.
 
     Parameters
@@ -23,8 +23,8 @@ def replication(model: Model, images: Images, seed: int) -> Stability | None:
         What will be saved.
     images
         ``(N, H, W)`` prepared sections of the brains that were fitted.
-    seed
-        Of the splits.
+    seed, splits
+        Random divisions of the brains in halves.
 
     Returns
     -------
@@ -33,11 +33,11 @@ def replication(model: Model, images: Images, seed: int) -> Stability | None:
     """
     try:
         smoothing = model.header.training.get(SMOOTHING, 0.0)
-        found = SplitHalves(images, SPLITS, seed, smoothing).measure_model(model, images)
+        found = SplitHalves(images, splits, seed, smoothing).measure_model(model, images)
     except InputError:
         return None
     return Stability(
-        splits=SPLITS,
+        splits=splits,
         sections=len(images),
         similarity=tuple(float(round(each, 4)) for each in found.similarity),
         came_again=tuple(found.came_again.tolist()),

@@ -11,7 +11,7 @@ import scipy  # whose modules are imported when they are first used
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.factors.arch_effect import arch_of
-from napari_brainvae.factors.stability import FactorStability
+from napari_brainvae.factors.stability import FactorStability, correlations_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,8 +73,8 @@ def _matched(
     """Absolute cosine of each field with its partner's, correlation of their codes, ``(L,)``."""
     cosines = np.abs(_directions(whole.fields) @ _directions(fit.fields).T)
     rows, partners = scipy.optimize.linear_sum_assignment(-cosines)
-    codes, others = (_directions((c - c.mean(axis=0)).T) for c in (whole.codes, fit.codes))
-    return cosines[rows, partners], np.abs((codes * others[partners]).sum(axis=1))
+    codes, others = (each.codes.astype(np.float64) for each in (whole, fit))
+    return cosines[rows, partners], correlations_of(codes, others[:, partners])
 
 
 def _directions(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import scipy  # whose modules are imported when they are first used
 
-from napari_brainvae.arrays import Images
+from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.preprocessing import check_sections
 from napari_brainvae.factors.arch_effect import arch_of
 from napari_brainvae.io.errors import InputError
@@ -212,8 +212,7 @@ class SplitHalves:
         """
         self._check(model.latent_dim)
         codes, _ = model.encode(self.images if sections is None else sections)
-        around = np.unique(np.linspace(0, len(codes) - 1, AROUND).round().astype(int))
-        fields = factor_fields(model, codes[around]).reshape(model.latent_dim, -1)
+        fields = fields_among(model, codes).reshape(model.latent_dim, -1)
         flat = self.images.reshape(len(codes), -1)
         products = np.zeros((len(codes), model.latent_dim))
         for start in range(0, flat.shape[1], BLOCK):
@@ -256,7 +255,7 @@ class SplitHalves:
             similar = np.array([similarity for similarity, _ in matched])
             maps.append(similar.reshape(2, 2, count).min(axis=0))
             alike = [
-                _correlations(codes[kept], fit.codes[kept][:, partner])
+                correlations_of(codes[kept], fit.codes[kept][:, partner])
                 for fit, (_, partner) in zip(fits, matched[:2], strict=True)
             ]
             correlations.append(np.min(alike, axis=0))
@@ -271,6 +270,12 @@ class SplitHalves:
             held_out_variance=np.array(left),
             arch_of=arch_of(codes[kept]),
         )
+
+
+def fields_among(model: Model, codes: Latents) -> Images:
+    """``(L, H, W)``, the fields of a model's factors, averaged over some of the brains' codes."""
+    around = np.unique(np.linspace(0, len(codes) - 1, AROUND).round().astype(int))
+    return factor_fields(model, codes[around])
 
 
 def random_halves(count: int, splits: int, seed: int) -> Iterator[npt.NDArray[np.bool_]]:
@@ -332,7 +337,7 @@ def _match(products: Matrix, norms: Matrix, fit: _Fit) -> tuple[Matrix, npt.NDAr
     return cosines[rows, partners], partners
 
 
-def _correlations(codes: Matrix, others: Matrix) -> Matrix:
+def correlations_of(codes: Matrix, others: Matrix) -> Matrix:
     """Absolute correlations of columns; of a constant one zero."""
     a, b = codes - codes.mean(axis=0), others - others.mean(axis=0)
     size = np.linalg.norm(a, axis=0) * np.linalg.norm(b, axis=0)
