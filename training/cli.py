@@ -11,9 +11,9 @@ from contextlib import ExitStack, contextmanager
 from difflib import get_close_matches
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar, get_args
+from typing import Annotated, Any, NoReturn, TypeVar, get_args
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
@@ -232,6 +232,16 @@ def numbers(text: str, *, smallest: float, largest: float = 1e6) -> list[float]:
     if not found or not all(smallest <= n <= largest for n in found):
         raise InputError(f"{text!r} names no number from {smallest:g} to {largest:g}")
     return found
+
+
+def _whole(text: str) -> str:
+    if any(n != int(n) for n in numbers(text, smallest=1, largest=512)):
+        raise InputError(f"numbers of factors are whole: {text!r}")
+    return text
+
+
+LatentDims = Annotated[str, AfterValidator(_whole)]
+"""Numbers of factors L, as FROM:TO, FROM:TO:STEP or A,B,C."""
 
 
 def _problem(error: SettingsError, schema: type[BaseModel]) -> str:

@@ -9,13 +9,14 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from training.cli import main, progress_bar
 from training.comparing.options import CompareOptions
+from training.located import check_out, known_of, locate
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to compare
     from napari_brainvae.arrays import Mask
     from napari_brainvae.data.population import Population
     from napari_brainvae.models.base import Model
     from napari_brainvae.statistics.study import Study
-    from training.interpretation.inputs import Place
+    from training.located import Place
 
 log = logging.getLogger(__name__)
 
@@ -28,21 +29,15 @@ def compare(options: CompareOptions) -> None:
     InputError, OSError
         For bad input, before anything is written.
     """
-    from napari_brainvae.data.covariates import read_covariates
     from napari_brainvae.data.population import Population
     from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting.comparison_report import comparison_table
     from napari_brainvae.reporting.comparison_words import headline
     from napari_brainvae.statistics.study import compare_population
-    from training.interpretation.inputs import locate
 
-    _check_folder(options)
+    check_out(options)
     population, model = Population.open(options.population), load_checkpoint(options.model)
-    covariates = population.covariates
-    if options.covariates is not None:
-        covariates = read_covariates(options.covariates, population.ids)
-        if "flagged" in covariates:
-            population.covariates["flagged"] = covariates["flagged"]
+    covariates = known_of(options, population)
     place = locate(options, population, model)
     plain = ComparisonOptions(**options.model_dump(include=set(ComparisonOptions.model_fields)))
     with progress_bar("compare", unit="‰") as progress:
@@ -94,16 +89,6 @@ def _export(
             pixel_size_um=place.pixel_size_um,
             borders=None if place.section is None else place.section.borders,
         )
-
-
-def _check_folder(options: CompareOptions) -> None:
-    from napari_brainvae.io.atomic_files import recover
-
-    out = recover(options.out.absolute())
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"{out} is a file, not a folder for results")
-    if out.exists() and any(out.iterdir()) and not options.overwrite:
-        raise FileExistsError(f"{out} is not empty: give another folder, or --overwrite")
 
 
 def _masks(options: CompareOptions, place: Place) -> dict[str, Mask]:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.io.option_types import Seed
+from napari_brainvae.io.option_types import Seed, Steps
 from training.cli import main
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to do
@@ -32,9 +32,7 @@ class DemoOptions(BaseModel):
     count: int = Field(240, ge=20, le=1_000_000, description="Brains to make.")
     height: int = Field(160, ge=64, le=8192, description="Rows of a section, px.")
     width: int = Field(224, ge=64, le=8192, description="Columns of a section, px.")
-    steps: int | None = Field(
-        None, ge=1, le=10**9, description="Training steps; recipe fast's by default."
-    )
+    steps: Steps | None = Field(None, description="Training steps; recipe fast's by default.")
     seed: Seed = Field(1, description="Of the population and of the fit.")
 
 

@@ -11,6 +11,7 @@ from napari_brainvae.factors.perturbation import ImpactOptions
 from napari_brainvae.io.errors import InputError
 from training.cli import main, progress_bar
 from training.interpretation.options import InterpretOptions
+from training.located import check_out, known_of, locate
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to interpret
     import pandas as pd
@@ -20,7 +21,8 @@ if TYPE_CHECKING:  # torch and all that follows wait until there is something to
     from napari_brainvae.factors.impact import Impact
     from napari_brainvae.models.base import Model
     from napari_brainvae.reporting.export import Fields
-    from training.interpretation.inputs import Place, Regions
+    from training.interpretation.inputs import Regions
+    from training.located import Place
 
 log = logging.getLogger(__name__)
 
@@ -37,24 +39,18 @@ def interpret(options: InterpretOptions) -> None:
     InputError, OSError
         For bad input, before anything is written.
     """
-    from napari_brainvae.data.covariates import read_covariates
     from napari_brainvae.data.population import Population
     from napari_brainvae.factors.impact import usable_sections
     from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting import export
     from napari_brainvae.reporting.provenance import provenance
-    from training.interpretation.inputs import choose_regions, locate, name_models
+    from training.interpretation.inputs import choose_regions, name_models
 
-    _check_folder(options)
+    check_out(options)
     population = Population.open(options.population)
     models = name_models({path: load_checkpoint(path) for path in options.model})
     model = next(iter(models.values()))
-    if options.covariates is not None:
-        covariates = read_covariates(options.covariates, population.ids)
-        if "flagged" in covariates:
-            population.covariates["flagged"] = covariates["flagged"]
-    else:
-        covariates = population.covariates
+    covariates = known_of(options, population)
     place = locate(options, population, model)
     regions = choose_regions(options, place)
     sections = usable_sections(population, include_flagged=options.include_flagged)
@@ -87,16 +83,6 @@ def interpret(options: InterpretOptions) -> None:
         if cards is not None:
             export.export_cards(folder, cards, about, place.section)
     log.info("results: %s", options.out)
-
-
-def _check_folder(options: InterpretOptions) -> None:
-    from napari_brainvae.io.atomic_files import recover
-
-    out = recover(options.out.absolute())
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"{out} is a file, not a folder for results")
-    if out.exists() and any(out.iterdir()) and not options.overwrite:
-        raise FileExistsError(f"{out} is not empty: give another folder, or --overwrite")
 
 
 def _impacts(

@@ -7,12 +7,11 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, Field, field_validator
+from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.errors import InputError
-from napari_brainvae.io.option_types import Seed, Threads
-from training.cli import main, numbers, progress_bar
+from napari_brainvae.io.option_types import Seed, Steps, Threads, Workers
+from training.cli import LatentDims, main, numbers, progress_bar
 
 if TYPE_CHECKING:
     from napari_brainvae.arrays import Images
@@ -37,7 +36,7 @@ class StabilityOptions(BaseModel):
         description="Sections of many brains: .zarr, .npz (array 'images'), .npy or a TIFF stack."
     )
     out: Path = Field(description="Folder for the results; new or empty.")
-    latent_dims: str = Field(
+    latent_dims: LatentDims = Field(
         "1:12", description="Numbers of factors L: FROM:TO, FROM:TO:STEP or 1,3,4."
     )
     splits: int = Field(10, ge=1, le=1000, description="Random divisions of the brains in halves.")
@@ -62,23 +61,12 @@ class StabilityOptions(BaseModel):
         False, description="Fit the whole model to each half, rotated, instead of its linear path."
     )
     recipe: Literal["paper", "fast"] = Field("fast", description="Of the fits of --refit.")
-    steps: int | None = Field(
-        None, ge=1, le=10**9, description="Training steps of a fit; the recipe's."
-    )
+    steps: Steps | None = Field(None, description="Training steps of a fit; the recipe's.")
     threads: Threads | None = Field(None, description="CPU threads of a fit.")
     scheduler: str | None = Field(
         None, description="Address of a dask scheduler for --refit; see docs/sweep.md."
     )
-    workers: int = Field(
-        2, ge=1, le=1024, description="Processes on this machine, without --scheduler."
-    )
-
-    @field_validator("latent_dims")
-    @classmethod
-    def _latent_dims_are_integers(cls, text: str) -> str:
-        if any(n != int(n) for n in numbers(text, smallest=1, largest=512)):
-            raise InputError(f"numbers of factors are whole: {text!r}")
-        return text
+    workers: Workers = Field(2, description="Processes on this machine, without --scheduler.")
 
 
 def stability(options: StabilityOptions) -> dict[int, FactorStability]:
@@ -100,10 +88,11 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
     model = None if options.model is None else load_checkpoint(options.model)
     population = Population.open(options.population)
     chosen = usable_sections(population, include_flagged=options.include_flagged)
-    fingerprint, images = _read(population, chosen, model)
     if options.refit:
+        fingerprint = population.fingerprint()
         found = _refit(options, fingerprint, chosen, model)
     else:
+        fingerprint, images = _read(population, chosen, model)
         smoothing = _smoothing(options, images, model)
         log.info("components are fitted to sections smoothed by %g px", smoothing)
         halves = SplitHalves(images, options.splits, options.seed, smoothing)

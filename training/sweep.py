@@ -11,8 +11,8 @@ from pydantic import BaseModel, Field, field_validator
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.io.option_types import Seed, Threads
-from training.cli import main, numbers
+from napari_brainvae.io.option_types import Seed, Steps, Threads, Workers
+from training.cli import LatentDims, main, numbers
 from training.cluster import connected
 
 if TYPE_CHECKING:
@@ -37,11 +37,9 @@ class SweepOptions(BaseModel):
     )
     out: Path = Field(description="Folder for the results; new, or that of the same sweep.")
     betas: str = Field("1:20", description="Values of beta: FROM:TO, FROM:TO:STEP or 1,3,4.5.")
-    latent_dims: str = Field("4:20", description="Numbers of factors L, likewise.")
+    latent_dims: LatentDims = Field("4:20", description="Numbers of factors L, likewise.")
     recipe: Literal["paper", "fast"] = Field("fast", description="As in training.fit.")
-    steps: int | None = Field(
-        None, ge=1, le=10**9, description="Training steps a cell; the recipe's."
-    )
+    steps: Steps | None = Field(None, description="Training steps a cell; the recipe's.")
     held_out: float = Field(
         0.2, gt=0, lt=1, description="Share of the brains kept out of the fits, to measure on."
     )
@@ -50,21 +48,12 @@ class SweepOptions(BaseModel):
     scheduler: str | None = Field(
         None, description="Address of a dask scheduler, such as tcp://node:8786; see docs/sweep.md."
     )
-    workers: int = Field(
-        2, ge=1, le=1024, description="Processes on this machine, without --scheduler."
-    )
+    workers: Workers = Field(2, description="Processes on this machine, without --scheduler.")
 
     @field_validator("betas")
     @classmethod
     def _betas_are_numbers(cls, text: str) -> str:
         numbers(text, smallest=0)
-        return text
-
-    @field_validator("latent_dims")
-    @classmethod
-    def _latent_dims_are_integers(cls, text: str) -> str:
-        if any(n != int(n) for n in numbers(text, smallest=1, largest=512)):
-            raise InputError(f"numbers of factors are whole: {text!r}")
         return text
 
 
@@ -224,7 +213,8 @@ def _fit_cell(cell: Cell, task: dict[str, Any], folder: Path) -> Any:
         more = {name: task[name] for name in ("recipe", "steps", "threads")}
         options = FitOptions(out=path.parent, beta=cell["beta"], **same, **more)
         # No state is saved on the way: a cell that is lost begins anew.
-        fit(options.model_copy(update={"checkpoint_every": 10**9}), fingerprint=fingerprint)
+        whole = options.model_copy(update={"checkpoint_every": 10**9})
+        fit(whole, fingerprint=fingerprint, halves=False)
     return load_checkpoint(path)
 
 

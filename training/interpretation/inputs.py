@@ -5,47 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from napari_brainvae.arrays import Mask
-from napari_brainvae.atlas.atlas import Atlas
-from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.atlas.regions import Region
-from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.header import check_comparable
 from training.interpretation.options import InterpretOptions
-
-
-class Placed(Protocol):
-    """Options that say where sections lie."""
-
-    @property
-    def population(self) -> Path:
-        """File of the sections."""
-
-    @property
-    def atlas(self) -> Path | None:
-        """Atlas directory."""
-
-    @property
-    def plane(self) -> int | None:
-        """Coronal plane of the atlas."""
-
-    @property
-    def pixel_size_um(self) -> float | None:
-        """Side of a pixel, um."""
-
-
-@dataclass(frozen=True)
-class Place:
-    """What is known of where the population's sections lie; in which atlas, if there is one."""
-
-    shape: tuple[int, int]
-    pixel_size_um: float | None
-    plane: int | None
-    section: AtlasSection | None
+from training.located import Place
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,30 +43,6 @@ def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
         kind if alike.count(kind) == 1 else f"{kind} {path}": models[path]
         for path, kind in kinds.items()
     }
-
-
-def locate(options: Placed, population: Population, model: Model) -> Place:
-    """Find the atlas, and the population's plane and pixel size in it.
-
-    Raises
-    ------
-    InputError, OSError
-        If there is an atlas but not the plane or the pixel size.
-    """
-    known, header = population.description, model.header
-    pixel_size_um = options.pixel_size_um or known.pixel_size_um or header.pixel_size_um
-    planes = (options.plane, known.plane, header.plane)
-    plane = next((plane for plane in planes if plane is not None), None)
-    beside = options.population.with_suffix(".atlas")
-    directory = options.atlas or (beside if beside.is_dir() else None)
-    if directory is None:
-        return Place(model.shape, pixel_size_um, plane, None)
-    if plane is None:
-        raise InputError("neither population nor model says its plane of the atlas: give --plane")
-    if pixel_size_um is None:
-        raise InputError("neither population nor model says its pixel size: give --pixel-size-um")
-    section = AtlasSection.lay(Atlas.open(directory), plane, model.shape, pixel_size_um)
-    return Place(model.shape, pixel_size_um, plane, section)
 
 
 def choose_regions(options: InterpretOptions, place: Place) -> Regions:

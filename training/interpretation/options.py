@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
-from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.factors.field_options import FieldOptions
 from napari_brainvae.factors.perturbation import ImpactOptions
 from napari_brainvae.io.errors import InputError
+from training.located import LocatedOptions
 
 Part = Literal["regions", "impact", "fields", "brains", "cards"]
 
 
-class InterpretOptions(ImpactOptions, FieldOptions):
+class InterpretOptions(ImpactOptions, FieldOptions, LocatedOptions):
     """Measure which regions drive each latent factor, and where each factor acts.
 
     Writes to the output folder: brains.csv (latent factors of each brain, and how unusual it is),
@@ -27,20 +27,10 @@ class InterpretOptions(ImpactOptions, FieldOptions):
     first model is interpreted in full; all of them are compared by their disentanglement.
     """
 
-    population: CliPositionalArg[Path] = Field(
-        description="Sections of many brains: .zarr, .npz (array 'images'), .npy or a TIFF stack."
-    )
     model: list[Path] = Field(
         min_length=1,
         description="Checkpoint to interpret; repeat the flag for others to compare it with, such "
         "as a VAE (beta 1) and a PCA.",
-    )
-    out: Path = Field(description="Folder for the results; new or empty.")
-    atlas: Path | None = Field(
-        None,
-        description="Atlas directory, or the name of a BrainGlobe atlas that is there, such as "
-        "allen_mouse_25um. By default POPULATION.atlas beside the population, which is what a "
-        "drawn phantom has.",
     )
     regions: list[str] = Field(
         ["SSp", "RSP", "HPF", "STR", "TH", "HY"],
@@ -52,20 +42,6 @@ class InterpretOptions(ImpactOptions, FieldOptions):
     )
     region_file: list[Path] = Field(
         [], description="A drawn region, as the plugin saves it; repeat the flag for more."
-    )
-    plane: int | None = Field(
-        None,
-        ge=0,
-        le=100_000,
-        description="Coronal plane of the atlas; needed where no file says it.",
-    )
-    pixel_size_um: float | None = Field(
-        None, gt=0, le=100_000, description="Side of a pixel, um; needed where no file says it."
-    )
-    covariates: Path | None = Field(
-        None,
-        description="What is known of the brains: a CSV of any kind, or a spreadsheet, of which a "
-        "column (id, subject, file name) names them. By default what the population file says.",
     )
     tolerance: float = Field(
         1e-3, gt=0, lt=1, description="Accuracy of the projective fields, share of their maximum."
@@ -79,9 +55,6 @@ class InterpretOptions(ImpactOptions, FieldOptions):
         description="What to write: regions (as files), impact (of regions on factors), fields "
         "(where factors act), brains (their factors, and what goes with them), cards (each factor "
         "in a picture and a sentence).",
-    )
-    overwrite: bool = Field(
-        False, description="Write into a folder that holds files, and over those of the same name."
     )
 
     @field_validator("model", "regions", "region_file", "factors", "parts")

@@ -9,5 +9,11 @@ from pydantic import Field
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 """What NumPy, torch and a spin box take alike."""
 
+Steps = Annotated[int, Field(ge=1, le=10**9)]
+"""Of a fit."""
+
+Workers = Annotated[int, Field(ge=1, le=1024)]
+"""Processes on this machine."""
+
 Threads = Annotated[int, Field(ge=1, le=1024)]
 """More, and the threads' own memory is what fails, in the middle of C."""
