@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -260,11 +260,3 @@ def _smallest(critical: float, design: Design) -> float:
     if design.groups is not None:
         return float(_precision(design) * shift)
     return float(shift) / math.sqrt(shift**2 + dof)
-
-
-def replication_note(names: Sequence[str], replicated: Sequence[bool] | None) -> Mapping[str, str]:
-    """Say of each factor whether it came again in other brains; empty if nobody looked."""
-    if replicated is None:
-        return dict.fromkeys(names, "")
-    words = {True: "replicated", False: "not replicated in other brains"}
-    return {name: words[bool(each)] for name, each in zip(names, replicated, strict=True)}
