@@ -35,6 +35,7 @@ from napari_brainvae.atlas.stored import StoredAtlas
 from napari_brainvae.atlas.turned_volume import TurnedVolume
 from napari_brainvae.data.orientation import check_orientation, spacing_inside
 from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.regular_files import regular_file, regular_tree
 
 PACKAGE = "brainglobe-atlasapi"
 ANNOTATION = "annotations_compressed.ome.zarr"
@@ -240,12 +241,12 @@ def _part(folder: Path, part: _Part | None) -> Path:
 def _manifest(folder: Path) -> _Manifest:
     file = folder / ("manifest.json" if _is_version_3(folder) else "metadata.json")
     try:
-        manifest = _Manifest.model_validate_json(file.read_bytes())
+        manifest = _Manifest.model_validate_json(regular_file(file).read_bytes())
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         raise InputError(f"{file} describes no atlas: {place} {problem['msg']}") from error
-    except OSError as error:
+    except (InputError, OSError) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
     manifest.orientation = check_orientation(manifest.orientation)
     return manifest
@@ -300,6 +301,7 @@ def _zarr_level(folder: Path, manifest: _Manifest, part: str) -> tuple[Path, zar
     if not any((file / name).is_file() for name in ("zarr.json", ".zattrs")):
         raise _half(folder, file)
     try:
+        regular_tree(file, lambda _, name: name == "c" or name[0].isdigit())
         group = zarr.open_group(file, mode="r")
         attributes: dict[str, Any] = dict(group.attrs)
         levels = attributes.get("ome", attributes)["multiscales"][0]["datasets"]
@@ -343,7 +345,7 @@ def _tiff(folder: Path, part: str) -> tuple[Path, npt.NDArray[Any]]:
 def _terms(file: Path) -> list[Structure]:
     """Structures of a ``terminology.csv``."""
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        table = pd.read_csv(regular_file(file), dtype=str, keep_default_na=False)
         records = [
             (
                 int(row["identifier"]),
@@ -364,7 +366,7 @@ def _records(file: Path) -> list[Structure]:
     try:
         return _ordered(
             (int(r["id"]), r["acronym"], r["name"], r["structure_id_path"], r["rgb_triplet"])
-            for r in json.loads(file.read_text("utf-8"))
+            for r in json.loads(regular_file(file).read_text("utf-8"))
         )
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{file} is no list of structures: {error!r}") from error

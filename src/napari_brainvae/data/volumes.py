@@ -8,6 +8,8 @@ indexed, never more than one brain's.
 from __future__ import annotations
 
 import gzip
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +29,7 @@ from napari_brainvae.data.orientation import of_axis_ends, of_words
 from napari_brainvae.data.tiff_stack import open_tiff, voxel_size_um
 from napari_brainvae.data.units import to_um
 from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.regular_files import regular_file, regular_tree
 
 UNREADABLE = (
     *DAMAGED,
@@ -44,6 +47,9 @@ MOST_TILT_DEGREES = 5
 
 LARGEST_BRAIN_UM = 5e5
 """Half a metre; what would be larger has its sizes in um, where its file says nothing of units."""
+
+LONGEST_HEADER = 10_000
+"""Bytes of a MetaImage's, which is text."""
 
 ALLEN_EXTENT_UM = (13_200, 8_000, 11_400)
 """The Common Coordinate Framework, (AP, DV, ML)."""
@@ -116,9 +122,11 @@ def open_volume(path: Path, channel: str | None = None) -> Volume:
     reader = READERS.get(kind_of(path))
     if reader is None:
         raise InputError(f"it is none of {', '.join(READERS)}")
-    if path.is_file() and not path.stat().st_size:
-        raise InputError("the file is empty")
     try:
+        if path.is_dir():
+            regular_tree(path)
+        elif not regular_file(path).stat().st_size:
+            raise InputError("the file is empty")
         volume = reader(path, channel)
         shape = tuple(volume.voxels.shape)
         if len(shape) != 3 or 0 in shape:
@@ -157,6 +165,9 @@ def _nifti(path: Path, channel: str | None) -> Volume:
 
 def _nrrd(path: Path, _: str | None) -> Volume:
     header = nrrd.read_header(str(path))
+    voxels_in = header.get("data file", header.get("datafile"))
+    if voxels_in is not None:
+        regular_file(path.parent / voxels_in)
     shape = tuple(int(size) for size in header["sizes"])
     voxels = _Lazy(shape, lambda: nrrd.read(str(path))[0])
     units = header.get("space units", header.get("units")) or [None]
@@ -172,6 +183,9 @@ def _nrrd(path: Path, _: str | None) -> Volume:
 
 
 def _itk(path: Path, _: str | None) -> Volume:
+    named = re.search(rb"^ElementDataFile *= *(.+?)\s*$", path.read_bytes()[:LONGEST_HEADER], re.M)
+    if named is not None and named[1] not in (b"LOCAL", b"LIST"):
+        regular_file(path.parent / os.fsdecode(named[1]))
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
