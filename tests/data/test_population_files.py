@@ -306,6 +306,10 @@ REFUSED = {
     "a flipped bit in a stored npz": (lambda d: flipped(npz(d / "a.npz"), 900), "CRC"),
     # Zarr
     "images is a group": (lambda d: group_for_array(ours(d / "a.zarr"), "images"), "no array"),
+    "ids of no characters": (
+        lambda d: npz(d / "a.npz", ids=np.full(5, 0x200000, "<u4").view("<U1")),
+        "cannot be read",
+    ),
     "ids is a group": (lambda d: group_for_array(ours(d / "a.zarr"), "ids"), "no array 'ids'"),
     "a column is a group": (
         lambda d: group_for_array(ours(d / "a.zarr"), "covariates/sex"),

@@ -32,6 +32,7 @@ DAMAGED = (
     LookupError,
     ArithmeticError,
     RuntimeError,
+    SystemError,  # Python's, of text with characters that there are not
     AssertionError,
     EOFError,
     MemoryError,
