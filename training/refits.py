@@ -67,14 +67,14 @@ def refit(
                 future.release()
     found = {}
     for name in tasks:
-        file = regular_file(folder / f"{name}.npz")
+        kept = regular_file(folder / f"{name}.npz")
         try:
-            with np.load(file, allow_pickle=False) as saved:
+            with np.load(kept, allow_pickle=False) as saved:
                 found[name] = FittedFactors(
                     saved["fields"], saved["codes"], float(saved["held_out_variance"])
                 )
         except (*DAMAGED, OSError) as error:
-            raise InputError(f"{file} cannot be read ({error}): delete it") from error
+            raise InputError(f"{kept} cannot be read ({error}): delete it") from error
     return found
 
 

@@ -336,7 +336,9 @@ def test_one_flipped_byte_of_a_state_is_told_wherever_it_is(complete, tmp_path):
     folder = RunFolder(shutil.copytree(complete, tmp_path / "run"))
     content = folder.state.read_bytes()
     for place in random.Random(3).sample(range(len(content)), 100):
-        folder.state.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        folder.state.write_bytes(
+            content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        )
         with pytest.raises(InputError, match="has changed since"):
             folder.load_state(4)
 

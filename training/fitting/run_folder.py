@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -214,7 +215,8 @@ class RunFolder:
             with zipfile.ZipFile(self.state) as archive:
                 if broken := archive.testzip():
                     raise ValueError(f"{broken} is damaged")
-            state = dict(torch.load(self.state, map_location="cpu", weights_only=True))
+            with warnings.catch_warnings(action="ignore"):  # of odd pickles, which are refused
+                state = dict(torch.load(self.state, map_location="cpu", weights_only=True))
             step = state["step"]
             if type(step) is not int or not 0 < step <= last or "network" not in state:
                 raise ValueError(f"step {step} of {last}")

@@ -34,6 +34,7 @@ from napari_brainvae.atlas.ontology import Structure
 from napari_brainvae.atlas.stored import StoredAtlas
 from napari_brainvae.atlas.turned_volume import TurnedVolume
 from napari_brainvae.data.orientation import check_orientation, spacing_inside
+from napari_brainvae.data.tiff_stack import opening
 from napari_brainvae.io.errors import DAMAGED, InputError
 from napari_brainvae.io.regular_files import regular_file, regular_tree
 
@@ -242,14 +243,14 @@ def _manifest(folder: Path) -> _Manifest:
     file = folder / ("manifest.json" if _is_version_3(folder) else "metadata.json")
     try:
         manifest = _Manifest.model_validate_json(regular_file(file).read_bytes())
+        manifest.orientation = check_orientation(manifest.orientation)
+        return manifest
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         raise InputError(f"{file} describes no atlas: {place} {problem['msg']}") from error
     except (InputError, OSError) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
-    manifest.orientation = check_orientation(manifest.orientation)
-    return manifest
 
 
 def _check_complete(folder: Path) -> _Manifest:
@@ -317,6 +318,8 @@ def _zarr_level(folder: Path, manifest: _Manifest, part: str) -> tuple[Path, zar
         raise _half(folder, file / close[0]) from error
     if not isinstance(array, zarr.Array):
         raise _half(folder, file / close[0])
+    if 0 in (array.shards or array.chunks):
+        raise InputError(f"{file / close[0]} has chunks of no voxels")
     return file, array
 
 
@@ -331,10 +334,10 @@ def _tiff(folder: Path, part: str) -> tuple[Path, npt.NDArray[Any]]:
     if not file.is_file():
         raise _half(folder, file)
     try:
-        try:
-            return file, tifffile.memmap(file, mode="r")
-        except ValueError:  # it is compressed
-            return file, tifffile.imread(file)
+        with opening(file) as tif:
+            if tif.series[0].dataoffset is None:  # it is compressed
+                return file, tif.asarray()
+        return file, tifffile.memmap(file, mode="r")
     except (*DAMAGED, OSError) as error:
         raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
 
@@ -357,7 +360,7 @@ def _terms(file: Path) -> list[Structure]:
             for row in table.to_dict("records")
         ]
         return _ordered(records)
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise InputError(f"{file} is no list of structures: {error!r}") from error
 
 
@@ -368,7 +371,7 @@ def _records(file: Path) -> list[Structure]:
             (int(r["id"]), r["acronym"], r["name"], r["structure_id_path"], r["rgb_triplet"])
             for r in json.loads(regular_file(file).read_text("utf-8"))
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except DAMAGED as error:
         raise InputError(f"{file} is no list of structures: {error!r}") from error
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.volumes import READERS, kind_of
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.io.regular_files import regular_file
 from napari_brainvae.io.file_stamp import Stamp, file_stamp
+from napari_brainvae.io.regular_files import regular_file
 
 BRAINREG = "brainreg.json"
 REGISTRATION = "brainglobe-registration.json"

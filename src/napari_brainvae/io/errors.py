@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import tokenize
 import zipfile
@@ -40,6 +41,7 @@ DAMAGED = (
     struct.error,
     tokenize.TokenError,
     zlib.error,
+    gzip.BadGzipFile,
     zipfile.BadZipFile,
 )
 """What decoders raise when the bytes that they are given make no sense."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,7 +66,7 @@ def write_tensors(path: Path, tensors: dict[str, npt.NDArray[Any]], header: Head
     """Write tensors and header, readable by whom the user's umask says."""
     sums = {"checksum": _digest(tensors), "header_checksum": UNSEALED}
     text = header.model_copy(update=sums).model_dump_json()
-    sealed = text.replace(_sealed(UNSEALED), _sealed(_short_hash(text.encode())))
+    sealed = text.replace(_sealed(UNSEALED), _sealed(_short_hash([text.encode()])))
     path.write_bytes(save(tensors, {HEADER_KEY: sealed}))
 
 
@@ -146,7 +147,7 @@ def read_header(path: str | Path) -> Header:
     # None in what was written before there was one.
     if (noted := header.header_checksum) is not None:
         text = text.replace(_sealed(noted), _sealed(UNSEALED))
-        if noted != _short_hash(text.encode()):
+        if noted != _short_hash([text.encode()]):
             raise InputError(f"{path.name}: its header has changed since it was written")
     return header.model_copy(update={"header_checksum": None})
 
@@ -157,11 +158,11 @@ def fingerprint(model: Model) -> str:
 
 
 def _digest(tensors: dict[str, npt.NDArray[Any]]) -> str:
-    parts = (name.encode() + np.ascontiguousarray(t).tobytes() for name, t in sorted(tensors.items()))
-    return _short_hash(*parts)
+    named = sorted(tensors.items())
+    return _short_hash(name.encode() + np.ascontiguousarray(t).tobytes() for name, t in named)
 
 
-def _short_hash(*parts: bytes) -> str:
+def _short_hash(parts: Iterable[bytes]) -> str:
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
         digest.update(part)
