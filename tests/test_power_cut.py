@@ -49,7 +49,10 @@ CALLS = {
         ["POPULATION", "--out", "OUT/s", "--latent-dims", "2", "--splits", "2"],
         ["s"],
     ),
-    "gather": (["BRAINS", "--out", "OUT/g.zarr", "--plane", "12"], ["g.zarr", "manifest.csv", "request.json"]),
+    "gather": (
+        ["BRAINS", "--out", "OUT/g.zarr", "--plane", "12"],
+        ["g.zarr", "manifest.csv", "request.json"],
+    ),
     "demo": (
         ["OUT/demo", "--count", "20", *SMALL, "--steps", "1"],
         ["demo.json", "phantom.zarr", "model.safetensors", "report.html"],

@@ -153,7 +153,8 @@ def _count(
         falling = np.argsort(share, kind="stable")[::-1]
         stepped[falling] = np.maximum.accumulate(stepped[falling])
     else:
-        stepped = len(orders) - np.searchsorted(np.sort(largest), share - tolerance)
+        as_large = len(orders) - np.searchsorted(np.sort(largest), share - tolerance)
+        stepped = as_large.astype(np.float64)
     return _Counted(share, sign, alone, stepped, largest)
 
 
