@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.option_types import Seed, Steps, Threads, Workers
+from napari_brainvae.io.places import check_empty
 from training.cli import LatentDims, main, numbers, progress_bar
 
 if TYPE_CHECKING:
@@ -83,8 +84,7 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
     from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting.stability_tables import how_many, summary_rows
 
-    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise FileExistsError(f"{options.out} is not an empty folder: give another")
+    check_empty(options.out)
     model = None if options.model is None else load_checkpoint(options.model)
     population = Population.open(options.population)
     chosen = usable_sections(population, include_flagged=options.include_flagged)
