@@ -25,9 +25,9 @@ class TraverseOptions(PathOptions):
     """Generate sections: from one brain to another, from codes, or of a brain by chance.
 
     A movie (movie.gif, frames as PNG) runs evenly along the straight line between the posterior
-    means of two brains; one section is a figure (PNG, SVG). Writes their codes (codes.csv), sections
-    and changes as they are (generated.ome.tif), and record.json, too. The panel "Explore factors"
-    writes the same bytes.
+    means of two brains; one section is a figure (PNG, SVG). Beside them are their codes (codes.csv),
+    sections and changes as they are (generated.ome.tif), and record.json. The panel "Explore
+    factors" writes the same bytes.
     """
 
     model: CliPositionalArg[Path] = Field(description="Checkpoint.")
@@ -81,11 +81,11 @@ def _drawn(options: TraverseOptions, model: Model, population: Population) -> li
     from napari_brainvae.factors.latent_paths import draw_from_prior, draw_like_population
 
     if options.draw == "prior":
-        return draw_from_prior(model.latent_dim, options.seed).tolist()
+        return list(map(float, draw_from_prior(model.latent_dim, options.seed)))
     with progress_bar("codes") as progress:
         brains = brain_table(model, population, progress=progress)
     codes = factors_of(brains[~population.flagged])
-    return draw_like_population(codes, options.seed).tolist()
+    return list(map(float, draw_like_population(codes, options.seed)))
 
 
 if __name__ == "__main__":

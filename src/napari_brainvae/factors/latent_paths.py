@@ -25,7 +25,8 @@ def brain_code(model: Model, population: Population, brain: int) -> Latents:
         If its section cannot be used.
     """
     section = population.prepared(model.header.preprocessing, [brain])
-    return model.encode(section)[0][0]
+    mean, _ = model.encode(section)
+    return np.asarray(mean[0])
 
 
 def interpolate(start: npt.ArrayLike, end: npt.ArrayLike, steps: int) -> Latents:

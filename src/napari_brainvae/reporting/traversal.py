@@ -147,7 +147,7 @@ class _Picture:
 
         for i in range(count):
             with MATPLOTLIB:
-                canvas = FigureCanvasAgg(self.draw(i))
+                canvas: Any = FigureCanvasAgg(self.draw(i))
                 canvas.draw()
                 pixels = np.asarray(canvas.buffer_rgba())[..., :3].copy()
             yield pixels
