@@ -25,7 +25,7 @@ class TraverseOptions(PathOptions):
     """Generate sections: from one brain to another, from codes, or of a brain by chance.
 
     A movie (movie.gif, frames as PNG) runs evenly along the straight line between the posterior
-    means of two brains; one section is a figure (PNG, SVG). Beside them are their codes (codes.csv),
+    means of two brains; one section is a figure (PNG, SVG). Beside them lie the codes (codes.csv),
     sections and changes as they are (generated.ome.tif), and record.json. The panel "Explore
     factors" writes the same bytes.
     """

@@ -36,7 +36,7 @@ class PathOptions(BaseModel):
     against_brain: str | None = Field(
         None,
         description="Id of the brain, as the model draws it, from which the change of that one "
-        "section is shown; by default from the mean section. That of a movie is from its first frame.",
+        "section is shown; by default from the mean section. That of a movie is from its start.",
     )
 
     @model_validator(mode="after")

@@ -2,49 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import napari.viewer
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtWidgets import (
-    QComboBox,
     QFileDialog,
-    QGridLayout,
     QGroupBox,
     QLabel,
-    QPushButton,
     QSizePolicy,
-    QSpinBox,
     QVBoxLayout,
 )
 
-from napari_brainvae.arrays import Images, Latents
-from napari_brainvae.data.population import Population
+from napari_brainvae.arrays import Latents
 from napari_brainvae.factors.field_colours import BRIGHTER, DARKER
 from napari_brainvae.factors.latent_paths import (
     brain_code,
     draw_from_prior,
     draw_like_population,
-    how_far_out,
     interpolate,
     nearest_brain,
 )
+from napari_brainvae.factors.live_section import Against, Generated, generate
 from napari_brainvae.factors.path_options import PathOptions
 from napari_brainvae.factors.projective_field import population_mean
 from napari_brainvae.factors.replication import factor_names, replicated_of
 from napari_brainvae.factors.signed_change import code_spread
 from napari_brainvae.io.progress import Progress
-from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.traversal import write_traversal
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.change_layer import show_change
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.code_sliders import CodeSliders
+from napari_brainvae.widgets.panels.explorer_buttons import NOTHING, SHOWN, ExplorerButtons
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
@@ -52,7 +46,6 @@ from napari_brainvae.widgets.panels.way_between import WayBetween
 from napari_brainvae.widgets.shared_brains import measure_brains
 from napari_brainvae.widgets.workers import Latest, notify, warning
 
-MEAN, SHOWN, NOTHING = "the mean section", "the brain on show", "nothing"
 FULL = 0.25
 """Change at which a colour is full, share of what is shown white."""
 
@@ -60,42 +53,6 @@ LEGEND = " &nbsp; ".join(
     f"<span style='color:rgb{tuple(round(255 * each) for each in rgb)}'>■</span> {what}"
     for rgb, what in ((BRIGHTER, "brighter"), (DARKER, "darker"))
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Against:
-    """What a generated section is held against; decoded once, by the worker."""
-
-    model: Model
-    population: Population
-    brain: int | None
-
-    @cached_property
-    def code(self) -> Latents:
-        """Posterior mean of the brain, or the mean code."""
-        if self.brain is None:
-            return population_mean(self.model)
-        return brain_code(self.model, self.population, self.brain)
-
-    @cached_property
-    def section(self) -> Images:
-        """``(H, W)``, as the model decodes it."""
-        return self.model.decode(self.code[None])[0]
-
-    @cached_property
-    def bright(self) -> float:
-        """What is shown white."""
-        return max(float(np.percentile(self.section, 99.8)), 1e-3)
-
-
-class Generated(NamedTuple):
-    """What is shown of the sliders."""
-
-    against: Against
-    codes: Latents
-    section: Images
-    change: Images
-    far_out: str
 
 
 class ExplorerWidget(Panel):
@@ -107,67 +64,29 @@ class ExplorerWidget(Panel):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
         self.source = SectionsAndModel(viewer)
-        self.against = QComboBox()
-        self.against.addItems([MEAN, SHOWN, NOTHING])
-        self.against.setToolTip(
-            "<p>Show how the generated section differs from the mean section, or from the brain on "
-            "show as the model draws it: what the model leaves out is no slider's doing.</p>"
-        )
+        self.buttons = ExplorerButtons()
         self.sliders, self.way, self.job = CodeSliders(), WayBetween(), JobBar()
         self._status = QLabel(wordWrap=True)
         self._status.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._buttons = self._make_buttons()
-        self.seed = QSpinBox(minimum=0, maximum=2**31 - 1)
-        self.seed.setToolTip("<p>Seed of the next brain by chance; the same gives the same.</p>")
         self._arrange()
         self._made = PluginLayers(viewer, "Explore")
         self._inputs: Inputs | None = None
         self._against: Against | None = None
         self._said = ""
-        self.latest = Latest(_generate, self._show, self._failed, parent=self)
+        self.latest = Latest(generate, self._show, self._failed, parent=self)
         self.encode = Latest(_encode, self._go, self._failed, parent=self)
         self.line = Latest(_line, self._run, self._failed, parent=self)
         self._connect()
         self._changed()
 
-    def _make_buttons(self) -> dict[str, QPushButton]:
-        said = {
-            "Mean": "Move all sliders to the mean code of the brains that the model was fitted on.",
-            "Brain on show": "Move the sliders to the posterior mean of the brain on show.",
-            "Back": "Take the last move of the sliders back.",
-            "Nearest brain": "Show the real brain whose posterior mean is nearest to the sliders: "
-            "Euclidean distance, in SD of the prior.",
-            "Prior": "A brain by chance from the prior, N(0, I).",
-            "Population": "A brain by chance from the Gaussian that has mean and covariance of the "
-            "codes of the brains that are not flagged.",
-            "List brains": "Encode every brain: for the ticks, the sliders' range, the nearest "
-            "brain, and brains by chance that are like these.",
-            "Export …": "Write the section on show (PNG, SVG, OME-TIFF) and its codes (CSV).",
-        }
-        return {name: QPushButton(name, toolTip=f"<p>{tip}</p>") for name, tip in said.items()}
-
     def _arrange(self) -> None:
-        layout, grid = QVBoxLayout(self.body), QGridLayout()
+        layout = QVBoxLayout(self.body)
         layout.addWidget(self.source)
-        grid.addWidget(QLabel("Change from"), 0, 0)
-        grid.addWidget(self.against, 0, 1, 1, 2)
-        for i, name in enumerate(("Mean", "Brain on show", "Back")):
-            grid.addWidget(self._buttons[name], 1, i)
-        layout.addLayout(grid)
+        layout.addLayout(self.buttons.above())
         layout.addWidget(self.sliders)
         layout.addWidget(self._status)
-        more = QGridLayout()
-        more.addWidget(self._buttons["List brains"], 0, 0)
-        more.addWidget(self._buttons["Nearest brain"], 0, 1)
-        more.addWidget(self._buttons["Export …"], 0, 2)
-        layout.addLayout(more)
-        chance, row = QGroupBox("A brain by chance"), QGridLayout()
-        row.addWidget(self._buttons["Prior"], 0, 0)
-        row.addWidget(self._buttons["Population"], 0, 1)
-        row.addWidget(QLabel("seed"), 0, 2)
-        row.addWidget(self.seed, 0, 3)
-        chance.setLayout(row)
-        layout.addWidget(chance)
+        layout.addLayout(self.buttons.below())
+        layout.addWidget(self.buttons.chance())
         between, column = QGroupBox("From brain A to brain B"), QVBoxLayout()
         column.addWidget(self.way)
         between.setLayout(column)
@@ -181,7 +100,7 @@ class ExplorerWidget(Panel):
         self.workspace.factors.changed.connect(self._describe)
         self.workspace.atlas_changed.connect(self._describe)
         self.viewer.dims.events.point.connect(self._brain_changed)
-        self.against.currentIndexChanged.connect(self._look_changed)
+        self.buttons.against.currentIndexChanged.connect(self._look_changed)
         self.sliders.changed.connect(self._moved)
         self.job.changed.connect(self._enable)
         self.way.picked.connect(self._pick)
@@ -198,7 +117,7 @@ class ExplorerWidget(Panel):
             "List brains": self.list_brains,
             "Export …": lambda: self._ask(self.export, "section"),
         }.items():
-            self._buttons[name].clicked.connect(lambda _=False, action=action: action())
+            self.buttons[name].clicked.connect(lambda _=False, action=action: action())
 
     # Where the sliders go
 
@@ -225,7 +144,7 @@ class ExplorerWidget(Panel):
     def draw_from_prior(self) -> None:
         """Move to a brain by chance from the prior."""
         if self._inputs is not None:
-            seed = self._next_seed()
+            seed = self.buttons.next_seed()
             code = draw_from_prior(self._inputs.model.latent_dim, seed)
             self._go((self._inputs, code, f"by chance from the prior N(0, I), seed {seed}"))
 
@@ -233,7 +152,7 @@ class ExplorerWidget(Panel):
         """Move to a brain by chance from the Gaussian of the codes of the brains."""
         codes, inputs = self.codes_of_brains, self._inputs
         if codes is not None and inputs is not None:
-            seed = self._next_seed()
+            seed = self.buttons.next_seed()
             code = draw_like_population(codes[~inputs.population.flagged], seed)
             self._go((inputs, code, f"by chance, Gaussian of the brains' codes, seed {seed}"))
 
@@ -252,9 +171,9 @@ class ExplorerWidget(Panel):
 
     def options(self) -> PathOptions:
         """What the section on show is generated from."""
-        shown = self._against is not None and self._against.brain is not None
-        brain = self._against.population.ids[self._against.brain] if shown else None
-        return PathOptions(factors=self.sliders.codes.tolist(), against_brain=brain)
+        at = self._against
+        brain = None if at is None or at.brain is None else at.population.ids[at.brain]
+        return PathOptions(factors=list(map(float, self.sliders.codes)), against_brain=brain)
 
     def export(self, folder: Path) -> None:
         """Write the section on show to a folder, in the background."""
@@ -316,16 +235,16 @@ class ExplorerWidget(Panel):
         if inputs.sections not in self.viewer.layers:
             return
         sections, bright = inputs.sections, made.against.bright
-        look = {} if "generated" in self._made else {"contrast_limits": (0, bright)}
+        look: dict[str, Any] = {"contrast_limits": (0, bright)}
         self._made.show("generated", made.section, sections, "generated", **look)
-        if self.against.currentText() != NOTHING:
-            name = f"change from {self.against.currentText()}"
+        if self.buttons.against.currentText() != NOTHING:
+            name = f"change from {self.buttons.against.currentText()}"
             show_change(self._made, made.change, sections, name, FULL * bright)
         far = warning(made.far_out) if made.far_out else ""
         self._status.setText("<br>".join(each for each in (self._said, far, LEGEND) if each))
 
     def _moved(self) -> None:
-        self._buttons["Back"].setEnabled(self.sliders.can_go_back)
+        self.buttons["Back"].setEnabled(self.sliders.can_go_back)
         if not self._going:
             self._said = ""
         self.refresh()
@@ -340,11 +259,6 @@ class ExplorerWidget(Panel):
         self._going, self._said = True, said
         self.sliders.set_codes(code, step=step)
         self._going = False
-
-    def _next_seed(self) -> int:
-        seed = int(self.seed.value())
-        self.seed.setValue(seed + 1)
-        return seed
 
     def _pick(self, end: int) -> None:
         if self._inputs is not None:
@@ -409,15 +323,15 @@ class ExplorerWidget(Panel):
         self.refresh()
 
     def _brain_changed(self, event: Any = None) -> None:
-        if self.against.currentText() == SHOWN:
+        if self.buttons.against.currentText() == SHOWN:
             self._look_changed()
 
     def _look_changed(self, event: Any = None) -> None:
         inputs = self._inputs
-        if self.against.currentText() == NOTHING:
+        if self.buttons.against.currentText() == NOTHING:
             self._made.hide("change")
         if inputs is not None:
-            brain = self.index if self.against.currentText() == SHOWN else None
+            brain = self.index if self.buttons.against.currentText() == SHOWN else None
             self._against = Against(inputs.model, inputs.population, brain)
         self.refresh()
 
@@ -430,13 +344,8 @@ class ExplorerWidget(Panel):
         """What cannot work is off."""
         ready, busy = self._inputs is not None, self.job.running
         listed = ready and self.codes_of_brains is not None
-        for name, button in self._buttons.items():
-            button.setEnabled(ready)
-            if name in ("Nearest brain", "Population"):
-                button.setEnabled(listed)
-        self._buttons["List brains"].setEnabled(ready and not listed and not busy)
-        self._buttons["Export …"].setEnabled(ready and not busy)
-        self._buttons["Back"].setEnabled(self.sliders.can_go_back)
+        back = self.sliders.can_go_back
+        self.buttons.enable(ready=ready, listed=listed, busy=busy, back=back)
         self.way.enable(ready=ready, busy=busy)
 
     def _ask(self, write: Any, what: str) -> None:
@@ -445,24 +354,14 @@ class ExplorerWidget(Panel):
             write(Path(name))
 
 
-def _generate(
-    against: Against, codes: Latents, brains: npt.NDArray[np.float64] | None
-) -> Generated:
-    """Decode what the sliders say; of the rest only what is new."""
-    section = against.model.decode(codes[None])[0]
-    far = "" if brains is None else how_far_out(brains, codes)
-    assert against.bright  # not left to the window
-    return Generated(against, codes, section, section - against.section, far)
-
-
 def _encode(inputs: Inputs, brain: int) -> tuple[Inputs, Latents, str]:
     code = brain_code(inputs.model, inputs.population, brain)
     return inputs, code, f"{inputs.population.ids[brain]}, as the model has it"
 
 
 def _line(inputs: Inputs, a: int, b: int, steps: int) -> tuple[Inputs, Latents]:
-    ends = (brain_code(inputs.model, inputs.population, brain) for brain in (a, b))
-    return inputs, interpolate(*ends, steps)
+    start, end = (brain_code(inputs.model, inputs.population, brain) for brain in (a, b))
+    return inputs, interpolate(start, end, steps)
 
 
 def _write(folder: Path, inputs: Inputs, options: PathOptions, progress: Progress) -> None:
