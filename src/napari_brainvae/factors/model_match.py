@@ -77,7 +77,7 @@ class ModelMatch:
     def _closest(correlations: npt.NDArray[np.float64]) -> str:
         """What a factor without partner is most like."""
         best = int(np.abs(correlations).argmax())
-        return f"; most like F{best + 1} (r {correlations[best]:+.2f})"
+        return f", most like F{best + 1} ({correlations[best]:+.2f})"
 
 
 def match_factors(

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAIR = "#d9820f"
+PAIR = "#19a319"
 """Frame of the factors that go together."""
 
 
@@ -93,6 +93,7 @@ def match_heatmap(
     image = axes.images[0]
     bar = figure.colorbar(image, ax=figure.axes, location="bottom", shrink=0.7, aspect=30)
     bar.set_label("framed: the best pairs of all", fontsize=8)
+    bar.set_ticks([-1, -0.5, 0, 0.5, 1])
     bar.ax.tick_params(labelsize=7)
     return figure
 

@@ -247,6 +247,7 @@ class ExplorerWidget(Panel):
         self.buttons["Back"].setEnabled(self.sliders.can_go_back)
         if not self._going:
             self._said = ""
+            self.way.stop()
         self.refresh()
 
     _going = False
@@ -282,7 +283,10 @@ class ExplorerWidget(Panel):
         if self._inputs is None or not (self.latest.idle or share == 1):
             return
         said = f"{100 * share:.0f} % of the way from A to B"
-        self._go((self._inputs, code, said), step=share in (0, 1))
+        # All of it is one step of the way back.
+        self._go((self._inputs, code, said), step=share == 0)
+        if share == 1:
+            self.sliders.settle()
 
     def _changed(self) -> None:
         """Begin anew with another model; what is of other brains is forgotten."""

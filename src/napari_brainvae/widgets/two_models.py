@@ -99,6 +99,8 @@ class TwoModelsWidget(Panel):
         )
         self._export.setToolTip("Write both tables (CSV) and the heat map (PNG, SVG).")
         self.factors, self.brains = ResultTable(FACTORS), ResultTable(BRAINS)
+        for table in (self.factors, self.brains):
+            table.horizontalHeader().setStretchLastSection(False)  # notes are not to be cut
         self.map, self.tabs, self.job = FigureView(320), QTabWidget(), JobBar()
         self.map.setToolTip("<p>Correlation of the codes of every factor of A with every one of B; "
                             "pairs are framed.</p>")  # fmt: skip
@@ -227,7 +229,10 @@ class TwoModelsWidget(Panel):
         found, a, b = compared.found, compared.inputs.model, compared.other
         factors = found.match.table()
         told = {each.factor: each.sentence for each in self.workspace.factors.descriptions}
-        factors["tooltip"] = [told.get(name, "") for name in factors["factor_a"]]
+        factors["tooltip"] = [
+            f"<p>{said}</p><p>A: {told[name]}</p>" if name in told else said
+            for name, said in zip(factors["factor_a"], factors["said"], strict=True)
+        ]
         factors["strong"] = (factors["factor_a"] == "") | (factors["factor_b"] == "")
         self.factors.show_table(factors)
         brains = found.brains.assign(error_percent=100 * found.brains["error_change"])
@@ -319,7 +324,7 @@ def _told(both: Both) -> str:
     rows = [f"<b>{both.inputs.population.ids[both.brain]}</b>"]
     for name, look in (("A", both.a), ("B", both.b)):
         outlier = ", outlier" * bool(look.outlier)
-        rows.append(f"{name}: squared error {look.error:.5f}, KL {look.kl:.1f} nats{outlier}")
+        rows.append(f"{name}: error {look.error:.5f}, KL {look.kl:.1f} nats{outlier}")
     if both.incomparable:
         rows.append(warning(both.incomparable))
     elif both.a.error > 0:

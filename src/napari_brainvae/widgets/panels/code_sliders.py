@@ -31,6 +31,9 @@ MOST_STEPS = 200
 MARGIN = 0.25
 """How much further than the outermost brains a slider goes, share of their range."""
 
+LEAST_MARGIN = 0.5
+"""The same in SD of the prior: brains hardly differ in a factor that is hardly used."""
+
 
 class RugSlider(QDoubleSlider):
     """A slider with a tick where each brain is."""
@@ -93,7 +96,7 @@ class CodeSliders(QWidget):
         self._past: deque[Latents] = deque(maxlen=MOST_STEPS)
         self._at_rest = np.empty(0, np.float32)
         self._rest = QTimer(self, singleShot=True, interval=REST_MS)
-        self._rest.timeout.connect(self._settle)
+        self._rest.timeout.connect(self.settle)
 
     @property
     def codes(self) -> Latents:
@@ -131,22 +134,22 @@ class CodeSliders(QWidget):
         """Tick the codes ``(N, L)`` of brains, and go a little further than from low to high."""
         ends = zip(np.asarray(low, float), np.asarray(high, float), strict=True)
         for i, (slider, (least, most)) in enumerate(zip(self.sliders, ends, strict=True)):
-            margin = MARGIN * (most - least)
+            margin = max(MARGIN * (most - least), LEAST_MARGIN)
             self._set_range(i, least - margin, most + margin)
             slider.show_brains(codes[:, i])
 
     def set_codes(self, codes: npt.ArrayLike, *, step: bool = True) -> None:
         """Move to codes ``(L,)``, as one step of the way back; or as a part of one, in a movie."""
         if step:
-            self._settle()
+            self.settle()
         self._put(codes)
         if step:
-            self._settle()
+            self.settle()
         self.changed.emit()
 
     def back(self) -> None:
         """Go to where all sliders were before the last step."""
-        self._settle()
+        self.settle()
         if self._past:
             self._put(self._past.pop())
             self._at_rest = self.codes
@@ -201,7 +204,8 @@ class CodeSliders(QWidget):
             each.setRange(low, high)
             each.blockSignals(False)
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
+        """Count what was moved up to now as a step of the way back."""
         self._rest.stop()
         if not np.array_equal(self._at_rest, self.codes):
             self._past.append(self._at_rest)
