@@ -19,6 +19,8 @@ from napari_brainvae.denoising.reconstruction import ome_metadata
 from napari_brainvae.factors.field_colours import change_limit, signed_panel
 from napari_brainvae.factors.path_options import PathOptions
 from napari_brainvae.factors.traversal import Traversal, traversal
+from napari_brainvae.io.atomic_files import recover
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.export import results_folder, write_table
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 Pixels = npt.NDArray[np.uint8]
 
+CODES = "codes.csv"
 DPI = 100
 FRAME_MS, REST_MS = 80, 800
 """How long a frame is shown, and the first and the last of them."""
@@ -61,20 +64,31 @@ def write_traversal(
     Raises
     ------
     InputError
-        As `factors.traversal.traversal`, or if the folder holds results of something else.
+        As `factors.traversal.traversal`, or if the folder holds generated sections already, or
+        results of something else.
     Stopped
         If ``progress`` asked to stop.
     """
+    if not overwrite and (recover(Path(folder).absolute()) / CODES).exists():
+        # Of a longer movie, some frames would stay among those of this one.
+        raise InputError(f"{folder} holds generated sections already: choose another folder")
     known = population.description
     size = known.pixel_size_um or model.header.pixel_size_um
     plane = known.plane if known.plane is not None else model.header.plane
     about = provenance(options, population, {model.label: model}, plane=plane, pixel_size_um=size)
-    found = traversal(model, population, options)
+
+    def decoding(done: int, total: int) -> None:
+        report(progress, done, 2 * total)
+
+    def drawing(done: int, total: int) -> None:
+        report(progress, total + done, 2 * total)
+
+    found = traversal(model, population, options, progress=decoding)
     picture = _Picture(found, size, plane, model.label)
     with results_folder(folder, about, overwrite=overwrite) as beside:
         _write_numbers(beside, found, size, about)
         if options.movie:
-            _write_movie(beside, picture, len(found.codes), about, progress)
+            _write_movie(beside, picture, len(found.codes), about, drawing)
         else:
             with MATPLOTLIB:
                 save_figure(picture.draw(0), beside / "generated", about)
@@ -86,7 +100,7 @@ def _write_numbers(
     names = [f"frame {i + 1}" for i in range(len(found.codes))]
     table = pd.DataFrame(found.codes, columns=[f"F{i + 1}" for i in range(found.codes.shape[1])])
     table.insert(0, "frame", range(1, len(table) + 1))
-    write_table(table, folder / "codes.csv", about)
+    write_table(table, folder / CODES, about)
     text = f"Generated sections. {json.dumps(about, sort_keys=True)}"
     metadata = ome_metadata(pixel_size_um, text, "QCYX", what="frame", names=names)
     metadata["Channel"] = {"Name": ["section", f"change from {found.against}"]}
@@ -99,7 +113,7 @@ def _write_movie(
     picture: _Picture,
     count: int,
     about: Provenance,
-    progress: Progress | None,
+    progress: Progress,
 ) -> None:
     from PIL import Image
     from PIL.PngImagePlugin import PngInfo
@@ -110,7 +124,7 @@ def _write_movie(
     (folder / "frames").mkdir()
     frames = []
     for i, pixels in enumerate(picture.frames(count)):
-        report(progress, i, count)
+        progress(i, count)
         frames.append(Image.fromarray(pixels))
         frames[-1].save(folder / "frames" / f"frame_{i + 1:03}.png", pnginfo=info)
     # One palette for all: else still tissue would flicker.
@@ -125,7 +139,7 @@ def _write_movie(
         loop=0,
         comment=said.encode(),
     )
-    report(progress, count, count)
+    progress(count, count)
 
 
 class _Picture:

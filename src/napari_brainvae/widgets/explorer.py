@@ -56,7 +56,13 @@ LEGEND = " &nbsp; ".join(
 
 
 class ExplorerWidget(Panel):
-    """Move the factors and watch the brain; go to real ones, to others by chance, and between."""
+    """Move the factors and watch the brain; go to real ones, to others by chance, and between.
+
+    Attributes
+    ----------
+    codes_of_brains
+        ``(N, L)``, NaN of brains that cannot be used; None before they are listed.
+    """
 
     page, tab = "explorer", "Explore"
     first = "To begin, drop brain sections and a model on the canvas."
@@ -72,6 +78,7 @@ class ExplorerWidget(Panel):
         self._made = PluginLayers(viewer, "Explore")
         self._inputs: Inputs | None = None
         self._against: Against | None = None
+        self.codes_of_brains: npt.NDArray[np.float64] | None = None
         self._said = ""
         self.latest = Latest(generate, self._show, self._failed, parent=self)
         self.encode = Latest(_encode, self._go, self._failed, parent=self)
@@ -217,12 +224,6 @@ class ExplorerWidget(Panel):
         assert self._inputs is not None
         return shown_index(self._inputs.sections, self.viewer.dims.point)
 
-    @property
-    def codes_of_brains(self) -> npt.NDArray[np.float64] | None:
-        """``(N, L)``, NaN of brains that cannot be used; None before they are listed."""
-        table = self.workspace.brains.table
-        return None if table is None else table.codes.to_numpy(np.float64)
-
     def refresh(self) -> None:
         """Ask for the section that the sliders say, instead of any asked for before."""
         if self._inputs is not None and self._against is not None:
@@ -314,7 +315,8 @@ class ExplorerWidget(Panel):
         self.sliders.describe([(f"{d.name}: {d.direction}", d.sentence) for d in told])
 
     def _brains_listed(self) -> None:
-        codes = self.codes_of_brains
+        table = self.workspace.brains.table
+        codes = self.codes_of_brains = None if table is None else table.codes.to_numpy(np.float64)
         if self._inputs is not None and codes is not None:
             low, high = np.nanmin(codes, axis=0), np.nanmax(codes, axis=0)
             self.sliders.show_brains(codes, low, high)
