@@ -14,6 +14,7 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QFileDialog,
     QHBoxLayout,
+    QHeaderView,
     QLabel,
     QPushButton,
     QSizePolicy,
@@ -99,8 +100,10 @@ class TwoModelsWidget(Panel):
         )
         self._export.setToolTip("Write both tables (CSV) and the heat map (PNG, SVG).")
         self.factors, self.brains = ResultTable(FACTORS), ResultTable(BRAINS)
-        for table in (self.factors, self.brains):
-            table.horizontalHeader().setStretchLastSection(False)  # notes are not to be cut
+        self.brains.horizontalHeader().setStretchLastSection(False)
+        # Notes are read whole, in as many lines as they need.
+        self.factors.setWordWrap(True)
+        self.factors.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.map, self.tabs, self.job = FigureView(320), QTabWidget(), JobBar()
         self.map.setToolTip("<p>Correlation of the codes of every factor of A with every one of B; "
                             "pairs are framed.</p>")  # fmt: skip
