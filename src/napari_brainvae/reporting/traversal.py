@@ -31,6 +31,7 @@ from napari_brainvae.reporting.section_axes import frame, show
 # What draws is imported where it draws.
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL.Image import Image
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -38,6 +39,9 @@ CODES = "codes.csv"
 DPI = 100
 FRAME_MS, REST_MS = 80, 800
 """How long a frame is shown, and the first and the last of them."""
+
+GREYS = 64
+"""Of the 256 colours of a GIF."""
 
 LEAST_WIDE = 360
 """Of a section in a movie, px: smaller ones are drawn larger, pixel by pixel."""
@@ -128,9 +132,8 @@ def _write_movie(
         frames.append(Image.fromarray(pixels))
         frames[-1].save(folder / "frames" / f"frame_{i + 1:03}.png", pnginfo=info)
     # One palette for all: else still tissue would flicker.
-    some = [frames[i] for i in sorted({0, count // 2, count - 1})]
-    colors = Image.fromarray(np.concatenate([np.asarray(each) for each in some])).quantize(256)
-    plain = [each.quantize(palette=colors, dither=Image.Dither.NONE) for each in frames]
+    palette = _palette([frames[i] for i in sorted({0, count // 2, count - 1})])
+    plain = [each.quantize(palette=palette, dither=Image.Dither.NONE) for each in frames]
     plain[0].save(
         folder / "movie.gif",
         save_all=True,
@@ -140,6 +143,18 @@ def _write_movie(
         comment=said.encode(),
     )
     progress(count, count)
+
+
+def _palette(frames: list[Image]) -> Image:
+    """Greys for the sections, and as many colours as are left for the changes beside them."""
+    from PIL import Image
+
+    changes = [np.asarray(each)[:, each.width // 2 :] for each in frames]
+    colored = Image.fromarray(np.concatenate(changes)).quantize(256 - GREYS).getpalette() or []
+    greys = np.linspace(0, 255, GREYS).round().astype(int).repeat(3).tolist()
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(colored[: 3 * (256 - GREYS)] + greys)
+    return palette
 
 
 class _Picture:
