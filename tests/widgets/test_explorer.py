@@ -101,8 +101,8 @@ def test_a_typed_number_moves_its_slider_and_the_number_only_rounds(explorer, qt
 
 def test_of_a_fast_drag_only_the_newest_is_shown(viewer, explorer, qtbot, monkeypatch):
     widget, model, asked = explorer, explorer.source.model, []
-    plain = model._decode
-    monkeypatch.setattr(model, "_decode", lambda z: asked.append(z.copy()) or plain(z))
+    plain = model.decode
+    monkeypatch.setattr(model, "decode", lambda z: asked.append(z.copy()) or plain(z))
     slider = widget.sliders.sliders[0]
     places = np.linspace(slider.minimum(), slider.maximum(), 300)
     for place in places:
@@ -269,7 +269,8 @@ def test_another_model_begins_anew_and_closing_leaves_nobody_behind(viewer, run_
     set_ends(viewer, widget, qtbot, 1, 4)
     widget.source.checkpoint = run_folder / "model.safetensors"
     assert not widget.sliders.sliders
-    assert not [each for each in viewer.layers if each.name == "generated"]
+    assert not generated(viewer).visible
+    assert not change(viewer).visible
     qtbot.waitUntil(lambda: widget.source.ready, timeout=LONG)
     drawn(widget, qtbot)
     assert np.array_equal(widget.sliders.codes, population_mean(widget.source.model))

@@ -297,12 +297,12 @@ class ExplorerWidget(Panel):
             self._against, self._said = None, ""
             self._status.setText("")
             self.sliders.begin([], [])
-            self._made.remove_all()
+            self._made.hide_all()
         elif before is None or before.model is not inputs.model:
             model = inputs.model
             names = factor_names(model.latent_dim, replicated_of(model.header))
             self.sliders.begin(names, population_mean(model))
-            self._made.remove_all()
+            self._made.hide_all()
         if before is None or inputs is None or before.population is not inputs.population:
             for end in (0, 1):
                 self.way.pick(end, None)
