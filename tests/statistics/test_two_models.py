@@ -101,14 +101,19 @@ def test_which_brains_a_model_was_fitted_on(run_folder, population):
     assert fitted_on(header, population) is None
 
 
+@pytest.mark.parametrize(
+    ("update", "said"),
+    [({"clip": 12.0}, "clip"), ({"width": 78}, "64 x 80 px and B of 64 x 78 px")],
+)
 def test_models_of_sections_prepared_otherwise_are_compared_by_codes_alone(
-    pca, population, preprocessing
+    pca, population, preprocessing, update, said
 ):
-    otherwise = preprocessing.model_copy(update={"clip": preprocessing.clip * 2})
+    otherwise = preprocessing.model_copy(update=update)
     sections = population.prepared(otherwise, slice(None))
     other = PCA.fit(sections, 4, preprocessing=otherwise)
     found = compare_models(pca, other, population)
-    assert "clip" in found.incomparable
+    assert said in found.incomparable
+    assert np.isnan(found.match.cosines).all() == ("width" in update)
     assert "only their codes are compared" in found.incomparable
     assert found.brains["error_change"].isna().all()
     assert np.isfinite(found.match.correlations).all()
