@@ -34,6 +34,7 @@ from napari_brainvae.widgets.layers.section_layers import (
     tell_population,
 )
 from napari_brainvae.widgets.shared_brains import SharedBrains
+from napari_brainvae.widgets.shared_factors import SharedFactors
 from napari_brainvae.widgets.workers import Latest
 
 STAND_INS = {CHECKPOINT, ATLAS_FOLDER}
@@ -78,6 +79,7 @@ class Workspace:
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         self._load = Latest(load_once, self._loaded, self._failed, parent=window)
         self._shown_alone: set[Layer] = set()
+        self.factors = SharedFactors(self.inputs)
         self.brains = SharedBrains(lambda: self.inputs(atlas=False), lambda: self.population)
         # First: what panels then read belongs to what is chosen.
         for changed in (self.sections_changed, self.model_changed):
