@@ -166,7 +166,9 @@ class _Search:
             going = going[step.abs().amax(dim=1) > SETTLED]
             if not len(going):
                 break
-        return code, -torch.log(normal.diagonal(dim1=1, dim2=2))
+        precision = normal.diagonal(dim1=1, dim2=2)
+        # Weights that have diverged give no posterior, rather than one that is all too sure.
+        return code, -torch.log(precision.where(precision.isfinite(), torch.nan))
 
     def _equations(self, sections: Tensor, code: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Twice the negative log-posterior, and the equations of a step, at a code."""
