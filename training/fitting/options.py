@@ -20,7 +20,7 @@ FAST_EPOCHS = 20
 
 
 class FitOptions(BaseModel):
-    """Fit a beta-VAE to a population of registered sections.
+    """Fit a beta-VAE, or factors that displace tissue, to a population of registered sections.
 
     Writes model.safetensors (the last step), record.json, history.csv and state/ to the run
     folder. Stop it with Ctrl-C or kill it at any time and go on with --resume.
