@@ -61,7 +61,9 @@ class StabilityOptions(BaseModel):
     refit: bool = Field(
         False, description="Fit the whole model to each half, rotated, instead of its linear path."
     )
-    recipe: Literal["paper", "fast"] = Field("fast", description="Of the fits of --refit.")
+    recipe: Literal["paper", "fast", "displacing"] = Field(
+        "fast", description="Of the fits of --refit."
+    )
     steps: Steps | None = Field(None, description="Training steps of a fit; the recipe's.")
     threads: Threads | None = Field(None, description="CPU threads of a fit.")
     scheduler: str | None = Field(

@@ -36,7 +36,7 @@ def small(phantom_file, out, **more):
 # divergence
 
 
-@pytest.mark.parametrize("recipe", ["paper", "fast"])
+@pytest.mark.parametrize("recipe", ["paper", "fast", "displacing"])
 def test_a_fit_that_diverges_says_so_and_keeps_its_last_good_model(
     recipe, phantom_file, tmp_path, capsys
 ):
