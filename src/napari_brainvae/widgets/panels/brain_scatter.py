@@ -1,0 +1,373 @@
+"""Brains as points in one plane, or in small multiples; quick enough for a hundred thousand."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
+from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+
+from napari_brainvae.reporting.point_raster import cross, disc, packed, ring, stamp
+from napari_brainvae.statistics.brain_map import enclosed, nearest, simplified
+from napari_brainvae.widgets.panels.shift_bars import tick_step
+
+REACH = 10
+"""How far from a brain the mouse may be, px."""
+
+MARGIN, ROOM, GAP = 0.04, 44, 4
+"""Around the points, in parts of their range; left and below for ticks and names; between planes,
+px."""
+
+FADED = 0.3
+"""Of brains that are not selected, where some are."""
+
+Mode = Literal["only", "more", "less"]
+"""Whether brains are selected alone, too, or no more."""
+
+
+@dataclass(frozen=True, eq=False)
+class Plane:
+    """One plane of the map.
+
+    Attributes
+    ----------
+    x, y
+        Names of the axes.
+    points
+        ``(N, 2)``; a brain that is not finite is not drawn.
+    row, column
+        Where it is among others.
+    outlines
+        Of groups: colour, line ``(K, 2)`` and mean ``(2,)``.
+    """
+
+    x: str
+    y: str
+    points: npt.NDArray[np.float64]
+    row: int = 0
+    column: int = 0
+    outlines: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]] = ()
+
+    @property
+    def limits(self) -> npt.NDArray[np.float64]:
+        """Lowest and highest of both axes, ``(2, 2)``, with a margin."""
+        finite = self.points[np.isfinite(self.points).all(axis=1)]
+        if not len(finite):
+            return np.array([[0.0, 0.0], [1.0, 1.0]])
+        low, high = finite.min(axis=0), finite.max(axis=0)
+        width = np.where(high > low, high - low, 1.0)
+        return np.stack([low - MARGIN * width, high + MARGIN * width])
+
+
+@dataclass(frozen=True, eq=False)
+class Look:
+    """How N brains look: colours ``(N, 3)`` uint8, which are hollow or crossed ``(N,)``, names."""
+
+    colours: npt.NDArray[np.uint8]
+    hollow: npt.NDArray[np.bool_]
+    crossed: npt.NDArray[np.bool_]
+    names: Sequence[str]
+
+
+class BrainScatter(QWidget):
+    """Points that a click, a lasso and the mouse above them ask for.
+
+    Painted here: at 100,000 points matplotlib (and with it biaplotter) takes 1.2 s to show what a
+    lasso holds, pyqtgraph 0.2 to 0.4 s, pixels in NumPy 4 ms; and a second canvas of OpenGL beside
+    napari's ends the process where OpenGL is software.
+
+    Signals
+    -------
+    clicked
+        A brain, and how it is selected.
+    lassoed
+        Positions of brains, and how they are selected.
+    opened
+        Index of a plane that was clicked twice.
+    """
+
+    clicked, lassoed, opened = Signal(int, str), Signal(object, str), Signal(int)
+
+    def __init__(self, empty: str = "") -> None:
+        super().__init__()
+        self.empty = empty
+        self.planes: Sequence[Plane] = ()
+        self.look: Look | None = None
+        self.selected: Collection[int] = ()
+        self.shown: int | None = None
+        self.lasso: list[tuple[float, float]] = []
+        self.drawn = 0
+        """How often points were drawn: once for each change."""
+        self._lassoed: int | None = None
+        self._places: list[npt.NDArray[np.float64]] = []
+        self._all: QImage | None = None
+        self._top: QImage | None = None
+        self.setMouseTracking(True)
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
+        self.setMinimumSize(240, 200)
+
+    def sizeHint(self) -> QSize:
+        """Ask for a square."""
+        return QSize(340, 340)
+
+    def show_planes(self, planes: Sequence[Plane], look: Look | None) -> None:
+        """Show the same brains in some planes; none without."""
+        self.planes, self.look = planes, look
+        self._forget()
+
+    def show_selected(self, selected: Collection[int]) -> None:
+        """Show which brains are selected, the others faded."""
+        self.selected, self._top = selected, None
+        self.update()
+
+    def show_brain(self, index: int | None) -> None:
+        """Ring the brain that the slider is at."""
+        if index != self.shown:
+            self.shown = index
+            self.update()
+
+    def brain_at(self, x: float, y: float) -> int | None:
+        """Give the brain nearest to a pixel, if it is near."""
+        plane = self._plane_at(x, y)
+        return None if plane is None else nearest(self._places[plane], (x, y), REACH)
+
+    def place_of(self, index: int, plane: int = 0) -> tuple[float, float]:
+        """Give the pixel where a brain is."""
+        self._lay_out()
+        x, y = self._places[plane][index].tolist()
+        return x, y
+
+    def _forget(self) -> None:
+        """Draw all anew."""
+        self._places, self._all, self._top = [], None, None
+        self.lasso, self._lassoed = [], None
+        self.update()
+
+    # Where planes and points are
+
+    def _frame(self, plane: Plane) -> QRectF:
+        """Where a plane is, px."""
+        rows = 1 + max(each.row for each in self.planes)
+        columns = 1 + max(each.column for each in self.planes)
+        width = (self.width() - ROOM - GAP) / columns
+        height = (self.height() - ROOM - GAP) / rows
+        gap = GAP if len(self.planes) > 1 else 0
+        left, top = ROOM + plane.column * width, GAP + plane.row * height
+        return QRectF(left, top, width - gap, height - gap)
+
+    def _lay_out(self) -> None:
+        """Find the pixel of every brain in every plane, once a size."""
+        if self._places:
+            return
+        for plane in self.planes:
+            self._places.append(self._pixels(plane, plane.points))
+
+    def _pixels(self, plane: Plane, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        frame, (low, high) = self._frame(plane), plane.limits
+        shares = (points - low) / (high - low)
+        corner, size = np.array([frame.left(), frame.bottom()]), [frame.width(), -frame.height()]
+        return np.asarray(corner + shares * size)
+
+    def _plane_at(self, x: float, y: float) -> int | None:
+        self._lay_out()
+        frames = (self._frame(plane) for plane in self.planes)
+        return next((i for i, frame in enumerate(frames) if frame.contains(x, y)), None)
+
+    # What is painted
+
+    def paintEvent(self, event: Any) -> None:
+        """Paint axes, points, outlines, the brain on show and the lasso."""
+        painter = QPainter(self)
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if self.look is None or not self.planes:
+            centred = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
+            painter.drawText(self.rect(), centred, self.empty)
+            painter.end()
+            return
+        self._lay_out()
+        for plane in self.planes:
+            self._paint_axes(painter, plane)
+        self._paint_points(painter)
+        for plane in self.planes:
+            self._paint_outlines(painter, plane)
+        self._paint_shown(painter)
+        if self.lasso:
+            painter.setPen(QPen(painter.pen().color(), 1.2, Qt.PenStyle.DashLine))
+            painter.drawPolygon(_polygon(np.array(self.lasso)))
+        painter.end()
+
+    def _paint_axes(self, painter: QPainter, plane: Plane) -> None:
+        frame, (low, high) = self._frame(plane), plane.limits
+        single = len(self.planes) == 1
+        painter.setOpacity(0.35)
+        painter.drawRect(frame)
+        painter.setOpacity(1.0)
+        centre, right = Qt.AlignmentFlag.AlignCenter, Qt.AlignmentFlag.AlignRight
+        beneath = frame.bottom() + (20 if single else 4)
+        lowest = all(each.row <= plane.row for each in self.planes if each.column == plane.column)
+        if lowest:
+            painter.drawText(QRectF(frame.left(), beneath, frame.width(), 18), centre, plane.x)
+        if plane.column == 0:
+            painter.save()
+            painter.translate(14 if single else ROOM - 14, frame.center().y())
+            painter.rotate(-90)
+            painter.drawText(QRectF(-frame.height() / 2, -10, frame.height(), 18), centre, plane.y)
+            painter.restore()
+        if not single:
+            return
+        for axis in (0, 1):
+            for value in _ticks(low[axis], high[axis]):
+                at = self._pixels(plane, np.where(np.arange(2) == axis, value, low)[None])[0]
+                x, y = at.tolist()
+                painter.setOpacity(0.15)
+                end = (x, frame.top()) if axis == 0 else (frame.right(), y)
+                painter.drawLine(QPointF(x, y), QPointF(*end))
+                painter.setOpacity(1.0)
+                text = f"{value:.4g}"
+                if axis == 0:
+                    painter.drawText(QRectF(x - 30, y + 2, 60, 18), centre, text)
+                else:
+                    box = QRectF(18, y - 9, ROOM - 21, 18)
+                    painter.drawText(box, right | Qt.AlignmentFlag.AlignVCenter, text)
+
+    def _paint_points(self, painter: QPainter) -> None:
+        """Draw all brains, and those that are selected above them, again only after a change."""
+        if self._all is None:
+            assert self.look is not None
+            self._all = self._picture(np.arange(len(self.look.names)), 0.0)
+            self.drawn += 1
+        if self.selected and self._top is None:
+            chosen = np.fromiter(sorted(self.selected), np.intp, len(self.selected))
+            self._top = self._picture(chosen, 1.0)
+        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
+        painter.setOpacity(FADED if self.selected else 1.0)
+        painter.drawImage(QRectF(self.rect()), self._all)
+        painter.setOpacity(1.0)
+        if self.selected and self._top is not None:
+            painter.drawImage(QRectF(self.rect()), self._top)
+
+    def _picture(self, chosen: npt.NDArray[np.intp], larger: float) -> QImage:
+        """Draw some brains in all planes; few of them finer than the screen is, to be smooth."""
+        assert self.look is not None
+        look, many = self.look, len(self.look.names) * len(self.planes)
+        fine = self.devicePixelRatioF() * (2 if many <= 20_000 else 1)
+        height, width = round(self.height() * fine), round(self.width() * fine)
+        picture = np.zeros((height, width), np.uint32)
+        small = len(self.planes) > 1
+        radius = fine * (larger + (1.6 if small or many > 20_000 else 3.0))
+        thick = max(1.0, 1.2 * fine)
+        hollow, crossed = look.hollow[chosen], look.crossed[chosen]
+        marks = (
+            (~hollow & ~crossed, disc(radius)),
+            (hollow, ring(radius, thick)),
+            (crossed, cross(radius, thick)),
+        )
+        colours = packed(look.colours[chosen])
+        for places in self._places:
+            at = places[chosen]
+            drawn = np.isfinite(at).all(axis=1)
+            pixels = np.floor(np.where(drawn[:, None], at, 0)[:, ::-1] * fine).astype(np.intp)
+            for which, mark in marks:
+                stamp(picture, pixels[drawn & which], colours[drawn & which], mark)
+        image = QImage(picture.data, width, height, 4 * width, QImage.Format.Format_ARGB32)
+        return image.copy()  # owns its pixels
+
+    def _paint_outlines(self, painter: QPainter, plane: Plane) -> None:
+        text = painter.pen().color()
+        frame = self._frame(plane)
+        painter.save()
+        painter.setClipRect(frame)
+        side = 5 if len(self.planes) == 1 else 2.5
+        for colour, line, mean in plane.outlines:
+            painter.setPen(QPen(QColor(colour), 1.5))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawPolyline(_polygon(self._pixels(plane, line)))
+            painter.setPen(QPen(text, 1))
+            painter.setBrush(QColor(colour))
+            centre = self._pixels(plane, mean[None])[0]
+            corners = centre + side * np.array([[0, -1], [1, 0], [0, 1], [-1, 0]])
+            painter.drawPolygon(_polygon(corners))
+        painter.restore()
+
+    def _paint_shown(self, painter: QPainter) -> None:
+        if self.shown is None or self.look is None or self.shown >= len(self.look.names):
+            return
+        radius = 7.0 if len(self.planes) == 1 else 4.0
+        painter.save()
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        painter.setPen(QPen(painter.pen().color(), 2))
+        for places in self._places:
+            x, y = places[self.shown].tolist()
+            if np.isfinite(x + y):
+                painter.drawEllipse(QPointF(x, y), radius, radius)
+        painter.restore()
+
+    # What the mouse does
+
+    def resizeEvent(self, event: Any) -> None:
+        """Lay out anew."""
+        self._forget()
+        super().resizeEvent(event)
+
+    def mousePressEvent(self, event: Any) -> None:
+        """Begin a lasso, or a click."""
+        x, y = event.position().x(), event.position().y()
+        if event.button() == Qt.MouseButton.LeftButton and self.look is not None:
+            self._lassoed = self._plane_at(x, y)
+            self.lasso = [(x, y)] if self._lassoed is not None else []
+
+    def mouseMoveEvent(self, event: Any) -> None:
+        """Draw the lasso on, or say which brain the mouse is at."""
+        x, y = event.position().x(), event.position().y()
+        if self.lasso:
+            self.lasso.append((x, y))
+            self.update()
+        elif self.look is not None:
+            brain = self.brain_at(x, y)
+            name = "" if brain is None else self.look.names[brain]
+            QToolTip.showText(event.globalPosition().toPoint(), name, self)
+
+    def mouseReleaseEvent(self, event: Any) -> None:
+        """End a lasso, or a click; nothing selects nothing."""
+        if event.button() != Qt.MouseButton.LeftButton or not self.lasso:
+            return
+        line, plane = np.array(self.lasso), self._lassoed
+        self.lasso, self._lassoed = [], None
+        self.update()
+        mode = _mode(event.modifiers())
+        assert plane is not None
+        if np.ptp(line, axis=0).max() >= REACH / 2:
+            within = enclosed(self._places[plane], simplified(line, 0.5))
+            self.lassoed.emit(np.flatnonzero(within), mode)
+            return
+        brain = self.brain_at(*line[0].tolist())
+        if brain is not None:
+            self.clicked.emit(brain, mode)
+        elif mode == "only":
+            self.lassoed.emit(np.arange(0), mode)
+
+    def mouseDoubleClickEvent(self, event: Any) -> None:
+        """Ask for one plane alone."""
+        plane = self._plane_at(event.position().x(), event.position().y())
+        if plane is not None and self.look is not None:
+            self.opened.emit(plane)
+
+
+def _mode(modifiers: Any) -> Mode:
+    if modifiers & (Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.ControlModifier):
+        return "more"
+    return "less" if modifiers & Qt.KeyboardModifier.AltModifier else "only"
+
+
+def _ticks(low: float, high: float) -> npt.NDArray[np.float64]:
+    step = tick_step(high - low)
+    return step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
+
+
+def _polygon(line: npt.NDArray[np.float64]) -> QPolygonF:
+    return QPolygonF([QPointF(x, y) for x, y in line.tolist()])
