@@ -94,7 +94,7 @@ def pairs_figure(table: pd.DataFrame, by: str = "", *, model: str = "") -> Figur
     model
         Its name, for the title.
     """
-    names = list(factors_of(table))[:PAIRED]
+    names = [str(name) for name in factors_of(table)][:PAIRED]
     size = max(len(names) - 1, 1)
     figure = _figure(1.6 + 1.25 * size, 1.9 + 1.25 * size)
     if len(names) < 2:  # one factor has no pair: it is drawn against its own order
@@ -102,7 +102,7 @@ def pairs_figure(table: pd.DataFrame, by: str = "", *, model: str = "") -> Figur
         pairs = [(names[0], names[0])]
     else:
         grid = figure.subplots(size, size, sharex="col", sharey="row", squeeze=False)
-        pairs = list(combinations(names, 2))
+        pairs = [*combinations(names, 2)]
     colouring = colour_brains(table, by)
     for axes in grid[np.triu_indices(size, 1)]:
         axes.set_axis_off()
@@ -205,10 +205,13 @@ def _draw_plane(
     points = table[[x, y]].to_numpy(np.float64)
     colours = colouring.colours / 255
     plain, area = ~hollow & ~crossed, size**2
-    axes.scatter(*points[plain].T, s=area, c=colours[plain], linewidths=0)
-    axes.scatter(*points[hollow].T, s=area, facecolors="none", edgecolors=colours[hollow])
-    cross: Any = MarkerStyle("x")
-    axes.scatter(*points[crossed].T, s=1.5 * area, c=colours[crossed], marker=cross, linewidths=1)
+    x_of, y_of = points.T
+    edges: Any = colours[hollow]
+    axes.scatter(x_of[plain], y_of[plain], area, colours[plain], linewidths=0)
+    axes.scatter(x_of[hollow], y_of[hollow], area, facecolors="none", edgecolors=edges)
+    axes.scatter(
+        x_of[crossed], y_of[crossed], 1.5 * area, colours[crossed], marker=MarkerStyle("x")
+    )
     if ellipses:
         for group in colouring.groups:
             ellipse = covariance_ellipse(points[group.members & ~hollow])

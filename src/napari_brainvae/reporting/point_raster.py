@@ -20,7 +20,7 @@ def disc(radius: float) -> Offsets:
 def ring(radius: float, width: float) -> Offsets:
     """Give the pixels of a disc that are not in the one inside it, ``(K, 2)``."""
     pixels = disc(radius)
-    return pixels[np.hypot(*pixels.T) > radius - width]
+    return np.asarray(pixels[np.hypot(*pixels.T) > radius - width])
 
 
 def cross(radius: float, width: float) -> Offsets:
@@ -63,4 +63,4 @@ def stamp(picture: Pixels, places: npt.NDArray[np.intp], colours: Pixels, pixels
 def packed(colours: npt.NDArray[np.uint8], alpha: int = 255) -> Pixels:
     """Pack colours ``(n, 3)`` as Qt's ARGB32, ``(n,)``."""
     red, green, blue = colours.astype(np.uint32).T
-    return (np.uint32(alpha) << 24) | (red << 16) | (green << 8) | blue
+    return np.asarray((np.uint32(alpha) << 24) | (red << 16) | (green << 8) | blue)

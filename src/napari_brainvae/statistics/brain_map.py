@@ -160,13 +160,13 @@ def enclosed(points: npt.ArrayLike, line: npt.ArrayLike) -> npt.NDArray[np.bool_
     >>> enclosed([[1, 1], [3, 1], [float("nan"), 1]], [[0, 0], [2, 0], [2, 2], [0, 2]])
     array([ True, False, False])
     """
-    points, line = np.asarray(points, np.float64), np.asarray(line, np.float64)
-    within = np.zeros(len(points), bool)
-    if len(line) < 3:
+    places, corners = np.asarray(points, np.float64), np.asarray(line, np.float64)
+    within = np.zeros(len(places), bool)
+    if len(corners) < 3:
         return within
     # Most points are not even near it.
-    near = ((points >= line.min(axis=0)) & (points <= line.max(axis=0))).all(axis=1)
-    within[near] = measure.points_in_poly(points[near], line)
+    near = ((places >= corners.min(axis=0)) & (places <= corners.max(axis=0))).all(axis=1)
+    within[near] = measure.points_in_poly(places[near], corners)
     return within
 
 
@@ -208,8 +208,8 @@ def covariance_ellipse(points: npt.ArrayLike) -> Ellipse | None:
     >>> ellipse.mean.tolist(), ellipse.covariance.round(3).tolist()
     ([1.0, 2.0], [[1.333, 0.0], [0.0, 5.333]])
     """
-    points = np.asarray(points, np.float64)
-    points = points[np.isfinite(points).all(axis=1)]
-    if len(points) < 3:
+    known = np.asarray(points, np.float64)
+    known = known[np.isfinite(known).all(axis=1)]
+    if len(known) < 3:
         return None
-    return Ellipse(points.mean(axis=0), np.cov(points.T))
+    return Ellipse(known.mean(axis=0), np.cov(known.T))

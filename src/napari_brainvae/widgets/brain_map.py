@@ -35,6 +35,7 @@ from napari_brainvae.statistics.brain_map import (
     number_columns,
 )
 from napari_brainvae.widgets.inputs import Inputs
+from napari_brainvae.widgets.layers.brain_points import BrainPoints
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.brain_scatter import BrainScatter, Look, Plane
 from napari_brainvae.widgets.panels.job_bar import JobBar
@@ -60,6 +61,9 @@ class BrainMapWidget(Panel):
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__(viewer)
         self.source, self.brains = SectionsAndModel(viewer), self.workspace.brains
+        if self.workspace.points is None:
+            self.workspace.points = BrainPoints(viewer, self.brains)
+        self._points = self.workspace.points
         self.table: pd.DataFrame | None = None
         self._measure, self._export = QPushButton("Measure brains"), QPushButton("Export …")
         self._measure.setToolTip(
@@ -135,6 +139,7 @@ class BrainMapWidget(Panel):
         for page in (self.plane, self.pairs):
             page.clicked.connect(self._click)
             page.lassoed.connect(self._select)
+        self.pages.currentChanged.connect(self._draw_pairs)
         self.pairs.opened.connect(self._open)
         self.legend.chosen.connect(lambda group: self._select(group, "only"))
         self._before.clicked.connect(lambda: self._step(-1))
@@ -217,7 +222,7 @@ class BrainMapWidget(Panel):
         for box, name, usual in ((self.x, before.x, 0), (self.y, before.y, 1)):
             _fill(box, ordered, name, usual)
         colours = [name for name in colour_columns(table) if name != "problem"]
-        covariates = [name for name in colours if table[name].dtype == object]
+        covariates = [name for name in colours if name not in {*numbers, "unusual", "flagged"}]
         usual = 1 + colours.index(covariates[0]) if covariates else 0
         _fill(self.colour, ["", *colours], before.colour or "-", usual)
 
@@ -228,17 +233,21 @@ class BrainMapWidget(Panel):
         if self.table is not None:
             self._coloured = colour_brains(self.table, self.options.colour)
             hollow, crossed = hollow_and_crossed(self.table)
-            self._look = Look(self._coloured.colours, hollow, crossed, self._names())
-            factors = list(factors_of(self.table))[:PAIRED]
-            self._pairs = list(combinations(factors, 2))
-            order = {name: i for i, name in enumerate(factors)}
-            planes = [self._plane(x, y, order[y] - 1, order[x]) for x, y in self._pairs]
-            self.pairs.show_planes(planes, self._look)
-        else:
-            self.pairs.show_planes((), None)
+            self._look = Look(self._coloured.colours, hollow, crossed, self._said)
+            factors = [str(name) for name in factors_of(self.table)][:PAIRED]
+            self._pairs = [*combinations(factors, 2)]
         self.pages.setTabVisible(1, len(self._pairs) > 1)
         self.legend.tell(self._coloured, self._look)
+        self.pairs.show_planes((), None)
         self._draw_plane()
+        self._draw_pairs()
+
+    def _draw_pairs(self, _: Any = None) -> None:
+        """Draw all pairs, once somebody looks at them."""
+        if self.pages.currentWidget() is self.pairs and not self.pairs.planes:
+            order = {name: i for i, name in enumerate(dict.fromkeys(sum(self._pairs, ())))}
+            planes = [self._plane(x, y, order[y] - 1, order[x]) for x, y in self._pairs]
+            self.pairs.show_planes(planes, self._look)
 
     def _draw_plane(self, _: Any = None) -> None:
         """Draw the one plane anew."""
@@ -246,6 +255,8 @@ class BrainMapWidget(Panel):
         shown = self._look is not None and options.x and options.y
         planes = [self._plane(options.x, options.y)] if shown else []
         self.plane.show_planes(planes, self._look)
+        if self.table is not None and shown:
+            self._points.show(self.table, options.x, options.y)
         self._show_selected()
         self._follow()
 
@@ -259,15 +270,17 @@ class BrainMapWidget(Panel):
                 outlines.append((group.colour, ellipse.outline(), ellipse.mean))
         return Plane(TITLES.get(x, x), TITLES.get(y, y), points, row, column, outlines)
 
-    def _names(self) -> list[str]:
+    def _said(self, brain: int) -> str:
         """What is said of a brain under the mouse."""
         assert self.table is not None
-        by = self.options.colour
+        name, by = str(self.table.index[brain]), self.options.colour
         if not by:
-            return self.table.index.astype(str).tolist()
-        values = (_said(value) for value in self.table[by])
-        ids = self.table.index.astype(str)
-        return [f"{name}\n{TITLES.get(by, by)}: {value}" for name, value in zip(ids, values)]
+            return name
+        value = self.table[by].iloc[brain]
+        if isinstance(value, bool | np.bool_):
+            value = "yes" if value else "no"
+        shown = f"{value:.4g}" if isinstance(value, float) else value
+        return f"{name}\n{TITLES.get(by, by)}: {shown}"
 
     def _show_selected(self) -> None:
         selected = self.brains.selected
@@ -340,12 +353,6 @@ def _fill(box: QComboBox, names: list[str], before: str, usual: int) -> None:
         box.addItem(TITLES.get(name, name) or "one colour", name)
     found = box.findData(before)
     box.setCurrentIndex(found if found >= 0 else min(usual, len(names) - 1))
-
-
-def _said(value: Any) -> str:
-    if isinstance(value, bool | np.bool_):
-        return "yes" if value else "no"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _write(

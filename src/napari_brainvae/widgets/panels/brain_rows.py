@@ -103,9 +103,8 @@ class BrainRows(QTableView):
 
     def _selected(self) -> frozenset[int]:
         order = self._positions[self.table.order]
-        parts = [
-            order[each.top() : each.bottom() + 1] for each in self.selectionModel().selection()
-        ]
+        ranges = self.selectionModel().selection()
+        parts = [order[each.top() : each.bottom() + 1] for each in ranges]
         return frozenset(np.concatenate(parts).tolist() if parts else ())
 
     def _pick(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -12,7 +13,7 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
-from napari_brainvae.reporting.point_raster import cross, disc, packed, ring, stamp
+from napari_brainvae.reporting.point_raster import Offsets, cross, disc, packed, ring, stamp
 from napari_brainvae.statistics.brain_map import enclosed, nearest, simplified
 from napari_brainvae.widgets.panels.shift_bars import tick_step
 
@@ -53,10 +54,10 @@ class Plane:
     column: int = 0
     outlines: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]] = ()
 
-    @property
+    @cached_property
     def limits(self) -> npt.NDArray[np.float64]:
         """Lowest and highest of both axes, ``(2, 2)``, with a margin."""
-        finite = self.points[np.isfinite(self.points).all(axis=1)]
+        finite = self.points[np.asarray(np.isfinite(self.points).all(axis=1))]
         if not len(finite):
             return np.array([[0.0, 0.0], [1.0, 1.0]])
         low, high = finite.min(axis=0), finite.max(axis=0)
@@ -66,12 +67,22 @@ class Plane:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """How N brains look: colours ``(N, 3)`` uint8, which are hollow or crossed ``(N,)``, names."""
+    """How N brains look.
+
+    Attributes
+    ----------
+    colours
+        ``(N, 3)`` uint8.
+    hollow, crossed
+        ``(N,)`` bool.
+    said
+        Gives what is said of a brain under the mouse.
+    """
 
     colours: npt.NDArray[np.uint8]
     hollow: npt.NDArray[np.bool_]
     crossed: npt.NDArray[np.bool_]
-    names: Sequence[str]
+    said: Callable[[int], str]
 
 
 class BrainScatter(QWidget):
@@ -239,7 +250,7 @@ class BrainScatter(QWidget):
         """Draw all brains, and those that are selected above them, again only after a change."""
         if self._all is None:
             assert self.look is not None
-            self._all = self._picture(np.arange(len(self.look.names)), 0.0)
+            self._all = self._picture(np.arange(len(self.look.colours)), 0.0)
             self.drawn += 1
         if self.selected and self._top is None:
             chosen = np.fromiter(sorted(self.selected), np.intp, len(self.selected))
@@ -254,7 +265,7 @@ class BrainScatter(QWidget):
     def _picture(self, chosen: npt.NDArray[np.intp], larger: float) -> QImage:
         """Draw some brains in all planes; few of them finer than the screen is, to be smooth."""
         assert self.look is not None
-        look, many = self.look, len(self.look.names) * len(self.planes)
+        look, many = self.look, len(self.look.colours) * len(self.planes)
         fine = self.devicePixelRatioF() * (2 if many <= 20_000 else 1)
         height, width = round(self.height() * fine), round(self.width() * fine)
         picture = np.zeros((height, width), np.uint32)
@@ -262,7 +273,7 @@ class BrainScatter(QWidget):
         radius = fine * (larger + (1.6 if small or many > 20_000 else 3.0))
         thick = max(1.0, 1.2 * fine)
         hollow, crossed = look.hollow[chosen], look.crossed[chosen]
-        marks = (
+        marks: tuple[tuple[npt.NDArray[np.bool_], Offsets], ...] = (
             (~hollow & ~crossed, disc(radius)),
             (hollow, ring(radius, thick)),
             (crossed, cross(radius, thick)),
@@ -270,7 +281,7 @@ class BrainScatter(QWidget):
         colours = packed(look.colours[chosen])
         for places in self._places:
             at = places[chosen]
-            drawn = np.isfinite(at).all(axis=1)
+            drawn = np.asarray(np.isfinite(at).all(axis=1))
             pixels = np.floor(np.where(drawn[:, None], at, 0)[:, ::-1] * fine).astype(np.intp)
             for which, mark in marks:
                 stamp(picture, pixels[drawn & which], colours[drawn & which], mark)
@@ -295,7 +306,7 @@ class BrainScatter(QWidget):
         painter.restore()
 
     def _paint_shown(self, painter: QPainter) -> None:
-        if self.shown is None or self.look is None or self.shown >= len(self.look.names):
+        if self.shown is None or self.look is None or self.shown >= len(self.look.colours):
             return
         radius = 7.0 if len(self.planes) == 1 else 4.0
         painter.save()
@@ -329,7 +340,7 @@ class BrainScatter(QWidget):
             self.update()
         elif self.look is not None:
             brain = self.brain_at(x, y)
-            name = "" if brain is None else self.look.names[brain]
+            name = "" if brain is None else self.look.said(brain)
             QToolTip.showText(event.globalPosition().toPoint(), name, self)
 
     def mouseReleaseEvent(self, event: Any) -> None:
