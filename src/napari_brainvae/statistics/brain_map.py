@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import scipy  # whose modules are imported when they are first used
 from skimage import measure  # whose functions are imported when they are first used
 
 from napari_brainvae.statistics.design import Floats, as_names, is_number, missing
@@ -193,7 +192,8 @@ class Ellipse:
     def outline(self, share: float = SHARE, count: int = 64) -> Floats:
         """Line ``(count, 2)`` around that share of a normal distribution of this covariance."""
         variances, axes = np.linalg.eigh(self.covariance)
-        radius = np.sqrt(scipy.stats.chi2.ppf(share, 2) * variances.clip(0))
+        # Two squared normal deviates together are exponential: their quantile has a closed form.
+        radius = np.sqrt(-2 * np.log1p(-share) * variances.clip(0))
         angles = np.linspace(0, 2 * np.pi, count)
         circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
         return np.asarray(self.mean + (circle * radius) @ axes.T)

@@ -20,6 +20,12 @@ from napari_brainvae.widgets.panels.shift_bars import tick_step
 REACH = 10
 """How far from a brain the mouse may be, px."""
 
+FINE = 20_000
+"""Points, up to which they are drawn finer than the screen is, and a lasso is taken to the letter."""
+
+STEP = 2
+"""Between two points of a lasso, px."""
+
 MARGIN, ROOM, GAP = 0.04, 44, 4
 """Around the points, in parts of their range; left and below for ticks and names; between planes,
 px."""
@@ -115,7 +121,9 @@ class BrainScatter(QWidget):
         self.drawn = 0
         """How often points were drawn: once for each change."""
         self._lassoed: int | None = None
+        self._grid = 1, 1
         self._places: list[npt.NDArray[np.float64]] = []
+        self._lines: list[list[tuple[QColor, QPolygonF, QPolygonF]]] = []
         self._all: QImage | None = None
         self._top: QImage | None = None
         self.setMouseTracking(True)
@@ -129,6 +137,8 @@ class BrainScatter(QWidget):
     def show_planes(self, planes: Sequence[Plane], look: Look | None) -> None:
         """Show the same brains in some planes; none without."""
         self.planes, self.look = planes, look
+        rows, columns = ([getattr(p, way) for p in planes] for way in ("row", "column"))
+        self._grid = 1 + max(rows, default=0), 1 + max(columns, default=0)
         self._forget()
 
     def show_selected(self, selected: Collection[int]) -> None:
@@ -155,7 +165,7 @@ class BrainScatter(QWidget):
 
     def _forget(self) -> None:
         """Draw all anew."""
-        self._places, self._all, self._top = [], None, None
+        self._places, self._lines, self._all, self._top = [], [], None, None
         self.lasso, self._lassoed = [], None
         self.update()
 
@@ -163,8 +173,7 @@ class BrainScatter(QWidget):
 
     def _frame(self, plane: Plane) -> QRectF:
         """Where a plane is, px."""
-        rows = 1 + max(each.row for each in self.planes)
-        columns = 1 + max(each.column for each in self.planes)
+        rows, columns = self._grid
         width = (self.width() - ROOM - GAP) / columns
         height = (self.height() - ROOM - GAP) / rows
         gap = GAP if len(self.planes) > 1 else 0
@@ -175,8 +184,20 @@ class BrainScatter(QWidget):
         """Find the pixel of every brain in every plane, once a size."""
         if self._places:
             return
+        side = 5 if len(self.planes) == 1 else 2.5
+        diamond = side * np.array([[0, -1], [1, 0], [0, 1], [-1, 0]])
         for plane in self.planes:
             self._places.append(self._pixels(plane, plane.points))
+            self._lines.append(
+                [
+                    (
+                        QColor(colour),
+                        _polygon(self._pixels(plane, line)),
+                        _polygon(self._pixels(plane, mean[None]) + diamond),
+                    )
+                    for colour, line, mean in plane.outlines
+                ]
+            )
 
     def _pixels(self, plane: Plane, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         frame, (low, high) = self._frame(plane), plane.limits
@@ -204,8 +225,7 @@ class BrainScatter(QWidget):
         for plane in self.planes:
             self._paint_axes(painter, plane)
         self._paint_points(painter)
-        for plane in self.planes:
-            self._paint_outlines(painter, plane)
+        self._paint_outlines(painter)
         self._paint_shown(painter)
         if self.lasso:
             painter.setPen(QPen(painter.pen().color(), 1.2, Qt.PenStyle.DashLine))
@@ -255,7 +275,6 @@ class BrainScatter(QWidget):
         if self.selected and self._top is None:
             chosen = np.fromiter(sorted(self.selected), np.intp, len(self.selected))
             self._top = self._picture(chosen, 1.0)
-        painter.setRenderHint(QPainter.RenderHint.SmoothPixmapTransform)
         painter.setOpacity(FADED if self.selected else 1.0)
         painter.drawImage(QRectF(self.rect()), self._all)
         painter.setOpacity(1.0)
@@ -266,11 +285,11 @@ class BrainScatter(QWidget):
         """Draw some brains in all planes; few of them finer than the screen is, to be smooth."""
         assert self.look is not None
         look, many = self.look, len(self.look.colours) * len(self.planes)
-        fine = self.devicePixelRatioF() * (2 if many <= 20_000 else 1)
+        fine = self.devicePixelRatioF() * (2 if many <= FINE else 1)
         height, width = round(self.height() * fine), round(self.width() * fine)
         picture = np.zeros((height, width), np.uint32)
         small = len(self.planes) > 1
-        radius = fine * (larger + (1.6 if small or many > 20_000 else 3.0))
+        radius = fine * (larger + (1.6 if small or many > FINE else 3.0))
         thick = max(1.0, 1.2 * fine)
         hollow, crossed = look.hollow[chosen], look.crossed[chosen]
         marks: tuple[tuple[npt.NDArray[np.bool_], Offsets], ...] = (
@@ -285,24 +304,26 @@ class BrainScatter(QWidget):
             pixels = np.floor(np.where(drawn[:, None], at, 0)[:, ::-1] * fine).astype(np.intp)
             for which, mark in marks:
                 stamp(picture, pixels[drawn & which], colours[drawn & which], mark)
-        image = QImage(picture.data, width, height, 4 * width, QImage.Format.Format_ARGB32)
-        return image.copy()  # owns its pixels
+        # Each pixel is a colour or nothing, which is the same with its alpha multiplied.
+        form = QImage.Format.Format_ARGB32_Premultiplied
+        image = QImage(picture.data, width, height, 4 * width, form)
+        size = self.size() * self.devicePixelRatioF()
+        smooth = Qt.TransformationMode.SmoothTransformation
+        ours = image.scaled(size, transformMode=smooth)
+        return ours.copy() if size == image.size() else ours  # owns its pixels
 
-    def _paint_outlines(self, painter: QPainter, plane: Plane) -> None:
+    def _paint_outlines(self, painter: QPainter) -> None:
         text = painter.pen().color()
-        frame = self._frame(plane)
         painter.save()
-        painter.setClipRect(frame)
-        side = 5 if len(self.planes) == 1 else 2.5
-        for colour, line, mean in plane.outlines:
-            painter.setPen(QPen(QColor(colour), 1.5))
-            painter.setBrush(Qt.BrushStyle.NoBrush)
-            painter.drawPolyline(_polygon(self._pixels(plane, line)))
-            painter.setPen(QPen(text, 1))
-            painter.setBrush(QColor(colour))
-            centre = self._pixels(plane, mean[None])[0]
-            corners = centre + side * np.array([[0, -1], [1, 0], [0, 1], [-1, 0]])
-            painter.drawPolygon(_polygon(corners))
+        for plane, lines in zip(self.planes, self._lines, strict=True):
+            painter.setClipRect(self._frame(plane))
+            for colour, line, mean in lines:
+                painter.setPen(QPen(colour, 1.5))
+                painter.setBrush(Qt.BrushStyle.NoBrush)
+                painter.drawPolyline(line)
+                painter.setPen(QPen(text, 1))
+                painter.setBrush(colour)
+                painter.drawPolygon(mean)
         painter.restore()
 
     def _paint_shown(self, painter: QPainter) -> None:
@@ -336,8 +357,9 @@ class BrainScatter(QWidget):
         """Draw the lasso on, or say which brain the mouse is at."""
         x, y = event.position().x(), event.position().y()
         if self.lasso:
-            self.lasso.append((x, y))
-            self.update()
+            if np.hypot(x - self.lasso[-1][0], y - self.lasso[-1][1]) >= STEP:
+                self.lasso.append((x, y))
+                self.update()
         elif self.look is not None:
             brain = self.brain_at(x, y)
             name = "" if brain is None else self.look.said(brain)
@@ -353,7 +375,9 @@ class BrainScatter(QWidget):
         mode = _mode(event.modifiers())
         assert plane is not None
         if np.ptp(line, axis=0).max() >= REACH / 2:
-            within = enclosed(self._places[plane], simplified(line, 0.5))
+            # Simpler by half a pixel: the time is that of points times corners.
+            places = self._places[plane]
+            within = enclosed(places, simplified(line, 0.5) if len(places) > FINE else line)
             self.lassoed.emit(np.flatnonzero(within), mode)
             return
         brain = self.brain_at(*line[0].tolist())
