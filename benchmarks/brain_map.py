@@ -7,7 +7,7 @@ software, as under Xvfb, that is more than the map's own work. Prints what rende
     xvfb-run -a python -m benchmarks.brain_map [--brains 1723 100000] [--turns 15]
 
 It fails if at more than 10,000 brains a lasso takes over 100 ms or a name over 50 ms, and with
-fewer if anything takes longer than a frame, 16.7 ms.
+fewer if anything takes longer than a frame, 16.7 ms, but all pairs when they are first drawn: 100 ms.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from napari_brainvae.widgets.brain_map import BrainMapWidget
 from napari_brainvae.widgets.layers.section_layers import population_layer
 from napari_brainvae.widgets.shared_brains import BrainTable
 
-FACTORS, FRAME_MS, LASSO_MS, NAME_MS = 8, 16.7, 100, 50
+FACTORS, FRAME_MS, LASSO_MS, NAME_MS, PAIRS_MS = 8, 16.7, 100, 50, 100
 MANY = 10_000
 wrong: list[str] = []
 """What took longer than it may."""
@@ -169,7 +169,8 @@ def measure(widget: BrainMapWidget, brains: int, turns: int) -> None:
             f"most {spent.max():6.1f} ms"
         )
         at_many = {"lasso_to_highlight": LASSO_MS, "name_under_the_mouse": NAME_MS}.get(name)
-        most = at_many if brains > MANY else FRAME_MS
+        at_few = PAIRS_MS if name == "all_pairs" else FRAME_MS
+        most = at_many if brains > MANY else at_few
         if most is not None and np.median(spent) > most:
             wrong.append(f"{what} of {brains} brains: {np.median(spent):.1f} ms")
 

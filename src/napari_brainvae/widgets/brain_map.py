@@ -37,7 +37,8 @@ from napari_brainvae.statistics.brain_map import (
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.brain_points import BrainPoints
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
-from napari_brainvae.widgets.panels.brain_scatter import BrainScatter, Look, Plane
+from napari_brainvae.widgets.panels.brain_planes import Look, Plane
+from napari_brainvae.widgets.panels.brain_scatter import BrainScatter
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.map_legend import MapLegend
 from napari_brainvae.widgets.panels.panel import Panel

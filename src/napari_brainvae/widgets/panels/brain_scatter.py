@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -15,80 +13,25 @@ from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
 
 from napari_brainvae.reporting.point_raster import Offsets, cross, disc, packed, ring, stamp
 from napari_brainvae.statistics.brain_map import enclosed, nearest, simplified
-from napari_brainvae.widgets.panels.shift_bars import tick_step
+from napari_brainvae.widgets.panels.brain_planes import Look, Plane, ticks
 
 REACH = 10
 """How far from a brain the mouse may be, px."""
 
 FINE = 20_000
-"""Points, up to which they are drawn finer than the screen is, and a lasso is taken to the letter."""
+"""Points, up to which they are drawn finer than the screen, and a lasso is taken exactly."""
 
 STEP = 2
 """Between two points of a lasso, px."""
 
-MARGIN, ROOM, GAP = 0.04, 44, 4
-"""Around the points, in parts of their range; left and below for ticks and names; between planes,
-px."""
+ROOM, GAP = 44, 4
+"""Left and below for ticks and names; between planes, px."""
 
 FADED = 0.3
 """Of brains that are not selected, where some are."""
 
 Mode = Literal["only", "more", "less"]
 """Whether brains are selected alone, too, or no more."""
-
-
-@dataclass(frozen=True, eq=False)
-class Plane:
-    """One plane of the map.
-
-    Attributes
-    ----------
-    x, y
-        Names of the axes.
-    points
-        ``(N, 2)``; a brain that is not finite is not drawn.
-    row, column
-        Where it is among others.
-    outlines
-        Of groups: colour, line ``(K, 2)`` and mean ``(2,)``.
-    """
-
-    x: str
-    y: str
-    points: npt.NDArray[np.float64]
-    row: int = 0
-    column: int = 0
-    outlines: Sequence[tuple[str, npt.NDArray[np.float64], npt.NDArray[np.float64]]] = ()
-
-    @cached_property
-    def limits(self) -> npt.NDArray[np.float64]:
-        """Lowest and highest of both axes, ``(2, 2)``, with a margin."""
-        finite = self.points[np.asarray(np.isfinite(self.points).all(axis=1))]
-        if not len(finite):
-            return np.array([[0.0, 0.0], [1.0, 1.0]])
-        low, high = finite.min(axis=0), finite.max(axis=0)
-        width = np.where(high > low, high - low, 1.0)
-        return np.stack([low - MARGIN * width, high + MARGIN * width])
-
-
-@dataclass(frozen=True, eq=False)
-class Look:
-    """How N brains look.
-
-    Attributes
-    ----------
-    colours
-        ``(N, 3)`` uint8.
-    hollow, crossed
-        ``(N,)`` bool.
-    said
-        Gives what is said of a brain under the mouse.
-    """
-
-    colours: npt.NDArray[np.uint8]
-    hollow: npt.NDArray[np.bool_]
-    crossed: npt.NDArray[np.bool_]
-    said: Callable[[int], str]
 
 
 class BrainScatter(QWidget):
@@ -252,7 +195,7 @@ class BrainScatter(QWidget):
         if not single:
             return
         for axis in (0, 1):
-            for value in _ticks(low[axis], high[axis]):
+            for value in ticks(low[axis], high[axis]):
                 at = self._pixels(plane, np.where(np.arange(2) == axis, value, low)[None])[0]
                 x, y = at.tolist()
                 painter.setOpacity(0.15)
@@ -397,11 +340,6 @@ def _mode(modifiers: Any) -> Mode:
     if modifiers & (Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.ControlModifier):
         return "more"
     return "less" if modifiers & Qt.KeyboardModifier.AltModifier else "only"
-
-
-def _ticks(low: float, high: float) -> npt.NDArray[np.float64]:
-    step = tick_step(high - low)
-    return step * np.arange(np.ceil(low / step), np.floor(high / step) + 1)
 
 
 def _polygon(line: npt.NDArray[np.float64]) -> QPolygonF:

@@ -9,7 +9,7 @@ from qtpy.QtWidgets import QLabel, QSizePolicy
 
 from napari_brainvae.reporting.brain_map import TITLES
 from napari_brainvae.statistics.brain_map import Colouring, shades_of_numbers
-from napari_brainvae.widgets.panels.brain_scatter import Look
+from napari_brainvae.widgets.panels.brain_planes import Look
 
 SPACE = " &nbsp; "
 
