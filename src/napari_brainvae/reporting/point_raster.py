@@ -50,10 +50,10 @@ def stamp(picture: Pixels, places: npt.NDArray[np.intp], colours: Pixels, pixels
     height, width = picture.shape
     reach = np.abs(pixels).max()
     inner = ((places >= reach) & (places < np.array([height, width]) - reach)).all(axis=1)
-    flat = picture.reshape(-1)
-    middle = places[inner] @ np.array([width, 1])
-    for row, column in pixels:
-        flat[middle + (row * width + column)] = colours[inner]
+    steps = np.array([width, 1])
+    # Point by point, of which the last is what NumPy leaves where several are drawn.
+    at = (places[inner] @ steps)[:, None] + pixels @ steps
+    picture.reshape(-1)[at.ravel()] = np.repeat(colours[inner], len(pixels))
     for place, colour in zip(places[~inner], colours[~inner], strict=True):
         rows, columns = (place + pixels).T
         seen = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)

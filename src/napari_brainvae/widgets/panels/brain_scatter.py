@@ -69,6 +69,7 @@ class BrainScatter(QWidget):
         self._lines: list[list[tuple[QColor, QPolygonF, QPolygonF]]] = []
         self._all: QImage | None = None
         self._top: QImage | None = None
+        self._outlines: tuple[QColor, QImage] | None = None
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(240, 200)
@@ -108,7 +109,8 @@ class BrainScatter(QWidget):
 
     def _forget(self) -> None:
         """Draw all anew."""
-        self._places, self._lines, self._all, self._top = [], [], None, None
+        self._places, self._lines = [], []
+        self._all = self._top = self._outlines = None
         self.lasso, self._lassoed = [], None
         self.update()
 
@@ -256,18 +258,27 @@ class BrainScatter(QWidget):
         return ours.copy() if size == image.size() else ours  # owns its pixels
 
     def _paint_outlines(self, painter: QPainter) -> None:
+        """Draw where groups lie, again only after a change, or in another theme."""
         text = painter.pen().color()
-        painter.save()
-        for plane, lines in zip(self.planes, self._lines, strict=True):
-            painter.setClipRect(self._frame(plane))
-            for colour, line, mean in lines:
-                painter.setPen(QPen(colour, 1.5))
-                painter.setBrush(Qt.BrushStyle.NoBrush)
-                painter.drawPolyline(line)
-                painter.setPen(QPen(text, 1))
-                painter.setBrush(colour)
-                painter.drawPolygon(mean)
-        painter.restore()
+        if self._outlines is None or self._outlines[0] != text:
+            ratio = self.devicePixelRatioF()
+            picture = QImage(self.size() * ratio, QImage.Format.Format_ARGB32_Premultiplied)
+            picture.setDevicePixelRatio(ratio)
+            picture.fill(0)
+            inside = QPainter(picture)
+            inside.setRenderHint(QPainter.RenderHint.Antialiasing)
+            for plane, lines in zip(self.planes, self._lines, strict=True):
+                inside.setClipRect(self._frame(plane))
+                for colour, line, mean in lines:
+                    inside.setPen(QPen(colour, 1.5))
+                    inside.setBrush(Qt.BrushStyle.NoBrush)
+                    inside.drawPolyline(line)
+                    inside.setPen(QPen(text, 1))
+                    inside.setBrush(colour)
+                    inside.drawPolygon(mean)
+            inside.end()
+            self._outlines = text, picture
+        painter.drawImage(QPointF(0, 0), self._outlines[1])
 
     def _paint_shown(self, painter: QPainter) -> None:
         if self.shown is None or self.look is None or self.shown >= len(self.look.colours):
