@@ -6,15 +6,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from napari.layers import Points
-from qtpy.QtCore import QPoint, Qt
-from qtpy.QtWidgets import QToolTip
+from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
+from qtpy.QtGui import QMouseEvent
+from qtpy.QtWidgets import QApplication
 
 from napari_brainvae.denoising.brain_table import brain_table
 from napari_brainvae.models.checkpoint import save_checkpoint
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.widgets.layers.section_layers import population_of
 from tests.listeners import callbacks
-from tests.widgets.windows import LONG, PLUGIN, done, open_widget
+from tests.widgets.windows import LONG, done, open_widget
 
 MAP = "Map of brains"
 LEFT = Qt.MouseButton.LeftButton
@@ -41,6 +42,14 @@ def lasso(qtbot, scatter, corners, modifier=Qt.KeyboardModifier.NoModifier):
     for corner in corners[1:]:
         qtbot.mouseMove(scatter, corner)
     qtbot.mouseRelease(scatter, LEFT, modifier, corners[-1])
+
+
+def hover(scatter, x, y):
+    at, nothing = QPointF(x, y), Qt.MouseButton.NoButton
+    kind, keys = QEvent.Type.MouseMove, Qt.KeyboardModifier.NoModifier
+    QApplication.sendEvent(
+        scatter, QMouseEvent(kind, at, scatter.mapToGlobal(at), nothing, nothing, keys)
+    )
 
 
 def around(scatter, brains, reach=3.0):
@@ -98,11 +107,18 @@ def test_the_arrows_lead_through_the_selected_brains(brain_map, viewer):
 
 def test_the_mouse_over_a_brain_says_its_name(brain_map, viewer, qtbot):
     population = population_of(viewer.layers["phantom"])
-    x, y = brain_map.plane.place_of(4)
-    qtbot.mouseMove(brain_map.plane, QPoint(round(x), round(y)))
-    nearest = brain_map.plane.brain_at(round(x), round(y))
-    qtbot.waitUntil(lambda: population.ids[nearest] in QToolTip.text())
-    assert brain_map.plane.brain_at(1, 1) is None
+    scatter, by = brain_map.plane, brain_map.options.colour
+    x, y = (round(each) for each in scatter.place_of(4))
+    hover(scatter, x, y)
+    places = np.array([scatter.place_of(i) for i in range(len(population))])
+    nearest = int(np.hypot(*(places - (x, y)).T).argmin())
+    assert scatter.named == nearest
+    value = population.covariates[by].iloc[nearest]
+    assert scatter.look.said(nearest) == f"{population.ids[nearest]}\n{by}: {value}"
+    bare = scatter.grab().toImage()
+    hover(scatter, 1, 1)
+    assert scatter.named is None
+    assert scatter.grab().toImage() != bare, "its name was to be seen"
 
 
 def test_colours_are_said_and_a_group_can_be_selected(brain_map, viewer):
@@ -191,9 +207,7 @@ def test_what_is_shown_is_written(brain_map, viewer, qtbot, tmp_path):
     assert {"brain_map.csv", "brain_map.svg", "brains.png", "record.json"} <= names
 
 
-def test_a_closed_panel_leaves_nobody_behind_and_a_new_one_shows_the_same(
-    brain_map, viewer, qtbot
-):
+def test_a_closed_panel_leaves_nobody_behind_and_a_new_one_shows_the_same(brain_map, viewer, qtbot):
     brain_map.brains.select([2])
     viewer.window.remove_dock_widget(brain_map)
     before = callbacks(viewer), len(brain_map.brains.selection_changed)

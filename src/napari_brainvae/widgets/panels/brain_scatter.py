@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal
+from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
-from qtpy.QtWidgets import QSizePolicy, QToolTip, QWidget
+from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_brainvae.reporting.point_raster import Offsets, cross, disc, packed, ring, stamp
 from napari_brainvae.statistics.brain_map import enclosed, nearest, simplified
@@ -63,6 +63,8 @@ class BrainScatter(QWidget):
         self.lasso: list[tuple[float, float]] = []
         self.drawn = 0
         """How often points were drawn: once for each change."""
+        self.named: int | None = None
+        self._under: tuple[float, float] | None = None
         self._lassoed: int | None = None
         self._grid = 1, 1
         self._places: list[npt.NDArray[np.float64]] = []
@@ -111,7 +113,7 @@ class BrainScatter(QWidget):
         """Draw all anew."""
         self._places, self._lines = [], []
         self._all = self._top = self._outlines = None
-        self.lasso, self._lassoed = [], None
+        self.lasso, self._lassoed, self.named = [], None, None
         self.update()
 
     # Where planes and points are
@@ -172,6 +174,7 @@ class BrainScatter(QWidget):
         self._paint_points(painter)
         self._paint_outlines(painter)
         self._paint_shown(painter)
+        self._paint_name(painter)
         if self.lasso:
             painter.setPen(QPen(painter.pen().color(), 1.2, Qt.PenStyle.DashLine))
             painter.drawPolygon(_polygon(np.array(self.lasso)))
@@ -293,6 +296,25 @@ class BrainScatter(QWidget):
                 painter.drawEllipse(QPointF(x, y), radius, radius)
         painter.restore()
 
+    def _paint_name(self, painter: QPainter) -> None:
+        """Say beside the mouse which brain it is at."""
+        if self.named is None or self.look is None or self._under is None:
+            return
+        text = self.look.said(self.named)
+        box = QRectF(painter.boundingRect(QRectF(), Qt.AlignmentFlag.AlignLeft, text))
+        box.adjust(-4, -2, 4, 2)
+        x, y = self._under
+        left = min(x + REACH, self.width() - box.width())
+        top = y + REACH if y + REACH + box.height() < self.height() else y - box.height()
+        box.moveTo(max(left, 0), top)
+        painter.save()
+        text_colour = painter.pen().color()
+        dark = text_colour.lightness() > 127
+        painter.setBrush(QColor(0, 0, 0, 210) if dark else QColor(255, 255, 255, 225))
+        painter.drawRect(box)
+        painter.drawText(box, Qt.AlignmentFlag.AlignCenter, text)
+        painter.restore()
+
     # What the mouse does
 
     def resizeEvent(self, event: Any) -> None:
@@ -315,9 +337,24 @@ class BrainScatter(QWidget):
                 self.lasso.append((x, y))
                 self.update()
         elif self.look is not None:
-            brain = self.brain_at(x, y)
-            name = "" if brain is None else self.look.said(brain)
-            QToolTip.showText(event.globalPosition().toPoint(), name, self)
+            self._under = x, y
+            self._name(self.brain_at(x, y))
+
+    def leaveEvent(self, event: Any) -> None:
+        """Name no brain any more."""
+        self._name(None)
+        super().leaveEvent(event)
+
+    def event(self, event: QEvent) -> bool:
+        """Say how the map is used where no brain is named."""
+        if event.type() == QEvent.Type.ToolTip and self.named is not None:
+            return True
+        return bool(super().event(event))
+
+    def _name(self, brain: int | None) -> None:
+        if brain != self.named:
+            self.named = brain
+            self.update()
 
     def mouseReleaseEvent(self, event: Any) -> None:
         """End a lasso, or a click; nothing selects nothing."""
