@@ -134,7 +134,19 @@ def factors(size: Size) -> None:
     save(viewer, "factors", size)
 
 
-SCENES = (reconstruct, atlas, receptive_field, projective_field, factors)
+def brain_map(size: Size) -> None:
+    """Brains in the plane of two factors, some of them selected."""
+    viewer, widget = opened(size, "Map of brains")
+    widget.measure()
+    wait(lambda: widget.table is not None)
+    first = widget.table["F1"]
+    widget.brains.select((first > first.quantile(0.8)).to_numpy().nonzero()[0])
+    widget._after.click()
+    settle()
+    save(viewer, "brain_map", size)
+
+
+SCENES = (reconstruct, atlas, receptive_field, projective_field, factors, brain_map)
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or [scene.__name__ for scene in SCENES]
