@@ -166,6 +166,7 @@ class FactorsWidget(Panel):
         inputs, card = described.inputs, described.cards[factor]
         self._show_change(factor)
         self.brains.show_codes(described.codes.iloc[:, factor], described.positions)
+        self._follow()
         labels, tree = labels_and_tree(inputs.atlas)
         self.card.setFixedSize(*(round(CARD_DPI * side) for side in card_size(card.change.shape)))
         self.card.show_figure(lambda: factor_card(card, labels=labels, tree=tree))

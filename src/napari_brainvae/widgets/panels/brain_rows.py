@@ -45,6 +45,7 @@ class BrainRows(QTableView):
         self.table, self.shared = table, shared
         self._following = self._showing = False
         self._positions: npt.NDArray[np.intp] = np.arange(0)
+        self._at = -1
         self.setToolTip(
             "<p>Click a brain to show it, with Ctrl or Shift to select more; a title to sort.</p>"
         )
@@ -67,15 +68,17 @@ class BrainRows(QTableView):
         count = self.table.rowCount()
         self._positions = np.arange(count) if positions is None else np.asarray(positions, np.intp)
         self.show_selected()
+        self.follow(self._at)
 
     def follow(self, position: int) -> None:
         """Mark the brain that the slider is at, without leading there or selecting it."""
+        self._at = position
         at = np.flatnonzero(self._positions == position)
         row = self.table.row(int(at[0])) if len(at) else None
-        if row is None or row == self.currentIndex().row():
+        index = QModelIndex() if row is None else self.table.index(row, 0)
+        if index.row() == self.currentIndex().row():
             return
         self._following = True
-        index = self.table.index(row, 0)
         self.selectionModel().setCurrentIndex(index, Flag.NoUpdate)
         self._following = False
         self.viewport().update()
