@@ -101,7 +101,6 @@ class Walk(RuleBasedStateMachine):
 
     @rule(what=st.sampled_from(DOINGS), number=st.integers(0, 999), to=st.integers(0, 999))
     def do(self, what, number, to):
-        print(what, number, to, flush=True)
         before = self.expected
         self.told.clear()
         self.moved.clear()
