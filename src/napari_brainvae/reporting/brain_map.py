@@ -17,13 +17,13 @@ from napari_brainvae.reporting.export import write_table
 from napari_brainvae.reporting.paper_figures import MATPLOTLIB, save_figure
 from napari_brainvae.reporting.provenance import Provenance
 from napari_brainvae.statistics.brain_map import (
-    NUMBERS,
     PALETTE,
     SHARE,
     Colouring,
     colour_brains,
     covariance_ellipse,
     hollow_and_crossed,
+    shades_of_numbers,
 )
 
 if TYPE_CHECKING:
@@ -230,7 +230,7 @@ def _legend(
 ) -> None:
     """Say what colours, marks and lines mean, beneath."""
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import Normalize
+    from matplotlib.colors import ListedColormap, Normalize
     from matplotlib.lines import Line2D
 
     hollow, crossed = hollow_and_crossed(table)
@@ -250,7 +250,9 @@ def _legend(
         label = f"mean and {SHARE:.0%} of a normal distribution, flagged left out"
         entries.append(Line2D([], [], marker="D", color="0.4", linewidth=1, ms=4, label=label))
     if colouring.limits is not None:
-        scale = ScalarMappable(Normalize(*colouring.limits), NUMBERS)
+        scale = ScalarMappable(
+            Normalize(*colouring.limits), ListedColormap(shades_of_numbers() / 255)
+        )
         bar = figure.colorbar(scale, ax=panels, location="right", shrink=0.7, aspect=30)
         bar.set_label(TITLES.get(colouring.title, colouring.title), fontsize=8)
     if entries:

@@ -20,8 +20,8 @@ PALETTE = ("#e69f00", "#56b4e9", "#009e73", "#d55e00", "#0072b2", "#cc79a7", "#f
 OTHER = "#8c8c8c"
 """Of brains of which the covariate is not known, or whose group is not among the largest."""
 
-NUMBERS, SHADES = "viridis", 64
-"""Colours of numbers, and how many shades of them are told apart."""
+NUMBERS, DARKEST, SHADES = "viridis", 0.12, 64
+"""Colours of numbers, where they begin, to be seen on dark, and how many shades are told apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,7 +135,7 @@ def shades_of_numbers() -> npt.NDArray[np.uint8]:
     """Colours from the smallest to the largest number, ``(SHADES, 3)``."""
     from matplotlib import colormaps  # slow, so not before it is used
 
-    shades = colormaps[NUMBERS](np.linspace(0, 1, SHADES))[:, :3]
+    shades = colormaps[NUMBERS](np.linspace(DARKEST, 1, SHADES))[:, :3]
     return np.round(255 * shades).astype(np.uint8)
 
 

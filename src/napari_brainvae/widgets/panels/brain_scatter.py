@@ -243,7 +243,7 @@ class BrainScatter(QWidget):
         marks: tuple[tuple[npt.NDArray[np.bool_], Offsets], ...] = (
             (~hollow & ~crossed, disc(radius)),
             (hollow, ring(radius, thick)),
-            (crossed, cross(radius, thick)),
+            (crossed, cross(radius + fine, thick)),
         )
         colours = packed(look.colours[chosen])
         for places in self._places:
