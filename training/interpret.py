@@ -47,7 +47,7 @@ def interpret(options: InterpretOptions) -> None:
     from training.interpretation.inputs import choose_regions, name_models
 
     check_out(options)
-    population = Population.open(options.population)
+    population = Population.open(options.population, options.marks)
     models = name_models({path: load_checkpoint(path) for path in options.model})
     model = next(iter(models.values()))
     covariates = known_of(options, population)
