@@ -78,8 +78,7 @@ def interpret(options: InterpretOptions) -> None:
         if fields is not None:
             export.export_fields(folder, fields, about)
         if brains is not None:
-            known = covariates.assign(flagged=population.flagged)
-            export.export_brain_table(folder, *brains, about, known)
+            export.export_brain_table(folder, *brains, about, population.known(covariates))
         if cards is not None:
             export.export_cards(folder, cards, about, place.section)
     log.info("results: %s", options.out)

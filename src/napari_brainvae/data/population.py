@@ -96,6 +96,19 @@ class Population:
         """``(N,)``: sections that a person has marked as excluded."""
         return self.marks.excluded(self.ids)
 
+    def known(self, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
+        """What is known of the brains, to be written: covariates, flags, and marks if there are any.
+
+        Parameters
+        ----------
+        covariates
+            Instead of the population's own, a row a brain.
+        """
+        table = self.covariates if covariates is None else covariates
+        table = table.assign(flagged=flags_of(self.covariates))
+        marks = self.marks.of(self.ids)
+        return table.assign(mark=marks) if any(marks) else table
+
     def left_out(self, *, include_flagged: bool = False) -> npt.NDArray[np.bool_]:
         """``(N,)``: sections that do not count: excluded ones, and flagged ones unless wanted."""
         excluded = self.excluded
