@@ -125,7 +125,7 @@ def test_a_damaged_file_is_said_and_stays(marking, mice):
 def test_a_stack_that_napari_opened_is_marked_beside_its_file(make_napari_viewer, tmp_path):
     import tifffile
 
-    tifffile.imwrite(tmp_path / "a.tif", np.ones((3, 64, 80), np.float32))
+    tifffile.imwrite(tmp_path / "a.tif", np.ones((5, 64, 80), np.float32))
     viewer = make_napari_viewer()
     workspace = workspace_of(viewer)
     viewer.open(tmp_path / "a.tif", plugin="napari")

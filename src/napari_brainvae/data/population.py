@@ -97,7 +97,7 @@ class Population:
         return self.marks.excluded(self.ids)
 
     def known(self, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
-        """What is known of the brains, to be written: covariates, flags, and marks if there are any.
+        """What is known of the brains, to be written: covariates, flags, marks if there are any.
 
         Parameters
         ----------
