@@ -21,11 +21,11 @@ from qtpy.QtWidgets import (
 )
 
 from napari_brainvae.denoising.brain_table import factors_of
-from napari_brainvae.denoising.thumbnails import Thumbnails
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.reporting.export import results_folder
 from napari_brainvae.reporting.gallery_page import export_gallery
 from napari_brainvae.reporting.provenance import provenance
+from napari_brainvae.reporting.thumbnails import Thumbnails
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.mark_bar import MarkBar

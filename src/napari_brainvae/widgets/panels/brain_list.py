@@ -57,6 +57,9 @@ COLUMNS = [
 ]
 
 
+MARK = next(i for i, column in enumerate(COLUMNS) if column.name == "mark")
+
+
 class BrainList(QWidget):
     """A button that reconstructs every brain, the table that comes of it, and the covariates.
 
@@ -198,6 +201,8 @@ class BrainList(QWidget):
         self._view.setColumnHidden(1, not known)
         self._view.sortByColumn(1 if known else 2, Qt.SortOrder.DescendingOrder)
         header = self._view.horizontalHeader()
+        if header.visualIndex(MARK) == MARK:
+            header.moveSection(MARK, 1)  # beside the name, where it is seen without scrolling
         header.setResizeContentsPrecision(100)  # rows that are measured
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)

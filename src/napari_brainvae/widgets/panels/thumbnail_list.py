@@ -22,7 +22,7 @@ from qtpy.QtCore import (
 from qtpy.QtGui import QColor, QImage, QKeyEvent, QPainter, QPen, QPixmap
 from qtpy.QtWidgets import QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
 
-from napari_brainvae.denoising.thumbnails import Picture, Thumbnails
+from napari_brainvae.reporting.thumbnails import Picture, Thumbnails
 from napari_brainvae.widgets.workers import Latest
 
 AT_ONCE = 6
@@ -157,6 +157,7 @@ class _Painter(QStyledItemDelegate):
         if mark:
             painter.setPen(QPen(QColor(COLOURS[mark]), LINE, STYLES[mark]))
             painter.drawRect(place.adjusted(-2, -2, 1, 1))
+            self._name_mark(painter, place, mark)
         if option.state & QStyle.StateFlag.State_HasFocus:  # the brain on show
             painter.setPen(QPen(option.palette.text().color(), 1))
             painter.drawRect(option.rect.adjusted(0, 0, -1, -1))
@@ -170,12 +171,21 @@ class _Painter(QStyledItemDelegate):
         painter.drawText(below, 0, metrics.elidedText(name, Qt.TextElideMode.ElideLeft, width))
         below.translate(0, line)
         painter.drawText(below, 0, number)
-        if mark:
-            bold = painter.font()
-            bold.setBold(True)
-            painter.setFont(bold)
-            painter.drawText(below, int(Qt.AlignmentFlag.AlignRight), str(mark))
         painter.restore()
+
+    def _name_mark(self, painter: QPainter, place: QRect, mark: str) -> None:
+        bold = painter.font()
+        bold.setBold(True)
+        painter.setFont(bold)
+        metrics = painter.fontMetrics()
+        banner = QRect(
+            place.topLeft(), QSize(metrics.horizontalAdvance(mark) + 6, metrics.height())
+        )
+        painter.fillRect(banner, QColor(COLOURS[mark]))
+        painter.setPen(QColor("black"))
+        painter.drawText(banner, int(Qt.AlignmentFlag.AlignCenter), mark)
+        bold.setBold(False)
+        painter.setFont(bold)
 
 
 class ThumbnailList(QListView):
