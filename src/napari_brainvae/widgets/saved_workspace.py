@@ -147,7 +147,7 @@ def open_workspace(viewer: Any, path: Path, ask: Ask | None = None) -> list[str]
     for region in saved.regions:
         add_region(viewer, workspace, region)
     if saved.atlas is not None and atlas is not None and saved.atlas.plane is not None:
-        _AtlasComes(viewer, saved.atlas)
+        _when_laid(viewer, saved.atlas)
     _open_panels(viewer, saved)
     _select(viewer, workspace, saved)
     workspace.say(" ".join(found.said) or f"Opened {path.name}.")
@@ -215,30 +215,29 @@ class _Found:
             self.said.append(f"{error}.")
 
 
-class _AtlasComes:
-    """Goes to a plane and its regions as soon as the panel has laid the atlas."""
+def _when_laid(viewer: Any, saved: AtlasOnShow) -> None:
+    """Go to a plane and its regions as soon as the panel has laid the atlas."""
+    workspace = workspace_of(viewer)
 
-    def __init__(self, viewer: Any, saved: AtlasOnShow) -> None:
-        self._viewer, self._saved, self._workspace = viewer, saved, workspace_of(viewer)
-        self._workspace.atlas_changed.connect(self._came)
-
-    def _came(self) -> None:
-        atlas, plane = self._workspace.atlas, self._saved.plane
-        if atlas is None or plane is None:
+    def came() -> None:
+        atlas = workspace.atlas
+        if atlas is None or saved.plane is None:
             return
-        dock = _docks(self._viewer).get(ATLAS_PANEL)
-        if atlas.section.plane != plane and dock is not None:
-            panel = self._viewer.window.dock_widgets[f"{ATLAS_PANEL} ({PLUGIN})"]
-            QTimer.singleShot(0, lambda: setattr(panel, "plane", plane))
-            if plane < atlas.section.atlas.shape[0]:
-                return
-        self._workspace.atlas_changed.disconnect(self._came)
+        panel = viewer.window.dock_widgets.get(f"{ATLAS_PANEL} ({PLUGIN})")
+        there = saved.plane < atlas.section.atlas.shape[0]
+        if atlas.section.plane != saved.plane and panel is not None and there:
+            # Not while it lays the one before.
+            QTimer.singleShot(0, lambda: setattr(panel, "plane", saved.plane))
+            return
+        workspace.atlas_changed.disconnect(came)
         known = {structure.acronym for structure in atlas.section.atlas}
-        wanted = [AtlasRegion(*each) for each in self._saved.regions if each[0] in known]
+        wanted = [AtlasRegion(*each) for each in saved.regions if each[0] in known]
         for region in [each for each in atlas.regions if each not in wanted]:
             atlas.remove(region)
         for region in wanted:
             atlas.add(region)
+
+    workspace.atlas_changed.connect(came)
 
 
 def _open_panels(viewer: Any, saved: SavedWorkspace) -> None:

@@ -34,7 +34,7 @@ class LinkedFile(BaseModel):
 
     path: Name = Field(min_length=1)
     size: int = Field(ge=0, le=2**62)
-    sha256: str = Field(pattern=r"\A[0-9a-f]{64}\Z")
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
     @classmethod
     def to(cls, path: Path, folder: Path) -> LinkedFile:
@@ -131,6 +131,8 @@ class SavedWorkspace(BaseModel):
             place = ".".join(str(part) for part in first["loc"][:4])
             reason = " ".join(f"{place}: {first['msg']}".removeprefix(": ").split())
             raise InputError(f"{path.name} is no workspace: {reason[:300]}") from None
+        if "format" not in saved.model_fields_set:
+            raise InputError(f"{path.name} is no workspace: it does not say its format")
         if saved.model is not None and saved.model >= len(saved.models):
             raise InputError(f"{path.name} is no workspace: model: there are not so many")
         return saved
