@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.option_types import Seed, Steps, Threads, Workers
+from napari_brainvae.io.option_types import MarksFile, Seed, Steps, Threads, Workers
 from napari_brainvae.io.places import check_empty
 from training.cli import LatentDims, main, numbers, progress_bar
 
@@ -50,7 +50,7 @@ class StabilityOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Take brains that are flagged as not to be trusted, too."
     )
-
+    marks: MarksFile = None
     smoothing: float | None = Field(
         None,
         ge=0,
@@ -88,7 +88,7 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
 
     check_empty(options.out)
     model = None if options.model is None else load_checkpoint(options.model)
-    population = Population.open(options.population)
+    population = Population.open(options.population, options.marks)
     chosen = usable_sections(population, include_flagged=options.include_flagged)
     if options.refit:
         fingerprint = population.fingerprint()
