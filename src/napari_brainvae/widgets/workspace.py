@@ -24,6 +24,7 @@ from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
+from napari_brainvae.widgets.layers.freeing import free_in_own_context
 from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     CHECKPOINT,
@@ -98,6 +99,7 @@ class Workspace:
         # Last: the viewer is to know a layer before panels hear of it.
         viewer.layers.events.inserted.connect(self._inserted, position="last")
         viewer.layers.events.removed.connect(self._removed)
+        free_in_own_context(viewer)
         for layer in viewer.layers:
             self._take(layer)
 
