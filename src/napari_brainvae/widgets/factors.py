@@ -28,6 +28,7 @@ from napari_brainvae.io.progress import Progress
 from napari_brainvae.reporting.factor_cards import card_size, factor_card
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.association import associate
+from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.change_layer import show_change
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import show_index
@@ -38,7 +39,6 @@ from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import notify
-from napari_brainvae.widgets.workspace import Inputs
 
 CARD_DPI = 70
 """Enough to read a card, most of which a dock scrolls."""

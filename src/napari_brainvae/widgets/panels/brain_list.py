@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,19 +22,17 @@ from qtpy.QtWidgets import (
 )
 
 from napari_brainvae.data.population import Population
-from napari_brainvae.denoising.brain_table import brain_table, factors_of
-from napari_brainvae.io.progress import Progress
 from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.export import export_brain_table, results_folder
 from napari_brainvae.reporting.paper_figures import association_heatmap
 from napari_brainvae.reporting.provenance import provenance
-from napari_brainvae.statistics.association import associate
+from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.table_model import Column, TableModel
+from napari_brainvae.widgets.shared_brains import BrainTable, measure_brains
 from napari_brainvae.widgets.workers import notify
-from napari_brainvae.widgets.workspace import Inputs
 
 COLUMNS = [
     Column("id", "brain", tooltip="Click a brain to show it."),
@@ -54,15 +52,6 @@ COLUMNS = [
         "divergence; cannot be used.</p>",
     ),
 ]
-
-
-@dataclass(frozen=True, eq=False)
-class BrainTable:
-    """The brains, and what goes with the covariates of those that count."""
-
-    brains: pd.DataFrame
-    associations: pd.DataFrame
-    inputs: Inputs
 
 
 class BrainList(QWidget):
@@ -86,7 +75,7 @@ class BrainList(QWidget):
     def __init__(self, source: SectionsAndModel, job: JobBar) -> None:
         super().__init__()
         self.source, self.job = source, job
-        self.listed: BrainTable | None = None
+        self._shared = source.workspace.brains
         self._following = False
         self._list, self._export = QPushButton("List brains"), QPushButton("Export list …")
         self._list.setToolTip("<p>Reconstruct every brain, and list the outliers first.</p>")
@@ -113,9 +102,10 @@ class BrainList(QWidget):
         self._list.clicked.connect(self.measure)
         self._export.clicked.connect(self._ask_export)
         self._view.selectionModel().currentRowChanged.connect(self._choose)
-        source.changed.connect(self._changed)
+        source.changed.connect(self._enable)
         job.changed.connect(self._enable)
-        self.clear()
+        self._shared.table_changed.connect(self._show)
+        self._show()
 
     def _arrange(self) -> None:
         layout = QGridLayout(self)
@@ -137,15 +127,12 @@ class BrainList(QWidget):
         inputs = self._inputs()
         if inputs is None or self.job.running:
             return
-        _, model, population, *_ = inputs
-
-        def job(progress: Progress) -> BrainTable:
-            brains = brain_table(model, population, progress=progress)
-            factors = factors_of(brains[~population.flagged])
-            associations = associate(factors, population.covariates)
-            return BrainTable(brains, associations, inputs)
-
-        self.job.run("Listing", job, self._show, lambda: inputs.same(self._inputs()))
+        self.job.run(
+            "Listing",
+            partial(measure_brains, inputs),
+            self._shared.give,
+            lambda: inputs.same(self._inputs()),
+        )
 
     def export(self, folder: Path) -> None:
         """Write list, covariates and figure to a folder, in the background."""
@@ -157,6 +144,11 @@ class BrainList(QWidget):
                 lambda _: notify(f"Wrote brains.csv and more to {folder}"),
             )
 
+    @property
+    def listed(self) -> BrainTable | None:
+        """What is shown; of what is chosen, or nothing."""
+        return self._shared.table
+
     def follow(self, index: int) -> None:
         """Select the brain that the slider is at, without leading there."""
         row = self._table.row(index)
@@ -167,22 +159,8 @@ class BrainList(QWidget):
         self._following = False
         self._view.scrollTo(self._table.index(row, 0))
 
-    def clear(self) -> None:
-        """Show no list, rather than that of other sections or another model."""
-        self.listed = None
-        self._table.show_table(None)
-        self.covariates.clear()
-        self._set_shown(False)
-        self._enable()
-
     def _inputs(self) -> Inputs | None:
         return self.source.workspace.inputs(atlas=False)
-
-    def _changed(self) -> None:
-        """Sections that only moved are the same brains."""
-        if self.listed is None or not self.listed.inputs.same(self._inputs()):
-            self.clear()
-        self._enable()
 
     def _enable(self) -> None:
         """What cannot work is off."""
@@ -191,11 +169,19 @@ class BrainList(QWidget):
 
     def release(self) -> None:
         """Draw nothing any more."""
+        self._shared.table_changed.disconnect(self._show)
         self.covariates.release()
 
-    def _show(self, listed: BrainTable) -> None:
-        self.clear()
-        self.listed, table = listed, listed.brains
+    def _show(self) -> None:
+        """List what all panels share, or nothing rather than something stale."""
+        self._table.show_table(None)
+        self.covariates.clear()
+        listed = self.listed
+        self._set_shown(listed is not None)
+        self._enable()
+        if listed is None:
+            return
+        table = listed.brains
         _, model, population, *_ = listed.inputs
         self._table.show_table(_as_shown(table, model, population))
         known = "deviation" in table
@@ -219,7 +205,6 @@ class BrainList(QWidget):
         self._pages.setTabVisible(1, len(listed.associations) > 0)
         if len(listed.associations):
             self.covariates.show_figure(lambda: association_heatmap(listed.associations))
-        self._set_shown(True)
 
     def _set_shown(self, shown: bool) -> None:
         for widget in (self._export, self._about, self._pages):
