@@ -9,7 +9,15 @@ from hypothesis import strategies as st
 
 from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.preprocessing import Preprocessing
-from napari_brainvae.data.resampling import SAME, Grid, fit_sections, overlap, resample
+from napari_brainvae.data.resampling import (
+    SAME,
+    Grid,
+    fit_sections,
+    fit_to_model,
+    misfit,
+    overlap,
+    resample,
+)
 from napari_brainvae.io.errors import InputError
 
 SIZES = st.integers(5, 40)
@@ -107,3 +115,17 @@ def test_what_is_no_grid(shape, size):
 def test_too_many_pixels_are_refused():
     with pytest.raises(InputError, match="too large"):
         Grid((100_000, 100_000), 1)
+
+
+def test_what_keeps_a_model_from_taking_sections_is_found_and_only_that_taken_away(rng):
+    fine = Population(rng.random((2, 64, 80)), description=Description(pixel_size_um=25))
+    found = misfit(fine, (32, 40), 50)
+    assert "64 x 80 px of 25" in found.sizes and not found.negatives
+    assert fit_to_model(fine, found, (32, 40), 50).shape == (32, 40)
+    assert not any(misfit(fine, (64, 80), 25)) and not any(misfit(fine, (64, 80), None))
+    low = Population(rng.random((2, 64, 80)) - 0.5)
+    found = misfit(low, (64, 80), 25)
+    assert not found.sizes and "such as in 0000" in str(found)
+    fitted = fit_to_model(low, found, (64, 80), 25, negatives="clip")
+    assert fitted.description.pixel_size_um is None, "nobody knows it"
+    assert np.array_equal(fitted.sections(), np.maximum(low.images, 0).astype(np.float32))

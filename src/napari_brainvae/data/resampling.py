@@ -6,9 +6,9 @@ where it is. At the same pixel size whole pixels are cropped or padded, and not 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -181,38 +181,88 @@ class ResampledSections(LazySections):
         return resample(section, self._pixel_um, self._grid)
 
 
-def misfit(population: Population, shape: tuple[int, int], pixel_size_um: float | None) -> str:
-    """Say why a model cannot take sections as they are though `fit_sections` can make them fit.
+class Misfit(NamedTuple):
+    """Why a model cannot take sections as they are though they can be made to fit.
 
-    Looks at the pixels of a few brains only.
+    Attributes
+    ----------
+    sizes
+        A sentence, where they have another number or another size of pixels.
+    negatives
+        A sentence, where there are negative values.
+    """
+
+    sizes: str
+    negatives: str
+
+    def __str__(self) -> str:
+        return "; ".join(filter(None, self))
+
+
+def misfit(population: Population, shape: tuple[int, int], pixel_size_um: float | None) -> Misfit:
+    """Say why a model cannot take sections as they are though `fit_to_model` makes them fit.
+
+    Looks at the pixels of a few brains only. What is not so, or not known, is an empty sentence.
 
     Parameters
     ----------
     shape, pixel_size_um
         Of the model's sections.
-
-    Returns
-    -------
-    str
-        A sentence; empty if they fit, or nothing is known of it.
     """
-    said = []
     size = population.description.pixel_size_um
     is_other = bool(size and pixel_size_um and not is_same(size, pixel_size_um))
     try:
         crop_to(np.empty((0, *population.shape)), shape)
     except InputError:
         is_other = pixel_size_um is not None
+    sizes = negatives = ""
     if is_other:
         have = f"{population.shape[0]} x {population.shape[1]} px"
         have += f" of {size:g} µm" if size else " of unknown size"
-        said.append(f"They have {have}, the model's {shape[0]} x {shape[1]} of {pixel_size_um:g}")
+        sizes = f"They have {have}, the model's {shape[0]} x {shape[1]} of {pixel_size_um:g}"
     if population.description.preprocessing is None:
         few = np.unique(np.linspace(0, len(population) - 1, FEW).astype(int))
         low = [population.ids[k] for k in few if (np.asarray(population.images[k]) < 0).any()]
         if low:
-            said.append(f"There are negative values, such as in {low[0]}")
-    return "; ".join(said)
+            negatives = f"There are negative values, such as in {low[0]}"
+    return Misfit(sizes, negatives)
+
+
+def fit_to_model(
+    population: Population,
+    why: Misfit,
+    shape: tuple[int, int],
+    pixel_size_um: float | None,
+    *,
+    own_um: float | None = None,
+    negatives: Negatives = "subtract",
+) -> Population:
+    """Take away what keeps a model from taking sections, and change nothing else of them.
+
+    Parameters
+    ----------
+    why
+        What `misfit` found.
+    shape, pixel_size_um
+        Of the model's sections.
+    own_um
+        Size of the population's pixels, if it does not say so itself.
+    negatives
+        What is done to negative values; see `without_negatives`.
+
+    Raises
+    ------
+    InputError
+        If the sizes differ, and nothing says how large the population's pixels are.
+    """
+    size = population.description.pixel_size_um
+    if why.sizes:
+        grid = Grid(shape, pixel_size_um or size or own_um or 1.0)
+        return fit_sections(population, grid, pixel_size_um=own_um, negatives=negatives)
+    grid = Grid(population.shape, size or 1.0)
+    fitted = fit_sections(population, grid, pixel_size_um=grid.pixel_size_um, negatives=negatives)
+    about = fitted.description.model_copy(update={"pixel_size_um": size})
+    return replace(fitted, description=about)
 
 
 def fit_sections(
@@ -247,23 +297,24 @@ def fit_sections(
     >>> fit_sections(mice, Grid((160, 224), 50)).shape
     (160, 224)
     """
-    size = population.description.pixel_size_um or pixel_size_um
+    about = population.description
+    size = about.pixel_size_um or pixel_size_um
     if size is None:
         raise InputError("nothing says how large the pixels are: give their size in um")
-    about = population.description
-    done_to_them = (
-        f"made {grid} from {population.shape[0]} x {population.shape[1]} px of {size:g} um"
-    )
+    done_to_them = []
+    if grid.shape != population.shape or not is_same(size, grid.pixel_size_um):
+        height, width = population.shape
+        done_to_them.append(f"made {grid} from {height} x {width} px of {size:g} um")
     if negatives != "refuse":
-        done_to_them += f"; negative values: {NEGATIVES[negatives]}"
-    source = "; ".join(filter(None, (about.source, done_to_them)))
-    changed: dict[str, Any] = {"pixel_size_um": grid.pixel_size_um, "source": source}
-    if (done := population.description.preprocessing) is not None:
+        done_to_them.append(f"negative values: {NEGATIVES[negatives]}")
+    changed: dict[str, Any] = {"pixel_size_um": grid.pixel_size_um}
+    changed["source"] = "; ".join(filter(None, (about.source, *done_to_them)))
+    if (done := about.preprocessing) is not None:
         height, width = grid.shape
         changed["preprocessing"] = done.model_copy(update={"height": height, "width": width})
     return Population(
         ResampledSections(population.images, size, grid, negatives),
         population.ids,
         population.covariates,
-        population.description.model_copy(update=changed),
+        about.model_copy(update=changed),
     )

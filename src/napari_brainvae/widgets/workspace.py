@@ -25,6 +25,7 @@ from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
 from napari_brainvae.widgets.layers.brain_points import BrainPoints
+from napari_brainvae.widgets.layers.freeing import free_in_own_context
 from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     CHECKPOINT,
@@ -94,6 +95,7 @@ class Workspace:
         # Last: the viewer is to know a layer before panels hear of it.
         viewer.layers.events.inserted.connect(self._inserted, position="last")
         viewer.layers.events.removed.connect(self._removed)
+        free_in_own_context(viewer)
         for layer in viewer.layers:
             self._take(layer)
 

@@ -86,8 +86,7 @@ class PluginLayers(dict[str, Any]):
     def hide_all(self) -> None:
         """Take every layer out of sight until there is something to show in it.
 
-        Layers that are removed while the slider moves end the process where OpenGL is software:
-        napari draws them once more.
+        So they keep the look that the user gave them, and nothing jumps while the slider moves.
         """
         for part in self:
             self.hide(part)
