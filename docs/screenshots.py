@@ -173,6 +173,18 @@ def two_models(size: Size) -> None:
     save(viewer, "two_models", size)
 
 
+def brain_map(size: Size) -> None:
+    """Brains in the plane of two factors, some of them selected."""
+    viewer, widget = opened(size, "Map of brains")
+    widget.measure()
+    wait(lambda: widget.table is not None)
+    first = widget.table["F1"]
+    widget.brains.select((first > first.quantile(0.8)).to_numpy().nonzero()[0])
+    widget._after.click()
+    settle()
+    save(viewer, "brain_map", size)
+
+
 SCENES = (
     reconstruct,
     atlas,
@@ -181,6 +193,7 @@ SCENES = (
     factors,
     explorer,
     two_models,
+    brain_map,
 )
 
 if __name__ == "__main__":
