@@ -168,7 +168,7 @@ def make_job(
             options,
             population,
             packages=PACKAGES,
-            without={"resume", "out"},
+            without={"resume", "out", "marks"},
             fingerprint=fingerprint,
             measured=train if len(train) + len(held_out) < len(population) else None,
         ),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.option_types import Seed, Steps, Threads
+from napari_brainvae.io.option_types import MarksFile, Seed, Steps, Threads
 
 if TYPE_CHECKING:  # torch waits until there is something to fit
     from napari_brainvae.models.objective import Objective
@@ -79,6 +79,7 @@ class FitOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Also fit brains that the covariate 'flagged' marks."
     )
+    marks: MarksFile = None
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     devices: int = Field(1, ge=1, le=1024, description="How many of them, data-parallel.")
     precision: Literal["auto", "32", "bf16"] = Field(
