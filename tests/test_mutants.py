@@ -36,6 +36,7 @@ from tests.atlas.brainglobe_cache import write_version_2, write_version_3
 from tests.data import test_population_files as populations
 from tests.memory import peak_memory
 from tests.models.test_checkpoint import published_network
+from tests.models.test_displacing import fresh as fresh_displacing
 from tests.models.test_vae import fresh
 from tests.mutators import mutant
 from training.acquisition.manifest import Manifest
@@ -85,6 +86,11 @@ def pca(folder: Path) -> Path:
     return folder / "a.safetensors"
 
 
+def displacing(folder: Path) -> Path:
+    save_checkpoint(fresh_displacing((64, 64)), folder / "a.safetensors")
+    return folder / "a.safetensors"
+
+
 def published(folder: Path, **options: Any) -> Path:
     content = {"iter": 7, "model_states": {"net": published_network(3).state_dict()}}
     torch.save(content, folder / "a.pt", **options)
@@ -95,7 +101,7 @@ def use_model(path: Path) -> None:
     model = load_checkpoint(path)
     section = model.decode(np.zeros((1, model.latent_dim), np.float32))
     assert not (section < 0).any()
-    assert model.label in ("PCA", "VAE", "beta-VAE")
+    assert model.label in ("PCA", "VAE", "beta-VAE", "Displacing")
     assert model.family in (None, "PCA", "VAE", "beta-VAE")
     assert model.noise_variance is None or model.noise_variance > 0
     model.encode(section)
@@ -210,6 +216,7 @@ READERS = {
     "table beside": population(table, "a.csv"),
     "VAE .safetensors": Reader(vae, use_model),
     "PCA .safetensors": Reader(pca, use_model),
+    "displacing .safetensors": Reader(displacing, use_model),
     "published .pt": Reader(published, load_checkpoint),
     "published .pt, old format": Reader(
         lambda d: published(d, _use_new_zipfile_serialization=False), load_checkpoint

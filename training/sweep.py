@@ -144,11 +144,13 @@ def _record(options: SweepOptions) -> dict[str, Any]:
 
     population = Population.open(options.population)
     split(population, options.held_out, options.seed)
+    out = population.excluded
     # Where it runs, and how far the grid reaches, may change; what a cell is may not.
     free = {"out", "population", "betas", "latent_dims", "scheduler", "workers", "threads"}
     return {
         "options": options.model_dump(mode="json", exclude=free),
         "fingerprint": population.fingerprint(),
+        **({"marks": population.marks.fingerprint(population.ids)} if out.any() else {}),
     }
 
 

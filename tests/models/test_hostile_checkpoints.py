@@ -22,6 +22,7 @@ from napari_brainvae.models.checkpoint import load_checkpoint, read_header, save
 from napari_brainvae.models.pca import PCA
 from tests.memory import peak_memory
 from tests.models.test_checkpoint import published_network
+from tests.models.test_displacing import fresh as displacing
 from tests.models.test_vae import fresh
 
 REFERENCE = {
@@ -60,7 +61,7 @@ def tensor(path, make=vae, name="encoder.0.weight", change=None):
     tensors = model.tensors()
     changed = change(tensors.pop(name))
     if changed is not None:
-        tensors[name] = np.ascontiguousarray(changed)
+        tensors[name] = np.asarray(changed, order="C")
     write(path, tensors, json.loads(model.header.model_dump_json()))
 
 
@@ -155,7 +156,34 @@ SAFETENSORS = {
     ),
     "a VAE called PCA": (lambda p: header(p, kind="pca"), NOT_PROMISED),
     "a PCA called VAE": (lambda p: header(p, pca, kind="vae"), NOT_PROMISED),
+    "a displacing model called VAE": (lambda p: header(p, displacing, kind="vae"), NOT_PROMISED),
+    "a VAE called displacing": (lambda p: header(p, kind="displacing"), NOT_PROMISED),
+    "a displacing model of 10^6 factors": (
+        lambda p: header(p, displacing, latent_dim=10**6),
+        NOT_PROMISED,
+    ),
+    "displacement on another grid": (
+        lambda p: tensor(p, displacing, "displacement", lambda a: a[..., :-1]),
+        NOT_PROMISED,
+    ),
+    "displacement that would be broadcast": (
+        lambda p: tensor(p, displacing, "displacement", lambda a: a[:1]),
+        NOT_PROMISED,
+    ),
+    "no changes": (lambda p: tensor(p, displacing, "change", lambda a: None), NOT_PROMISED),
     # Values
+    "infinite displacement": (
+        lambda p: tensor(p, displacing, "displacement", lambda a: with_(a, np.inf)),
+        "not finite",
+    ),
+    "no noise": (
+        lambda p: tensor(p, displacing, "noise_variance", lambda a: 0 * a),
+        "noise_variance",
+    ),
+    "negative noise": (
+        lambda p: tensor(p, displacing, "noise_variance", lambda a: -a),
+        "noise_variance",
+    ),
     "NaN weights": (lambda p: tensor(p, change=lambda a: with_(a, np.nan)), "not finite"),
     "infinite weights": (lambda p: tensor(p, change=lambda a: with_(a, np.inf)), "not finite"),
     "NaN components": (

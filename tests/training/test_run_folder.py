@@ -36,7 +36,7 @@ def small(phantom_file, out, **more):
 # divergence
 
 
-@pytest.mark.parametrize("recipe", ["paper", "fast"])
+@pytest.mark.parametrize("recipe", ["paper", "fast", "displacing"])
 def test_a_fit_that_diverges_says_so_and_keeps_its_last_good_model(
     recipe, phantom_file, tmp_path, capsys
 ):
@@ -450,7 +450,7 @@ def test_every_section_is_read_once(known, phantom_file, tmp_path, monkeypatch):
     ):
         counted = Counted(images)
         opened = Population(counted, whole.ids, description=whole.description)
-        monkeypatch.setattr(Population, "open", lambda path, opened=opened: opened)
+        monkeypatch.setattr(Population, "open", lambda *_, opened=opened: opened)
         run()
         assert counted.reads.max() == 1
         train, _ = split(opened, 0.2, 0)

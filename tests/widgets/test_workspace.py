@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.section_layers import CHECKPOINT, MADE_HERE
-from napari_brainvae.widgets.workspace import Inputs, workspace_of
+from napari_brainvae.widgets.workspace import workspace_of
 from tests.widgets.windows import LONG, PLUGIN, done, open_widget
 
 SECTIONS = np.random.default_rng(0).random((3, 64, 80), dtype=np.float32)

@@ -70,6 +70,18 @@ def factors_of(table: pd.DataFrame) -> pd.DataFrame:
     return table.filter(regex=r"^F\d+$")
 
 
+def with_covariates(table: pd.DataFrame, covariates: pd.DataFrame) -> pd.DataFrame:
+    """Add what is known of the same brains to a `brain_table`, by names that it does not have yet.
+
+    Parameters
+    ----------
+    covariates
+        A row a brain, in the same order.
+    """
+    taken = {name: f"covariate_{name}" for name in covariates if name in table}
+    return table.join(covariates.rename(columns=taken).set_axis(table.index))
+
+
 def _usable(
     population: Population, preprocessing: Preprocessing, chosen: Sequence[int]
 ) -> Iterator[tuple[Sequence[int], Images | str]]:

@@ -20,7 +20,7 @@ from napari_brainvae.models.base import ROTATION, Model
 from napari_brainvae.models.header import Header
 
 if TYPE_CHECKING:
-    from napari_brainvae.models.network import Network
+    from torch import nn
 
 HEADER_KEY = "napari_brainvae"
 UNSEALED = "0" * 16
@@ -86,7 +86,7 @@ def load_checkpoint(path: str | Path) -> Model:
     Returns
     -------
     Model
-        A `BetaVAE` or a `PCA`.
+        A `BetaVAE`, a `Displacing` or a `PCA`.
 
     Raises
     ------
@@ -197,19 +197,23 @@ def _promised(header: Header) -> dict[str, tuple[int, ...]]:
     return shapes | ({} if header.rotation is None else {ROTATION: (factors, factors)})
 
 
-def _unmade(header: Header) -> Network:
+def _unmade(header: Header) -> nn.Module:
     """The network of a header, without memory for its weights."""
     import torch
 
+    from napari_brainvae.models.displacing_network import DisplacingNetwork
     from napari_brainvae.models.network import Network
 
     with torch.device("meta"):
+        if header.kind == "displacing":
+            return DisplacingNetwork(header.height, header.width, header.latent_dim)
         return Network(header.height, header.width, header.latent_dim, shortcut=header.shortcut)
 
 
 def _build(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
     rotation = tensors.pop(ROTATION, None)
-    model = _pca(header, tensors) if header.kind == "pca" else _vae(header, tensors)
+    make = {"pca": _pca, "vae": _vae, "displacing": _displacing}[header.kind]
+    model: Model = make(header, tensors)
     return model.with_rotation(rotation, header.rotation)
 
 
@@ -222,11 +226,23 @@ def _pca(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
 
 
 def _vae(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
-    import torch
-
     from napari_brainvae.models.vae import BetaVAE
+
+    return BetaVAE(header, _made(header, tensors))
+
+
+def _displacing(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
+    from napari_brainvae.models.displacing import Displacing
+
+    if not tensors["noise_variance"] > 0:
+        raise InputError("its noise_variance is not above 0")
+    return Displacing(header, _made(header, tensors))
+
+
+def _made(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Any:
+    import torch
 
     network = _unmade(header)
     states = {name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()}
     network.load_state_dict(states, assign=True)
-    return BetaVAE(header, network)
+    return network

@@ -47,13 +47,17 @@ class EncodingCache(Model):
         """Number of sections that were encoded."""
         return len(self._known)
 
+    def knows(self, image: Images) -> bool:
+        """Whether a section ``(H, W)`` was encoded."""
+        return _name(image) in self._known
+
     def _encode(self, images: Images) -> tuple[Latents, Latents]:
         posteriors = np.array([self._posterior(image) for image in images], dtype=np.float32)
         mean, log_variance = posteriors.reshape(-1, 2, self.latent_dim).swapaxes(0, 1)
         return mean, log_variance
 
     def _posterior(self, image: Images) -> tuple[Latents, Latents]:
-        name = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+        name = _name(image)
         if name not in self._known:
             mean, log_variance = self._model.encode(image[None])
             self._known[name] = mean[0], log_variance[0]
@@ -68,6 +72,10 @@ class EncodingCache(Model):
     def _tensors(self) -> dict[str, npt.NDArray[Any]]:
         """Those of the model."""
         return self._model.tensors()
+
+
+def _name(image: Images) -> bytes:
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def encode_ahead(model: EncodingCache, population: Population, index: int) -> Iterator[None]:

@@ -155,7 +155,7 @@ class Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
-    kind: Literal["vae", "pca"]
+    kind: Literal["vae", "pca", "displacing"]
     height: int = Field(ge=64, le=LONGEST, description="Rows of a section, px.")
     width: int = Field(ge=64, le=LONGEST, description="Columns of a section, px.")
     latent_dim: int = Field(ge=1, le=MOST_FACTORS, description="Number of latent factors L.")

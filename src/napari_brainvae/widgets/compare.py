@@ -31,6 +31,7 @@ from napari_brainvae.reporting.factor_cards import card_size, factor_card
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.statistics.study import Study, compare_population
+from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.atlas_layers import outline_picked
 from napari_brainvae.widgets.layers.change_layer import show_change
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
@@ -43,7 +44,6 @@ from napari_brainvae.widgets.panels.result_table import ResultTable
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.table_model import Column
 from napari_brainvae.widgets.workers import notify
-from napari_brainvae.widgets.workspace import Inputs
 
 CARD_DPI = 70
 

@@ -9,21 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 from weakref import finalize, ref
 
 import numpy as np
 from napari.layers import Image, Layer
 from psygnal import Signal
 
-from napari_brainvae.atlas.atlas_section import AtlasSection
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import crop_to
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
+from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
+from napari_brainvae.widgets.layers.brain_points import BrainPoints
 from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     CHECKPOINT,
@@ -33,27 +34,13 @@ from napari_brainvae.widgets.layers.section_layers import (
     population_of,
     tell_population,
 )
+from napari_brainvae.widgets.shared_brains import SharedBrains
+from napari_brainvae.widgets.shared_factors import SharedFactors
+from napari_brainvae.widgets.shared_marks import SharedMarks
 from napari_brainvae.widgets.workers import Latest
 
 STAND_INS = {CHECKPOINT, ATLAS_FOLDER}
 """Of the layers by which a model or an atlas is opened, and shown where there are no sections."""
-
-
-class Inputs(NamedTuple):
-    """What a result is computed from; another of any of these, and it is out of date."""
-
-    sections: Image
-    model: Model
-    population: Population
-    atlas: AtlasSection | None
-    options: Any
-
-    def same(self, other: Inputs | None) -> bool:
-        """Whether these are the same objects, and equal options."""
-        if other is None:
-            return False
-        *mine, options = self
-        return all(a is b for a, b in zip(mine, other, strict=False)) and options == other.options
 
 
 class Workspace:
@@ -94,6 +81,15 @@ class Workspace:
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         self._load = Latest(load_once, self._loaded, self._failed, parent=window)
         self._shown_alone: set[Layer] = set()
+        self.factors = SharedFactors(self.inputs)
+        self.brains = SharedBrains(lambda: self.inputs(atlas=False), lambda: self.population)
+        self.points: BrainPoints | None = None
+        """The brains as a layer, once a panel has made it."""
+        self.marks = SharedMarks(lambda: self.sections, lambda: self.population, self.say)
+        # First: what panels then read belongs to what is chosen.
+        self.sections_changed.connect(self.marks.follow)
+        for changed in (self.sections_changed, self.model_changed):
+            changed.connect(self.brains.drop_stale)
         self.sections_changed.connect(self._relay)
         # Last: the viewer is to know a layer before panels hear of it.
         viewer.layers.events.inserted.connect(self._inserted, position="last")

@@ -35,6 +35,7 @@ from napari_brainvae.reporting.paper_figures import (
     impact_heatmap,
 )
 from napari_brainvae.reporting.provenance import provenance
+from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.region_layers import RequestedRegion
 from napari_brainvae.widgets.layers.section_layers import population_of
 from napari_brainvae.widgets.panels.figure_view import FigureView
@@ -43,7 +44,6 @@ from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.region_list import RegionList
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import notify, warning
-from napari_brainvae.widgets.workspace import Inputs
 
 SCORES = {
     "paper": "s (paper)",
