@@ -100,6 +100,32 @@ def test_metaimage_with_axes_as_they_come_says_nothing_of_them(tmp_path, brain):
     np.testing.assert_array_equal(volume.voxels[:, :, :], brain)
 
 
+@pytest.mark.parametrize(
+    ("said", "instead", "message"),
+    [
+        ("NDims = 3", "NDims = -1", "three axes"),  # ITK crashes
+        ("NDims = 3", "NDims = 300000", "three axes"),
+        ("DimSize = 14 10 6", "DimSize = 14 10", "DimSize"),
+        ("DimSize = 14 10 6", "DimSize = 14 10 -6", "DimSize"),
+        ("DimSize = 14 10 6", "DimSize = 14000 10000 6000", "truncated"),
+        ("MET_USHORT", "MET_STRING", "ElementType"),
+        ("ElementDataFile = LOCAL", "ElementDataFile = LIST", "several files"),
+        ("ElementDataFile = LOCAL", "ElementDataFile = a%02d.raw 1 6 1", "several files"),
+        ("ElementDataFile = LOCAL", "ElementDataFile = gone.raw", "there is no"),
+        ("ElementDataFile = LOCAL", "ElementDataFile = /dev/zero", "no regular file"),
+        ("ElementDataFile = LOCAL", "", "several files, or none"),
+    ],
+)
+def test_a_metaimage_is_looked_at_before_itk_reads_it(tmp_path, brain, said, instead, message):
+    path = WRITERS[".mha"](tmp_path / "a.mha", brain, "asl")
+    content = path.read_bytes()
+    assert said.encode() in content
+    path.write_bytes(content.replace(said.encode(), instead.encode()))
+    with pytest.raises(InputError, match=message) as error:
+        open_volume(path)
+    assert "\n" not in str(error.value)
+
+
 def test_nrrd_without_a_space(tmp_path, brain):
     nrrd.write(str(tmp_path / "a.nrrd"), brain, {"spacings": [0.1, 0.2, 0.3]})
     volume = open_volume(tmp_path / "a.nrrd")

@@ -299,7 +299,7 @@ def _zarr_level(folder: Path, manifest: _Manifest, part: str) -> tuple[Path, zar
     if not any((file / name).is_file() for name in ("zarr.json", ".zattrs")):
         raise _half(folder, file)
     try:
-        regular_tree(file, lambda _, name: name == "c" or name[0].isdigit())
+        regular_tree(file)
         group = zarr.open_group(file, mode="r")
         attributes: dict[str, Any] = dict(group.attrs)
         levels = attributes.get("ome", attributes)["multiscales"][0]["datasets"]

@@ -8,8 +8,6 @@ indexed, never more than one brain's.
 from __future__ import annotations
 
 import logging
-import os
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,6 +22,7 @@ import numpy.typing as npt
 import SimpleITK as sitk
 import zarr
 
+from napari_brainvae.data.metaimage import check_metaimage
 from napari_brainvae.data.orientation import of_axis_ends, of_words
 from napari_brainvae.data.tiff_stack import open_tiff, opening, voxel_size_um
 from napari_brainvae.data.units import to_um
@@ -48,9 +47,6 @@ MOST_TILT_DEGREES = 5
 
 LARGEST_BRAIN_UM = 5e5
 """Half a metre; what would be larger has its sizes in um, where its file says nothing of units."""
-
-LONGEST_HEADER = 10_000
-"""Bytes of a MetaImage's, which is text."""
 
 ALLEN_EXTENT_UM = (13_200, 8_000, 11_400)
 """The Common Coordinate Framework, (AP, DV, ML)."""
@@ -193,9 +189,7 @@ def _nrrd_voxels(path: Path) -> npt.NDArray[Any]:
 
 
 def _itk(path: Path, _: str | None) -> Volume:
-    named = re.search(rb"^ElementDataFile *= *(.+?)\s*$", path.read_bytes()[:LONGEST_HEADER], re.M)
-    if named is not None and named[1] not in (b"LOCAL", b"LIST"):
-        regular_file(path.parent / os.fsdecode(named[1]))
+    check_metaimage(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
