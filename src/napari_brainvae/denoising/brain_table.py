@@ -29,7 +29,9 @@ def brain_table(
     pandas.DataFrame
         A row a brain, indexed by id: ``squared_error``, averaged over pixels; ``kl_divergence``,
         nats; ``deviation``, spreads, and ``unusual``, bool, by `models.header.Reference`, if the
-        checkpoint has one; ``F1`` to ``FL``, the posterior means; ``problem``, why a section
+        checkpoint has one; ``F1`` to ``FL``, the posterior means of the section as it is: of one
+        that is unusual, its artifact is in them, as it is in all other columns (`compare` takes
+        those of the repaired section, `denoising.reconstruction`); ``problem``, why a section
         cannot be used, or nothing. Of one that cannot be used all numbers are NaN.
 
     Raises

@@ -155,7 +155,9 @@ class FactorsWidget(Panel):
     def _show(self, described: Described) -> None:
         self._clear()
         self.described = described
-        self.factors.fill([card.description for card in described.cards])
+        descriptions = [card.description for card in described.cards]
+        self.factors.fill(descriptions)
+        self.workspace.factors.give(descriptions, described.inputs)
         self._enable()
         self.factors.setCurrentRow(0)
 

@@ -35,6 +35,8 @@ from napari_brainvae.widgets.layers.section_layers import (
     tell_population,
 )
 from napari_brainvae.widgets.shared_brains import SharedBrains
+from napari_brainvae.widgets.shared_factors import SharedFactors
+from napari_brainvae.widgets.shared_marks import SharedMarks
 from napari_brainvae.widgets.workers import Latest
 
 STAND_INS = {CHECKPOINT, ATLAS_FOLDER}
@@ -79,10 +81,13 @@ class Workspace:
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         self._load = Latest(load_once, self._loaded, self._failed, parent=window)
         self._shown_alone: set[Layer] = set()
+        self.factors = SharedFactors(self.inputs)
         self.brains = SharedBrains(lambda: self.inputs(atlas=False), lambda: self.population)
         self.points: BrainPoints | None = None
         """The brains as a layer, once a panel has made it."""
+        self.marks = SharedMarks(lambda: self.sections, lambda: self.population, self.say)
         # First: what panels then read belongs to what is chosen.
+        self.sections_changed.connect(self.marks.follow)
         for changed in (self.sections_changed, self.model_changed):
             changed.connect(self.brains.drop_stale)
         self.sections_changed.connect(self._relay)
