@@ -121,13 +121,17 @@ def test_the_mouse_over_a_brain_says_its_name(brain_map, viewer, qtbot):
     assert scatter.grab().toImage() != bare, "its name was to be seen"
 
 
-def test_colours_are_said_and_a_group_can_be_selected(brain_map, viewer):
+def test_colours_are_said_and_a_group_can_be_selected(brain_map, viewer, qtbot):
     population = population_of(viewer.layers["phantom"])
     assert brain_map.options.colour in population.covariates, "a covariate with groups, at first"
     group = brain_map._coloured.groups[1]
     assert f"{group.name}&nbsp;({group.members.sum()})" in brain_map.legend.text()
     brain_map.legend.linkActivated.emit("1")
     assert brain_map.brains.selected == set(np.flatnonzero(group.members).tolist())
+    for theme in ("light", "dark"):
+        viewer.theme = theme
+        readable = brain_map.legend.palette().text().color().name()
+        qtbot.waitUntil(lambda color=readable: color in brain_map.legend.text())
     brain_map.options = brain_map.options.model_copy(update={"colour": "deviation"})
     assert "deviation, spreads" in brain_map.legend.text()
     assert len(np.unique(brain_map.plane.look.colours, axis=0)) > 5

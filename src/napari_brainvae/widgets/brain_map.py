@@ -237,7 +237,7 @@ class BrainMapWidget(Panel):
             self._look = Look(self._coloured.colours, hollow, crossed, self._said)
             factors = [str(name) for name in factors_of(self.table)][:PAIRED]
             self._pairs = [*combinations(factors, 2)]
-        self.pages.setTabVisible(1, len(self._pairs) > 1)
+        self.pairs.empty = EMPTY if self.table is None else "One factor makes no pairs."
         self.legend.tell(self._coloured, self._look)
         self.pairs.show_planes((), None)
         self._draw_plane()

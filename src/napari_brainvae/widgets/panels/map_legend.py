@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from qtpy.QtCore import Qt, Signal
+from qtpy.QtCore import QEvent, Qt, Signal
 from qtpy.QtWidgets import QLabel, QSizePolicy
 
 from napari_brainvae.reporting.brain_map import TITLES
@@ -24,19 +24,25 @@ class MapLegend(QLabel):
     """
 
     chosen = Signal(object)
+    _colouring: Colouring | None = None
+    _look: Look | None = None
 
     def __init__(self) -> None:
         super().__init__(wordWrap=True, textFormat=Qt.TextFormat.RichText)
         self.setToolTip("<p>Click a group to select its brains.</p>")
         self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        self._colouring: Colouring | None = None
-        self._look: Look | None = None
         self.linkActivated.connect(self._choose)
 
     def tell(self, colouring: Colouring | None, look: Look | None) -> None:
         """Say what is shown; nothing without."""
         self._colouring, self._look = colouring, look
         self.setText("" if colouring is None or look is None else self._said(colouring, look))
+
+    def changeEvent(self, event: QEvent) -> None:
+        """Write in the colour of another theme: links have one of their own."""
+        super().changeEvent(event)
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.StyleChange):
+            self.tell(self._colouring, self._look)
 
     def _said(self, colouring: Colouring, look: Look) -> str:
         colour = self.palette().text().color().name()
