@@ -134,7 +134,19 @@ def factors(size: Size) -> None:
     save(viewer, "factors", size)
 
 
-SCENES = (reconstruct, atlas, receptive_field, projective_field, factors)
+def gallery(size: Size) -> None:
+    """Thumbnails with residuals, the outliers first; some are marked."""
+    viewer, widget = opened(size, "Gallery", atlas=False)
+    widget.measure()
+    wait(lambda: not widget.job.running)
+    order = widget.thumbnails.brains.order
+    for brains, mark in ((order[:2], "exclude"), (order[2:3], "unsure"), (order[4:6], "accept")):
+        widget.workspace.marks.mark(brains, mark, by="gallery")
+    settle(2)
+    save(viewer, "gallery", size)
+
+
+SCENES = (reconstruct, atlas, receptive_field, projective_field, factors, gallery)
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or [scene.__name__ for scene in SCENES]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from qtpy.QtCore import Qt
+from qtpy.QtCore import QPoint, Qt
 from qtpy.QtTest import QTest
 
 from napari_brainvae.data.population import Population
@@ -61,13 +61,13 @@ def test_a_click_shows_the_brain_and_selects_it_everywhere(gallery, viewer):
 
 def test_a_drawn_rectangle_selects(gallery, qtbot):
     view = gallery.thumbnails
-    first, last = (view.visualRect(view.model().index(row)) for row in (0, 1))
-    begin = first.topLeft() - first.topLeft() / 2
     viewport, left = view.viewport(), Qt.MouseButton.LeftButton
-    QTest.mousePress(viewport, left, pos=begin)
-    QTest.mouseMove(viewport, last.center())
-    QTest.mouseMove(viewport, last.center() + begin)
-    QTest.mouseRelease(viewport, left, pos=last.center() + begin)
+    beside = viewport.rect().topRight() - QPoint(2, -3)
+    target = view.visualRect(view.model().index(0)).center()
+    QTest.mousePress(viewport, left, pos=beside)
+    QTest.mouseMove(viewport, (beside + target) / 2)
+    QTest.mouseMove(viewport, target)
+    QTest.mouseRelease(viewport, left, pos=target)
     assert gallery.workspace.brains.selected >= {0, 1}
 
 
