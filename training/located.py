@@ -11,6 +11,7 @@ from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.option_types import MarksFile
+from napari_brainvae.io.places import check_empty
 
 if TYPE_CHECKING:  # what reads files waits until there is something to read
     import pandas as pd
@@ -71,13 +72,7 @@ def check_out(options: LocatedOptions) -> None:
     OSError
         If something is there that was not to be overwritten.
     """
-    from napari_brainvae.io.atomic_files import recover
-
-    out = recover(options.out.absolute())
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"{out} is a file, not a folder for results")
-    if out.exists() and any(out.iterdir()) and not options.overwrite:
-        raise FileExistsError(f"{out} is not empty: give another folder, or --overwrite")
+    check_empty(options.out, "give another folder, or --overwrite", overwrite=options.overwrite)
 
 
 def known_of(options: LocatedOptions, population: Population) -> pd.DataFrame:

@@ -288,12 +288,14 @@ def assemble(folder: Path, names: list[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from napari_brainvae.io.regular_files import regular_file
+
     rows = []
     for name in names:
         path = folder / f"{name}.json"
         if path.exists():
             try:
-                found = Measured.model_validate_json(path.read_bytes()).model_dump(
+                found = Measured.model_validate_json(regular_file(path).read_bytes()).model_dump(
                     exclude_unset=True
                 )
                 if name_of(found) != name:

@@ -6,6 +6,7 @@ import json
 import logging
 import pickle
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -22,8 +23,10 @@ from napari_brainvae.data.marks import write_marks
 from napari_brainvae.data.population import Population
 from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import LOCK, only_one
 from napari_brainvae.io.json_files import read_json
+from napari_brainvae.io.regular_files import regular_file
 
 log = logging.getLogger(__name__)
 
@@ -63,9 +66,11 @@ class RunFolder:
         self.record = folder / "record.json"
         self.history = folder / "history.csv"
         self.state = folder / "state" / "state.pt"
+        self.checksums = folder / "state" / "checksums.json"
         self.marks = folder / "marks.csv"
         self.lock = folder / LOCK
         self.rows: list[dict[str, Any]] = []
+        self._in_place: str | None = None
 
     def check(self, *, resume: bool) -> None:
         """Refuse a folder that holds another run, or none to resume.
@@ -171,7 +176,7 @@ class RunFolder:
 
     def read_history(self, last_step: int) -> list[dict[str, Any]]:
         """Rows up to ``last_step``; later ones belong to steps that are done again."""
-        if not self.history.exists() or not self.history.read_bytes().strip():
+        if not self.history.exists() or not regular_file(self.history).read_bytes().strip():
             return []
         try:
             table = pd.read_csv(self.history)
@@ -195,6 +200,17 @@ class RunFolder:
                 torch.save(state, beside)
             except RuntimeError as error:  # how torch's archive says so
                 raise OSError(f"{self.state} cannot be written: {error}") from error
+            # First, and that of the state before as well, which a kill may leave in its place.
+            saved = sha256_of(beside)
+            write_text(self.checksums, json.dumps([saved, self._in_place]) + "\n")
+        self._in_place = saved
+
+    def _noted(self) -> list[str]:
+        """SHA-256 of the last state that was written, and of the one before."""
+        noted = read_json(self.checksums)
+        if not isinstance(noted, list):
+            raise InputError(f"{self.checksums} holds no checksums: move it away")
+        return noted
 
     def load_state(self, last: int) -> dict[str, Any] | None:
         """Read the last saved state, or None if the run was killed before its first.
@@ -211,12 +227,17 @@ class RunFolder:
                 "%s holds no state to go on from: it begins again at its first step", self.folder
             )
             return None
+        self._in_place = sha256_of(self.state)
+        # A run from before there were checksums has none.
+        if self.checksums.exists() and self._in_place not in self._noted():
+            raise InputError(f"{self.state} has changed since it was written; begin another run")
         try:
             # Torch reads what it wrote without a look at the checksums.
             with zipfile.ZipFile(self.state) as archive:
                 if broken := archive.testzip():
                     raise ValueError(f"{broken} is damaged")
-            state = dict(torch.load(self.state, map_location="cpu", weights_only=True))
+            with warnings.catch_warnings(action="ignore"):  # of odd pickles, which are refused
+                state = dict(torch.load(self.state, map_location="cpu", weights_only=True))
             step = state["step"]
             if type(step) is not int or not 0 < step <= last or "network" not in state:
                 raise ValueError(f"step {step} of {last}")

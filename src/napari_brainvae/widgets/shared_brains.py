@@ -92,7 +92,7 @@ class SharedBrains:
 
     def select(self, positions: Iterable[int]) -> None:
         """Select brains by their positions in the stack, instead of those selected before."""
-        selected = frozenset(int(each) for each in positions)
+        selected = frozenset(map(int, positions))
         if selected != self.selected:
             self.selected = selected
             self.selection_changed.emit()

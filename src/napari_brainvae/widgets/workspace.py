@@ -24,6 +24,7 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
+from napari_brainvae.widgets.layers.brain_points import BrainPoints
 from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     CHECKPOINT,
@@ -34,6 +35,7 @@ from napari_brainvae.widgets.layers.section_layers import (
     tell_population,
 )
 from napari_brainvae.widgets.shared_brains import SharedBrains
+from napari_brainvae.widgets.shared_factors import SharedFactors
 from napari_brainvae.widgets.shared_marks import SharedMarks
 from napari_brainvae.widgets.workers import Latest
 
@@ -79,7 +81,10 @@ class Workspace:
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         self._load = Latest(load_once, self._loaded, self._failed, parent=window)
         self._shown_alone: set[Layer] = set()
+        self.factors = SharedFactors(self.inputs)
         self.brains = SharedBrains(lambda: self.inputs(atlas=False), lambda: self.population)
+        self.points: BrainPoints | None = None
+        """The brains as a layer, once a panel has made it."""
         self.marks = SharedMarks(lambda: self.sections, lambda: self.population, self.say)
         # First: what panels then read belongs to what is chosen.
         self.sections_changed.connect(self.marks.follow)

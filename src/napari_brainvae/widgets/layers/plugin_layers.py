@@ -89,7 +89,12 @@ class PluginLayers(dict[str, Any]):
         Layers that are removed while the slider moves end the process where OpenGL is software:
         napari draws them once more.
         """
-        for layer in self.values():
+        for part in self:
+            self.hide(part)
+
+    def hide(self, part: str) -> None:
+        """Take the layer of a part, if there is one, out of sight until it is shown again."""
+        if (layer := self.get(part)) is not None:
             layer.metadata.setdefault(HIDDEN, layer.visible)
             layer.visible = False
 

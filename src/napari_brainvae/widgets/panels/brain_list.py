@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QModelIndex, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
@@ -15,7 +15,6 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QSizePolicy,
-    QTableView,
     QTabWidget,
     QVBoxLayout,
     QWidget,
@@ -28,6 +27,7 @@ from napari_brainvae.reporting.export import export_brain_table, results_folder
 from napari_brainvae.reporting.paper_figures import association_heatmap
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.widgets.inputs import Inputs
+from napari_brainvae.widgets.panels.brain_rows import BrainRows
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.mark_bar import MarkBar
@@ -82,7 +82,6 @@ class BrainList(QWidget):
         super().__init__()
         self.source, self.job = source, job
         self._shared = source.workspace.brains
-        self._following = False
         self._list, self._export = QPushButton("List brains"), QPushButton("Export list …")
         self._list.setToolTip("<p>Reconstruct every brain, and list the outliers first.</p>")
         self._export.setToolTip(
@@ -91,13 +90,8 @@ class BrainList(QWidget):
         )
         self._about = QLabel()
         self._table = TableModel(COLUMNS, tooltip="problem", parent=self)
-        self._view = QTableView(sortingEnabled=True)
-        self._view.setToolTip("Click a brain to show it, a title to sort by it.")
-        self._view.setModel(self._table)
-        self._view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        self._view = BrainRows(self._table, self._shared)
         self._view.setTextElideMode(Qt.TextElideMode.ElideNone)
-        self._view.verticalHeader().setDefaultSectionSize(20)
-        self._view.verticalHeader().hide()
         self._counted, self.covariates = QLabel(wordWrap=True), FigureView(200)
         self.covariates.setToolTip(
             "<p>Which factors go with what is known of the brains that are not flagged: "
@@ -109,7 +103,7 @@ class BrainList(QWidget):
         self._arrange()
         self._list.clicked.connect(self.measure)
         self._export.clicked.connect(self._ask_export)
-        self._view.selectionModel().currentRowChanged.connect(self._choose)
+        self._view.chosen.connect(self.chosen)
         source.changed.connect(self._enable)
         job.changed.connect(self._enable)
         self._shared.table_changed.connect(self._show)
@@ -160,14 +154,8 @@ class BrainList(QWidget):
         return self._shared.table
 
     def follow(self, index: int) -> None:
-        """Select the brain that the slider is at, without leading there."""
-        row = self._table.row(index)
-        if self.listed is None or row is None or row == self._view.currentIndex().row():
-            return
-        self._following = True
-        self._view.selectRow(row)
-        self._following = False
-        self._view.scrollTo(self._table.index(row, 0))
+        """Mark the brain that the slider is at, without leading there."""
+        self._view.follow(index)
 
     def _inputs(self) -> Inputs | None:
         return self.source.workspace.inputs(atlas=False)
@@ -180,6 +168,7 @@ class BrainList(QWidget):
     def release(self) -> None:
         """Draw nothing any more."""
         self._shared.table_changed.disconnect(self._show)
+        self._view.release()
         self.source.workspace.marks.changed.disconnect(self._show_marks)
         self.marks.release()
         self.covariates.release()
@@ -187,6 +176,7 @@ class BrainList(QWidget):
     def _show(self) -> None:
         """List what all panels share, or nothing rather than something stale."""
         self._table.show_table(None)
+        self._view.show_brains()
         self.covariates.clear()
         listed = self.listed
         self._set_shown(listed is not None)
@@ -200,6 +190,7 @@ class BrainList(QWidget):
         known = "deviation" in table
         self._view.setColumnHidden(1, not known)
         self._view.sortByColumn(1 if known else 2, Qt.SortOrder.DescendingOrder)
+        self._view.show_brains()
         header = self._view.horizontalHeader()
         if header.visualIndex(MARK) == MARK:
             header.moveSection(MARK, 1)  # beside the name, where it is seen without scrolling
@@ -232,10 +223,6 @@ class BrainList(QWidget):
             widget.setVisible(shown)
         high = QSizePolicy.Policy.Expanding if shown else QSizePolicy.Policy.Maximum
         self.setSizePolicy(QSizePolicy.Policy.Preferred, high)
-
-    def _choose(self, current: QModelIndex, _: QModelIndex) -> None:
-        if current.isValid() and not self._following:
-            self.chosen.emit(self._table.position(current.row()))
 
     def _ask_export(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder for the list of brains")

@@ -17,6 +17,7 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
@@ -160,6 +161,8 @@ class Panel(PluginWidget):
             window.tabifyDockWidget(first, mine)
             mine.show()
             mine.raise_()
+            for bar in window.findChildren(QTabBar):  # words are not cut: arrows lead to the others
+                bar.setElideMode(Qt.TextElideMode.ElideNone)
         elif self._fitted:
             self.viewer.reset_view()
 
