@@ -137,6 +137,18 @@ def factors(size: Size) -> None:
     save(viewer, "factors", size)
 
 
+def gallery(size: Size) -> None:
+    """Thumbnails with residuals, the outliers first; some are marked."""
+    viewer, widget = opened(size, "Gallery", atlas=False)
+    widget.measure()
+    wait(lambda: not widget.job.running)
+    order = widget.thumbnails.brains.order
+    for brains, mark in ((order[:2], "exclude"), (order[2:3], "unsure"), (order[4:6], "accept")):
+        widget.workspace.marks.mark(brains, mark, by="gallery")
+    settle(2)
+    save(viewer, "gallery", size)
+
+
 def explorer(size: Size) -> None:
     """A brain by chance, like those of the population, whose factors have names."""
     viewer, widget = opened(size, "Explore factors")
@@ -194,6 +206,7 @@ SCENES = (
     explorer,
     two_models,
     brain_map,
+    gallery,
 )
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import torch
 
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.regions import Region
+from napari_brainvae.data.marks import WORDS, MarkBook, Marks, read_marks
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.volumes import UNREADABLE, open_volume, told
 from napari_brainvae.io.errors import InputError
@@ -31,6 +32,7 @@ from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
 from napari_brainvae.models.header import Reference, Rotation
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
+from napari_brainvae.widgets.workspace_file import LinkedFile, SavedWorkspace
 from tests import registered_brains as brains
 from tests.atlas.brainglobe_cache import write_version_2, write_version_3
 from tests.data import test_population_files as populations
@@ -177,6 +179,25 @@ def use_run(folder: Path) -> None:
     opened.load_state(3)
 
 
+def marks(folder: Path) -> Path:
+    book = MarkBook(Marks(folder / "a.marks.csv"), ["m1", "m2", "m3"])
+    book.mark(["m1", "m3"], "exclude", by="list")
+    return folder / "a.marks.csv"
+
+
+def use_marks(path: Path) -> None:
+    assert set(read_marks(path, ["m1", "m2", "m3"]).of(["m1", "m2"])) <= {"", *WORDS}
+
+
+def workspace(folder: Path) -> Path:
+    (folder / "a.npy").write_bytes(b"1")
+    drawn = Region.from_polygons("drawn", [[[9.5, 9.5], [9.5, 40], [30, 40]]], (64, 80), 25)
+    link = LinkedFile.to(folder / "a.npy", folder)
+    saved = SavedWorkspace(sections=link, models=(link,), model=0, regions=(drawn,), brain="m1")
+    saved.save(folder / "a.brainvae.json")
+    return folder / "a.brainvae.json"
+
+
 def volume(name: str, write: brains.Writer) -> Reader:
     """A registered brain, as `gather` reads it: what is wrong is said without its name."""
 
@@ -201,6 +222,8 @@ def brainglobe(folder: Path, write: Callable[..., Path]) -> Path:
 
 
 READERS = {
+    "marks": Reader(marks, use_marks, "a.marks.csv"),
+    "workspace": Reader(workspace, SavedWorkspace.load, "a.brainvae.json"),
     ".npy": population(lambda d: populations.npy(d / "a.npy")),
     ".npz": population(lambda d: populations.npz(d / "a.npz", ids=populations.names())),
     ".npz, compressed": population(

@@ -246,9 +246,11 @@ class GalleryWidget(Panel):
         self.thumbnails.select(sorted(self.workspace.brains.selected))
 
     def _follow(self, event: Any = None) -> None:
+        """Scroll to the brain on show as the slider moves, not when the order is another."""
         layer = self.workspace.sections
         if layer is not None:
-            self.thumbnails.follow(shown_index(layer, self.viewer.dims.point))
+            index = shown_index(layer, self.viewer.dims.point)
+            self.thumbnails.follow(index, scroll=event is not None)
 
     def _go_to(self, position: int) -> None:
         layer = self.workspace.sections

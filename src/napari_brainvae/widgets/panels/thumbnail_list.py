@@ -250,15 +250,17 @@ class ThumbnailList(QListView):
                 seen.append(self.brains.order[row])
         return seen
 
-    def follow(self, position: int) -> None:
-        """Frame the brain on show, without leading there nor selecting it."""
+    def follow(self, position: int, *, scroll: bool) -> None:
+        """Frame the brain on show, and scroll to it if wanted; nothing is selected by that."""
         row = self.brains.row(position)
         if row is None or row == self.currentIndex().row():
             return
         self._following = True
+        self.setAutoScroll(scroll)
         self.selectionModel().setCurrentIndex(
             self.brains.index(row), QItemSelectionModel.SelectionFlag.NoUpdate
         )
+        self.setAutoScroll(True)
         self._following = False
 
     def select(self, positions: Sequence[int]) -> None:
