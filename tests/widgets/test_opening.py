@@ -146,6 +146,36 @@ def test_the_canvas_is_never_black_in_either_order(
     assert not [each for each in notification_manager.records if "units" in str(each)]
 
 
+@pytest.mark.parametrize("reader", [PLUGIN, "napari"])
+@pytest.mark.parametrize("first", ["pixels", "micrometres"])
+def test_two_populations_are_drawn_in_the_same_units(
+    viewer, qtbot, tmp_path, tiff, population, run_folder, first, reader
+):
+    """One whose file says the size of its pixels, and one of which nothing says it."""
+    file = tmp_path / "pixels.tif"
+    tifffile.imwrite(file, (255 * population.sections(range(4))).astype(np.uint8), photometric=GRAY)
+    notification_manager.records.clear()
+    openings = {"pixels": file, "micrometres": tiff}
+    for path in (openings.pop(first), run_folder, *openings.values()):
+        viewer.open(path, plugin=reader if path is file else PLUGIN)
+        qtbot.wait(50)
+        assert bright(viewer) > 0.2, f"after {path.name}"
+    viewer.reset_view()
+    qtbot.wait(50)
+    assert bright(viewer) > 0.2, "after Home"
+    if reader == PLUGIN:  # napari draws its own before anyone hears of them
+        assert not [each for each in notification_manager.records if "units" in str(each)]
+    assert viewer.layers.extent.units is not None
+    said = workspace_of(viewer).said
+    unit, size = {"pixels": ("pixel", 1), "micrometres": ("micrometer", 140)}[first]
+    for name in ("pixels", "mine"):
+        assert str(viewer.layers[name].units[-1]) == unit
+        assert np.allclose(viewer.layers[name].scale[-2:], size)
+    assert ("in pixels" in said) if first == "pixels" else ("as if they had 140 µm" in said)
+    mine = population_of(viewer.layers["mine"]).description
+    assert mine.pixel_size_um == 140, "whatever it is shown in"
+
+
 def test_a_blank_section_keeps_nobody_from_opening_the_others(viewer, tmp_path, population):
     images = population.sections()
     images[0] = 0

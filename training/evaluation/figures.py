@@ -157,7 +157,7 @@ def intervals_figure(
 
 def latent_figure(metrics: pd.DataFrame, colors: dict[str, str]) -> Figure | None:
     """KL divergence per factor of each model, sorted; None without a VAE."""
-    kl = metrics[metrics["metric"].str.startswith("KL factor")]
+    kl = metrics[metrics["metric"].str.startswith("KL F")]
     if kl.empty:
         return None
     figure = Figure(figsize=(7, 3), layout="constrained")

@@ -277,7 +277,7 @@ def posterior_values(
 ) -> dict[tuple[str, str], Values]:
     """KL divergence per factor and evidence lower bound of each brain."""
     kl = kl_divergence(mean, log_variance)
-    values = {(f"KL factor {i + 1}, nats", AS_IT_IS): kl[:, i] for i in range(kl.shape[1])}
+    values = {(f"KL F{i + 1}, nats", AS_IT_IS): kl[:, i] for i in range(kl.shape[1])}
     if model.noise_variance is not None:
         bound = elbo(sections, decoded, mean, log_variance, 2 * model.noise_variance)
         values["ELBO, nats", AS_IT_IS] = bound

@@ -64,7 +64,7 @@ def evaluation_parts(
         text = "Of the fitted model. A factor whose KL divergence is zero has collapsed."
         parts.append(("Use of the latent space", text, figures["latent"]))
     for metric in metrics["metric"].unique():
-        if not metric.startswith("KL factor"):
+        if not metric.startswith("KL F"):
             table = metrics[metrics["metric"] == metric]
             small = metric in SQUARED_ERRORS
             unit = "Times 1e-4; 95 % intervals." if small else "95 % intervals."

@@ -204,7 +204,9 @@ def population_data(population: Population, name: str) -> LayerData:
     """Show a population; what is ours in the viewer makes room for it."""
     images, options, kind = population_layer(population, name)
     if (workspace := _workspace()) is not None:
-        workspace.make_room(Image(images, **options))
+        layer = Image(images, **options)
+        workspace.make_room(layer)
+        options |= {"scale": layer.scale, "units": layer.units}
     return images, options, kind
 
 

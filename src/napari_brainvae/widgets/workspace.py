@@ -33,6 +33,7 @@ from napari_brainvae.widgets.layers.section_layers import (
     lay_on,
     place_events,
     population_of,
+    share_units,
     tell_population,
 )
 from napari_brainvae.widgets.shared_brains import SharedBrains
@@ -66,7 +67,7 @@ class Workspace:
     def __init__(self, viewer: Any) -> None:
         self._viewer = ref(viewer)
         self.model: Model | None = None
-        self.problem, self.said = "", ""
+        self.problem, self.said, self._units_said = "", "", ""
         self.checkpoints: list[Path] = []
         self._checkpoint: Path | None = None
         self._folder: Path | None = None
@@ -214,10 +215,20 @@ class Workspace:
         self.said_changed.emit()
 
     def _inserted(self, event: Any) -> None:
-        self._take(event.value, opened=True)
-        viewer = self._viewer()
+        layer, viewer = event.value, self._viewer()
+        self._share_units(layer)
+        said, self._units_said = self._units_said, ""
+        self._take(layer, opened=True)
+        if said:
+            self.say(f"{self.said} {said}".strip())
         if viewer is not None:
-            self._lay_out(viewer, event.value)
+            self._lay_out(viewer, layer)
+
+    def _share_units(self, layer: Layer) -> None:
+        others = self._chosen["sections"].layers
+        if has_sections(layer) and layer not in others:
+            size = None if self.model is None else self.model.header.pixel_size_um
+            self._units_said = share_units(layer, others, size) or self._units_said
 
     def _lay_out(self, viewer: Any, layer: Layer) -> None:
         """Keep what was opened in sight: no canvas is black, and ours is in the units of hers.
@@ -262,11 +273,12 @@ class Workspace:
                     self.say(f"{title}: now “{now.name}”; the other was removed.")
 
     def make_room(self, sections: Image) -> None:
-        """Lay what is ours on sections that are about to be opened.
+        """Lay what is ours on sections that are about to be opened, and them beside those of hers.
 
         In other units it were a dot in the view of everything, or they were; and napari complains
-        of that as soon as it draws them.
+        of that as soon as it draws them, which it does before anyone hears of a new layer.
         """
+        self._share_units(sections)
         viewer = self._viewer()
         for each in () if viewer is None else viewer.layers:
             if each.ndim == 2 and each.metadata.keys() & {MADE_HERE, *STAND_INS}:

@@ -93,6 +93,35 @@ def lay_on(layer: Layer, sections: Image, *, always: bool = False) -> None:
         update_layer(layer, layer.data, layer.name, geometry)
 
 
+def share_units(layer: Image, others: Sequence[Image], size_um: float | None) -> str:
+    """Lay sections in the units of others, and say so: napari draws no pixels beside micrometres.
+
+    Parameters
+    ----------
+    others
+        Sections that are there already, and stay as they are.
+    size_um
+        How large pixels are of which nothing says it; by default as large as those of the others.
+    """
+    if not others or layer.units[-1].dimensionality == others[-1].units[-1].dimensionality:
+        return ""
+    before = np.asarray(layer.scale)[-2:]
+    if str(others[-1].units[-1]) == "pixel":
+        times, unit = 1 / before[-1], "pixel"
+        said = (
+            f"It is shown in pixels, as “{others[-1].name}” is, of which nothing says their size."
+        )
+    else:
+        size = size_um or float(others[-1].scale[-1])
+        times, unit = size / before[-1], "um"
+        said = f"Nothing says how large its pixels are: it is shown as if they had {size:g} µm."
+    translate = np.asarray(layer.translate)
+    layer.scale = (*layer.scale[:-2], *before * times)
+    layer.translate = (*translate[:-2], *translate[-2:] * times)
+    layer.units = (*layer.units[:-2], unit, unit)
+    return said
+
+
 def population_of(layer: Image) -> Population:
     """Population that an image layer shows: the same object as long as the layer's data are.
 

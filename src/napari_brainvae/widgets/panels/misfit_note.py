@@ -25,7 +25,11 @@ from napari_brainvae.data.preprocessing import Negatives
 from napari_brainvae.data.resampling import Misfit, fit_to_model, misfit
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
-from napari_brainvae.widgets.layers.section_layers import add_quietly, population_layer
+from napari_brainvae.widgets.layers.section_layers import (
+    add_quietly,
+    population_layer,
+    population_of,
+)
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.workspace import workspace_of
 
@@ -114,7 +118,7 @@ class MisfitNote(QWidget):
         self.workspace.make_room(fitted)
         add_quietly(self.viewer, fitted)
         self.viewer.reset_view()
-        done = self.workspace.population.description.source.replace(" um", " µm")
+        done = population_of(fitted).description.source.replace(" um", " µm")
         self.workspace.say(f"“{fitted.name}” fits the model: {done}.")
 
     def _enable(self) -> None:

@@ -82,6 +82,7 @@ class SectionsAndModel(QWidget):
         self._open.clicked.connect(self._ask)
         self.workspace.model_changed.connect(self._changed)
         self.workspace.said_changed.connect(self._say)
+        self.workspace.atlas_changed.connect(self._tell)
         self._tell()
         self._say()
 
@@ -120,6 +121,7 @@ class SectionsAndModel(QWidget):
             self.atlas.release()
         self.workspace.model_changed.disconnect(self._changed)
         self.workspace.said_changed.disconnect(self._say)
+        self.workspace.atlas_changed.disconnect(self._tell)
 
     def _changed(self) -> None:
         self._tell()
@@ -137,12 +139,20 @@ class SectionsAndModel(QWidget):
         if wrong := self.workspace.problem or self.workspace.unusable:
             self._about.setText(warning(escape(wrong)))
         elif self.model is not None:
-            self._about.setText(about(self.model))
+            self._about.setText(about(self.model) + self._other_plane())
         elif path is not None:
             self._about.setText(f"Loading {name_of_model(path)} …")
         else:
             self._about.setText("Open a model to begin: drop its file or its run's folder.")
         self.misfit.tell()
+
+    def _other_plane(self) -> str:
+        """Say that the atlas shows another plane than the sections are of."""
+        atlas, population = self.workspace.atlas, self.workspace.population
+        known = None if population is None else population.description.plane
+        if atlas is None or known is None or known == atlas.section.plane:
+            return ""
+        return f"\n\u26a0 The sections are of plane {known}, the atlas shows {atlas.section.plane}."
 
     def _say(self) -> None:
         self._said.setText(self.workspace.said)
