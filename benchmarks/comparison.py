@@ -34,7 +34,7 @@ from napari_brainvae.statistics.permutation import permutation_test
 from napari_brainvae.statistics.study import FEWEST_PIXELS, compare_population
 from tests.statistics.populations import simulate
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 
 PARTIAL_R = 0.3
 

@@ -60,7 +60,7 @@ from training.evaluation.held_out_metrics import (
     image_values,
 )
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 
 TEST_BRAINS = 160
 PLANE = 293

@@ -37,7 +37,7 @@ from napari_brainvae.phantom.phantom import (
     write_phantom,
 )
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.pca import PCAOptions, fit_pca
 
 PLANE = 293

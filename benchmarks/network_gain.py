@@ -34,7 +34,7 @@ from napari_brainvae.phantom.phantom import (
 )
 from training.fit import fit
 from training.fitting.job import make_job
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.fitting.reading import split
 from training.fitting.replication import SMOOTHING
 from training.fitting.start import start

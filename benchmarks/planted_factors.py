@@ -30,7 +30,7 @@ from napari_brainvae.phantom.phantom import (
     write_phantom,
 )
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.fitting.reading import split
 
 PLANTED = "SSp,RSP,HPF,STR,TH,cortical thickness"

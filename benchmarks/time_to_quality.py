@@ -43,7 +43,7 @@ from napari_brainvae.phantom.phantom import (
 from training.evaluation.held_out_brains import held_out_sections
 from training.evaluation.held_out_metrics import HeldOut, tissue_weights
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.pca import PCAOptions, fit_pca
 
 BETA = 3.0

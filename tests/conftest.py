@@ -20,7 +20,7 @@ from napari_brainvae.phantom.phantom import (
     write_phantom_atlas,
 )
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 
 
 class Mutants(NamedTuple):

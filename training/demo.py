@@ -45,7 +45,7 @@ def demo(options: DemoOptions) -> None:
         If the folder holds something else than a demo with these options.
     """
     from training.fit import fit
-    from training.fitting.options import FitOptions
+    from napari_brainvae.models.fit_options import FitOptions
     from training.phantom import PhantomCommand, phantom
 
     _begin(options)

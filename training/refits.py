@@ -81,7 +81,7 @@ def run_task(task: Task) -> dict[str, Any]:
 
     from napari_brainvae.models.checkpoint import load_checkpoint
     from training.fit import fit
-    from training.fitting.options import FitOptions
+    from napari_brainvae.models.fit_options import FitOptions
 
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -44,7 +44,7 @@ from training.evaluation.held_out_metrics import (
 )
 from training.evaluation.options import EvaluateOptions
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.pca import PCAOptions, fit_pca
 
 

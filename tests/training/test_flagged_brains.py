@@ -14,7 +14,7 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.checkpoint import load_checkpoint
 from training.evaluation.comparison import baselines
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.fitting.reading import split
 from training.pca import PCAOptions, fit_pca
 

@@ -19,7 +19,7 @@ from tests.atlas.brainglobe_cache import write_version_3
 from tests.registered_brains import write_brainreg
 from training.cli import main
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.gather import gather
 from training.interpret import interpret
 from training.interpretation.options import InterpretOptions

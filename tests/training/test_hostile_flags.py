@@ -16,7 +16,7 @@ from napari_brainvae.io.places import WRITTEN
 from tests.training.commands import commands, ended
 from training.cli import flag_of, numbers, options_of
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 
 # what each command needs besides
 

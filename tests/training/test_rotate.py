@@ -13,7 +13,7 @@ from napari_brainvae.models.rotation import rotate_factors
 from tests.models.test_vae import fresh
 from training.cli import main
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.pca import PCAOptions, fit_pca
 from training.rotate import RotateOptions, rotate
 

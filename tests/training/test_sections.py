@@ -24,7 +24,7 @@ from training.fit import fit
 from training.fitting import steps
 from training.fitting.job import Plan
 from training.fitting.loop import restore
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.fitting.reading import fit_preprocessing
 from training.fitting.sections import Resident, Streamed, evenly
 from training.fitting.steps import batch_order, training_steps

@@ -20,7 +20,7 @@ from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.objective import Objective
 from napari_brainvae.reporting.provenance import provenance
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 from training.fitting.reading import (
     fit_preprocessing,
     leave_out_flagged,

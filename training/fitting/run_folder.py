@@ -21,6 +21,7 @@ from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_t
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.folder_lock import LOCK, only_one
 from napari_brainvae.io.json_files import read_json
+from napari_brainvae.models.run_state import HISTORY, LOG, MODEL, RECORD, forget_progress
 
 log = logging.getLogger(__name__)
 
@@ -56,9 +57,9 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.model = folder / "model.safetensors"
-        self.record = folder / "record.json"
-        self.history = folder / "history.csv"
+        self.model = folder / MODEL
+        self.record = folder / RECORD
+        self.history = folder / HISTORY
         self.state = folder / "state" / "state.pt"
         self.lock = folder / LOCK
         self.rows: list[dict[str, Any]] = []
@@ -79,7 +80,8 @@ class RunFolder:
             raise NotADirectoryError(f"{self.folder} is a file, not a folder for a run")
         if resume and not self.record.exists():
             raise FileNotFoundError(f"{self.folder} holds no run to resume")
-        if not resume and self.folder.exists() and set(self.folder.iterdir()) - {self.lock}:
+        ours = {self.lock, *self.folder.glob(LOG)}
+        if not resume and self.folder.exists() and set(self.folder.iterdir()) - ours:
             raise FileExistsError(
                 f"{self.folder} is not empty: give another folder, or --resume its run"
             )
@@ -103,6 +105,7 @@ class RunFolder:
             self.check(resume=resume)
             remove_leftovers(self.folder)
             remove_leftovers(self.state.parent)
+            forget_progress(self.folder)  # of a run that was killed
             yield
 
     def check_same(self, now: dict[str, Any]) -> None:
