@@ -25,8 +25,8 @@ from pydantic_settings import (
 
 from napari_brainvae.io.command_line import POSITIONAL
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.io.progress import Stopped
 from napari_brainvae.io.places import check_places
+from napari_brainvae.io.progress import Stopped
 
 Options = TypeVar("Options", bound=BaseModel)
 

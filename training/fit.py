@@ -7,8 +7,8 @@ from contextlib import closing
 
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, Stopped
-from training.cli import main
 from napari_brainvae.models.fit_options import FitOptions
+from training.cli import main
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +44,7 @@ def fit(
     """
     import torch
 
+    from napari_brainvae.data.marks import NONE
     from napari_brainvae.data.population import Population
     from training.fitting.findings import summary
     from training.fitting.job import make_job
@@ -56,7 +57,9 @@ def fit(
     folder = RunFolder(options.out)
     folder.check(resume=options.resume)
     splits = SPLITS if halves else 0
-    job = make_job(options, Population.open(options.population), fingerprint, members, splits)
+    marks = options.marks if members is None else NONE
+    population = Population.open(options.population, marks)
+    job = make_job(options, population, fingerprint, members, splits)
     if options.resume:
         folder.check_same(job.record)
     model = start(job)
@@ -65,6 +68,7 @@ def fit(
         closing(Watched(folder, stoppable=options.devices == 1)) as watched,
         watched.listening(),
     ):
+        folder.keep_marks(population)
         try:
             findings = train(job, model, folder, progress or watched)
         except Stopped as stopped:

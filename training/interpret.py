@@ -47,7 +47,7 @@ def interpret(options: InterpretOptions) -> None:
     from training.interpretation.inputs import choose_regions, name_models
 
     check_out(options)
-    population = Population.open(options.population)
+    population = Population.open(options.population, options.marks)
     models = name_models({path: load_checkpoint(path) for path in options.model})
     model = next(iter(models.values()))
     covariates = known_of(options, population)
@@ -78,8 +78,7 @@ def interpret(options: InterpretOptions) -> None:
         if fields is not None:
             export.export_fields(folder, fields, about)
         if brains is not None:
-            known = covariates.assign(flagged=population.flagged)
-            export.export_brain_table(folder, *brains, about, known)
+            export.export_brain_table(folder, *brains, about, population.known(covariates))
         if cards is not None:
             export.export_cards(folder, cards, about, place.section)
     log.info("results: %s", options.out)

@@ -10,6 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import MarksFile
 
 if TYPE_CHECKING:  # what reads files waits until there is something to read
     import pandas as pd
@@ -46,6 +47,7 @@ class LocatedOptions(BaseModel):
         description="What is known of the brains: a CSV of any kind, or a spreadsheet, of which a "
         "column (id, subject, file name) names them. By default what the population file says.",
     )
+    marks: MarksFile = None
     overwrite: bool = Field(
         False, description="Write into a folder that holds files, and over those of the same name."
     )

@@ -80,8 +80,8 @@ def run_task(task: Task) -> dict[str, Any]:
     import tempfile
 
     from napari_brainvae.models.checkpoint import load_checkpoint
-    from training.fit import fit
     from napari_brainvae.models.fit_options import FitOptions
+    from training.fit import fit
 
     with (
         tempfile.TemporaryDirectory() as folder,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.option_types import Seed, Steps, Threads, Workers
+from napari_brainvae.io.option_types import MarksFile, Seed, Steps, Threads, Workers
 from training.cli import LatentDims, main, numbers, progress_bar
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class StabilityOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Take brains that are flagged as not to be trusted, too."
     )
-
+    marks: MarksFile = None
     smoothing: float | None = Field(
         None,
         ge=0,
@@ -86,7 +86,7 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
     if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
         raise FileExistsError(f"{options.out} is not an empty folder: give another")
     model = None if options.model is None else load_checkpoint(options.model)
-    population = Population.open(options.population)
+    population = Population.open(options.population, options.marks)
     chosen = usable_sections(population, include_flagged=options.include_flagged)
     if options.refit:
         fingerprint = population.fingerprint()

@@ -144,11 +144,13 @@ def _record(options: SweepOptions) -> dict[str, Any]:
 
     population = Population.open(options.population)
     split(population, options.held_out, options.seed)
+    out = population.excluded
     # Where it runs, and how far the grid reaches, may change; what a cell is may not.
     free = {"out", "population", "betas", "latent_dims", "scheduler", "workers", "threads"}
     return {
         "options": options.model_dump(mode="json", exclude=free),
         "fingerprint": population.fingerprint(),
+        **({"marks": population.marks.fingerprint(population.ids)} if out.any() else {}),
     }
 
 
@@ -199,8 +201,8 @@ def run_cell(cell: Cell, task: dict[str, Any]) -> dict[str, Any]:
 
 def _fit_cell(cell: Cell, task: dict[str, Any], folder: Path) -> Any:
     from napari_brainvae.models.checkpoint import load_checkpoint
-    from training.fit import fit
     from napari_brainvae.models.fit_options import FitOptions
+    from training.fit import fit
     from training.pca import PCAOptions, fit_pca
 
     same = {name: task[name] for name in ("population", "held_out", "seed")}

@@ -19,9 +19,9 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Stopped
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from training.cli import main
 from training.fit import fit
-from napari_brainvae.models.fit_options import FitOptions
 from training.fitting.reading import split
 from training.fitting.run_folder import RunFolder
 from training.pca import PCAOptions, fit_pca
@@ -388,7 +388,7 @@ def test_every_section_is_read_once(known, phantom_file, tmp_path, monkeypatch):
     ):
         counted = Counted(images)
         opened = Population(counted, whole.ids, description=whole.description)
-        monkeypatch.setattr(Population, "open", lambda path, opened=opened: opened)
+        monkeypatch.setattr(Population, "open", lambda *_, opened=opened: opened)
         run()
         assert counted.reads.max() == 1
         train, _ = split(opened, 0.2, 0)

@@ -10,6 +10,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import pandas as pd
 import torch
 from lightning_fabric.utilities import rank_zero_only
 
+from napari_brainvae.data.marks import write_marks
+from napari_brainvae.data.population import Population
 from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.folder_lock import LOCK, only_one
@@ -61,6 +64,7 @@ class RunFolder:
         self.record = folder / RECORD
         self.history = folder / HISTORY
         self.state = folder / "state" / "state.pt"
+        self.marks = folder / "marks.csv"
         self.lock = folder / LOCK
         self.rows: list[dict[str, Any]] = []
 
@@ -112,9 +116,21 @@ class RunFolder:
         """Refuse to go on with other data or other options than the run was begun with."""
         before = self.read_record()
         options = {"include_flagged": True} | before["options"]  # as before there was the choice
-        if before["data"] != now["data"]:
+        if _apart_from_marks(before["data"]) != _apart_from_marks(now["data"]):
             raise InputError(
                 f"the run in {self.folder} was begun with other data than this population"
+            )
+        then, today = (each["data"].get("marks") for each in (before, now))
+        if then != today:
+            given = self.marks if then else "none"
+            raise InputError(
+                f"the run in {self.folder} was begun with other marks: --marks {given} goes on "
+                "with those"
+            )
+        if before["data"] != now["data"]:
+            raise InputError(
+                f"the run in {self.folder} was begun with other data than this population: other "
+                "brains are flagged"
             )
         changed = [
             f"--{name.replace('_', '-')} {value} (was {options.get(name)})"
@@ -125,6 +141,11 @@ class RunFolder:
             raise InputError(
                 f"the run in {self.folder} was begun with other options: {', '.join(changed)}"
             )
+
+    def keep_marks(self, population: Population) -> None:
+        """Keep the marks that brains are left out by, to resume with; she may mark others since."""
+        if rank_zero_only.rank == 0 and population.excluded.any():
+            write_marks(replace(population.marks, path=self.marks), population.ids)
 
     def begin(self, record: dict[str, Any], first: int) -> None:
         """Say that the run goes on from a step; later rows of the history are of steps to come."""
@@ -207,3 +228,7 @@ class RunFolder:
                 f"{self.state} cannot be read: {error!r}; begin another run"
             ) from error
         return state
+
+
+def _apart_from_marks(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name not in ("marks", "measured")}

@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.command_line import command_words
-from napari_brainvae.io.option_types import Seed, Steps, Threads
+from napari_brainvae.io.option_types import MarksFile, Seed, Steps, Threads
 
 if TYPE_CHECKING:  # torch waits until there is something to fit
     from napari_brainvae.models.objective import Objective
@@ -77,6 +77,7 @@ class FitOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Also fit brains that the covariate 'flagged' marks."
     )
+    marks: MarksFile = None
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="Where to compute.")
     devices: int = Field(1, ge=1, le=1024, description="How many of them, data-parallel.")
     precision: Literal["auto", "32", "bf16"] = Field(

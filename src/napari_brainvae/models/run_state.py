@@ -134,5 +134,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _history(path: Path) -> tuple[tuple[float, float, float], ...]:
     with suppress(OSError, ValueError, KeyError):
         table = pd.read_csv(path)[["step", "reconstruction", "rate"]].astype(float)
-        return tuple(tuple(row) for row in table.iloc[:: -(-len(table) // MOST_ROWS) or 1].to_numpy().tolist())  # type: ignore[misc]
+        return tuple(
+            tuple(row)
+            for row in table.iloc[:: -(-len(table) // MOST_ROWS) or 1].to_numpy().tolist()
+        )  # type: ignore[misc]
     return ()

@@ -140,7 +140,9 @@ class FitWidget(Panel):
         if not resume:
             return options
         begun = run_state(options.out).options or {}
-        return checked(**begun | {"population": options.population, "out": options.out}, resume=True)
+        return checked(
+            **begun | {"population": options.population, "out": options.out}, resume=True
+        )
 
     def start(self, *, resume: bool) -> None:
         """Begin the fit, or go on with the one in the folder."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess  # noqa: S404 - to run this project's own command
+import subprocess
 import sys
 from dataclasses import dataclass
 from functools import partial

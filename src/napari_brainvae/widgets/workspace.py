@@ -34,6 +34,7 @@ from napari_brainvae.widgets.layers.section_layers import (
     tell_population,
 )
 from napari_brainvae.widgets.shared_brains import SharedBrains
+from napari_brainvae.widgets.shared_marks import SharedMarks
 from napari_brainvae.widgets.workers import Latest
 
 STAND_INS = {CHECKPOINT, ATLAS_FOLDER}
@@ -79,7 +80,9 @@ class Workspace:
         self._load = Latest(load_once, self._loaded, self._failed, parent=window)
         self._shown_alone: set[Layer] = set()
         self.brains = SharedBrains(lambda: self.inputs(atlas=False), lambda: self.population)
+        self.marks = SharedMarks(lambda: self.sections, lambda: self.population, self.say)
         # First: what panels then read belongs to what is chosen.
+        self.sections_changed.connect(self.marks.follow)
         for changed in (self.sections_changed, self.model_changed):
             changed.connect(self.brains.drop_stale)
         self.sections_changed.connect(self._relay)

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_brainvae.data.covariates import flags_of
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.export import export_brain_table, results_folder
@@ -29,6 +30,7 @@ from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
+from napari_brainvae.widgets.panels.mark_bar import MarkBar
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.table_model import Column, TableModel
 from napari_brainvae.widgets.shared_brains import BrainTable, measure_brains
@@ -45,6 +47,7 @@ COLUMNS = [
     ),
     Column("squared_error", "error", "{:.5f}", "Squared error, averaged over pixels."),
     Column("kl_divergence", "KL", "{:.1f}", "KL divergence from the prior, nats."),
+    Column("mark", "mark", tooltip="What you have marked; excluded brains are left out of fits."),
     Column(
         "note",
         "note",
@@ -52,6 +55,9 @@ COLUMNS = [
         "divergence; cannot be used.</p>",
     ),
 ]
+
+
+MARK = next(i for i, column in enumerate(COLUMNS) if column.name == "mark")
 
 
 class BrainList(QWidget):
@@ -97,7 +103,9 @@ class BrainList(QWidget):
             "<p>Which factors go with what is known of the brains that are not flagged: "
             "rank correlation ρ, or ε² between groups. It need not be a cause.</p>"
         )
-        self._pages = QTabWidget()
+        self._pages, self.marks = QTabWidget(), MarkBar(source.viewer, "list")
+        self._view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        self._view.addActions(self.marks.marking)
         self._arrange()
         self._list.clicked.connect(self.measure)
         self._export.clicked.connect(self._ask_export)
@@ -105,6 +113,7 @@ class BrainList(QWidget):
         source.changed.connect(self._enable)
         job.changed.connect(self._enable)
         self._shared.table_changed.connect(self._show)
+        source.workspace.marks.changed.connect(self._show_marks)
         self._show()
 
     def _arrange(self) -> None:
@@ -114,6 +123,7 @@ class BrainList(QWidget):
         layout.addWidget(self._export, 0, 1)
         layout.addWidget(self._about, 1, 0, 1, 2)
         layout.addWidget(self._pages, 2, 0, 1, 2)
+        layout.addWidget(self.marks, 3, 0, 1, 2)
         self._pages.addTab(self._view, "Brains")
         page = QWidget()
         column = QVBoxLayout(page)
@@ -170,6 +180,8 @@ class BrainList(QWidget):
     def release(self) -> None:
         """Draw nothing any more."""
         self._shared.table_changed.disconnect(self._show)
+        self.source.workspace.marks.changed.disconnect(self._show_marks)
+        self.marks.release()
         self.covariates.release()
 
     def _show(self) -> None:
@@ -184,27 +196,36 @@ class BrainList(QWidget):
         table = listed.brains
         _, model, population, *_ = listed.inputs
         self._table.show_table(_as_shown(table, model, population))
+        self._show_marks()
         known = "deviation" in table
         self._view.setColumnHidden(1, not known)
         self._view.sortByColumn(1 if known else 2, Qt.SortOrder.DescendingOrder)
         header = self._view.horizontalHeader()
+        if header.visualIndex(MARK) == MARK:
+            header.moveSection(MARK, 1)  # beside the name, where it is seen without scrolling
         header.setResizeContentsPrecision(100)  # rows that are measured
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)
         outliers = f", {_count(int(table['unusual'].sum()), 'outlier')}" if known else ""
         unusable = int((table["problem"] != "").sum())
         more = f", {unusable} cannot be used" if unusable else ""
-        flagged = int(population.flagged.sum())
+        flagged = int(flags_of(population.covariates).sum())
         marked = f", {flagged} flagged" if flagged else ""
         self._about.setText(f"{_count(len(table), 'brain')}{outliers}{marked}{more}")
-        count = int((~population.flagged & (table["problem"] == "")).sum())
-        left = " (flagged ones and those that cannot be used are left out)"
+        count = int((listed.counted & (table["problem"] == "")).sum())
+        left = " (flagged and excluded ones and those that cannot be used are left out)"
         self._counted.setText(
             f"{count} of {_count(len(table), 'brain')} count{left if count < len(table) else ''}."
         )
         self._pages.setTabVisible(1, len(listed.associations) > 0)
         if len(listed.associations):
             self.covariates.show_figure(lambda: association_heatmap(listed.associations))
+
+    def _show_marks(self) -> None:
+        """Marks change nothing that was measured: the list stays, and where it is scrolled to."""
+        marks = self.source.workspace.marks.of_brains
+        if self.listed is not None and len(marks) == len(self.listed.brains):
+            self._table.show_column("mark", marks)
 
     def _set_shown(self, shown: bool) -> None:
         for widget in (self._export, self._about, self._pages):
@@ -226,8 +247,7 @@ def _write(folder: Path, listed: BrainTable) -> None:
     _, model, population, *_ = listed.inputs
     about = provenance({}, population, {model.label: model})
     with results_folder(folder, about) as beside:
-        known = population.covariates.assign(flagged=population.flagged)
-        export_brain_table(beside, listed.brains, listed.associations, about, known)
+        export_brain_table(beside, listed.brains, listed.associations, about, population.known())
 
 
 def _as_shown(brains: pd.DataFrame, model: Model, population: Population) -> pd.DataFrame:
@@ -238,9 +258,9 @@ def _as_shown(brains: pd.DataFrame, model: Model, population: Population) -> pd.
     by = [""] * len(table)
     if reference is not None:
         by = reference.outlier_by(table["squared_error"], table["kl_divergence"])
-    notes = zip(population.flagged, by, bad, strict=True)
+    notes = zip(flags_of(population.covariates), by, bad, strict=True)
     table["note"] = [_note(*each) for each in notes]
-    numbers = table.columns.intersection([column.name for column in COLUMNS[1:-1]])
+    numbers = table.columns.intersection([column.name for column in COLUMNS[1:4]])
     table[numbers] = table[numbers].mask(bad, np.inf)
     return table.assign(strong=bad | outlier)
 

@@ -50,7 +50,9 @@ class Controls(QWidget):
         fields = schema.model_fields
         self.widgets = {name: _control(name, fields[name], left_to) for name in names}
         found = {name: _number(fields[name]) for name in names}
-        self._optional = {name: number.annotation for name, (number, is_open) in found.items() if is_open}
+        self._optional = {
+            name: number.annotation for name, (number, is_open) in found.items() if is_open
+        }
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         rows = list((above or {}).items())

@@ -79,6 +79,13 @@ class TableModel(QAbstractTableModel):
         self._tooltips, self._strongs = self._list(self._tooltip), self._list(self._strong)
         self.endResetModel()
 
+    def show_column(self, name: str, values: Sequence[Any]) -> None:
+        """Show other values in a column, in the order of the table; rows stay where they are."""
+        at = next(i for i, column in enumerate(self.columns) if column.name == name)
+        self._values[at] = list(values)
+        if len(self._table):
+            self.dataChanged.emit(self.index(0, at), self.index(len(self._table) - 1, at))
+
     def position(self, row: int) -> int:
         """Where the row on show is in the table."""
         return int(self._order[row])
