@@ -133,9 +133,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _history(path: Path) -> tuple[tuple[float, float, float], ...]:
     with suppress(OSError, ValueError, KeyError):
-        table = pd.read_csv(path)[["step", "reconstruction", "rate"]].astype(float)
-        return tuple(
-            tuple(row)
-            for row in table.iloc[:: -(-len(table) // MOST_ROWS) or 1].to_numpy().tolist()
-        )  # type: ignore[misc]
+        table = pd.read_csv(path)
+        rows = zip(
+            *(table[n].astype(float) for n in ("step", "reconstruction", "rate")), strict=True
+        )
+        return tuple(rows)[:: -(-len(table) // MOST_ROWS) or 1]
     return ()

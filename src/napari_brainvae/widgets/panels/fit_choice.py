@@ -35,8 +35,8 @@ class FitChoice(Widget):
         self.plain = Controls(FitOptions, NAMES, columns=2)
         self.suggest = QPushButton("Suggest factors")
         self.suggest.setToolTip(
-            "<p>Ask for as many latent factors as come again in split halves of the brains, of 1 to "
-            "12. It takes minutes for hundreds of brains.</p>"
+            "<p>Ask for as many latent factors as come again in split halves of the brains, of 1 "
+            "to 12. It takes minutes for hundreds of brains.</p>"
         )
         self.out = QLineEdit(toolTip=f"<p>{FitOptions.model_fields['out'].description}</p>")
         self._place = QPushButton("…", toolTip="Choose the folder of the run.")

@@ -48,7 +48,9 @@ class Controls(QWidget):
     ) -> None:
         super().__init__()
         fields = schema.model_fields
-        self.widgets = {name: _control(name, fields[name], left_to) for name in names}
+        self.widgets: dict[str, Any] = {
+            name: _control(name, fields[name], left_to) for name in names
+        }
         found = {name: _number(fields[name]) for name in names}
         self._optional = {
             name: number.annotation for name, (number, is_open) in found.items() if is_open
