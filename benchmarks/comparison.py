@@ -19,6 +19,7 @@ from scipy.stats import binomtest, nct, t
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.phantom.options import (
     BRIGHTNESS_PER_SD,
     CASE_REGION,
@@ -34,7 +35,6 @@ from napari_brainvae.statistics.permutation import permutation_test
 from napari_brainvae.statistics.study import FEWEST_PIXELS, compare_population
 from tests.statistics.populations import simulate
 from training.fit import fit
-from training.fitting.options import FitOptions
 
 PARTIAL_R = 0.3
 

@@ -36,6 +36,7 @@ from napari_brainvae.denoising.robust_inference import robust_inference
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.pca import PCA, trimmed_components
 from napari_brainvae.phantom.phantom import (
@@ -60,7 +61,6 @@ from training.evaluation.held_out_metrics import (
     image_values,
 )
 from training.fit import fit
-from training.fitting.options import FitOptions
 
 TEST_BRAINS = 160
 PLANE = 293

@@ -28,6 +28,7 @@ from napari_brainvae.factors.impact import Impact, impact_matrix
 from napari_brainvae.factors.perturbation import ImpactOptions
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.rotation import rotate_factors
 from napari_brainvae.phantom.phantom import (
     BRIGHTNESS_FACTORS,
@@ -37,7 +38,6 @@ from napari_brainvae.phantom.phantom import (
     write_phantom,
 )
 from training.fit import fit
-from training.fitting.options import FitOptions
 from training.pca import PCAOptions, fit_pca
 
 PLANE = 293

@@ -25,6 +25,7 @@ from napari_brainvae.factors.stability import SplitHalves
 from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.measures import squared_error
 from napari_brainvae.phantom.phantom import (
     Phantom,
@@ -34,7 +35,6 @@ from napari_brainvae.phantom.phantom import (
 )
 from training.fit import fit
 from training.fitting.job import make_job
-from training.fitting.options import FitOptions
 from training.fitting.reading import split
 from training.fitting.replication import SMOOTHING
 from training.fitting.start import start

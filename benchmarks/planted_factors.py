@@ -23,6 +23,7 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.factors.impact import usable_sections
 from napari_brainvae.factors.stability import SplitHalves
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
@@ -30,7 +31,6 @@ from napari_brainvae.phantom.phantom import (
     write_phantom,
 )
 from training.fit import fit
-from training.fitting.options import FitOptions
 from training.fitting.reading import split
 
 PLANTED = "SSp,RSP,HPF,STR,TH,cortical thickness"

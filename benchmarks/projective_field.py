@@ -39,9 +39,9 @@ DENSE, SAMPLE = 2801, 50
 
 
 def fit_one(folder: Path) -> Path:
+    from napari_brainvae.models.fit_options import FitOptions
     from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section, write_phantom
     from training.fit import fit
-    from training.fitting.options import FitOptions
 
     options = PhantomOptions(count=40, seed=0)
     phantom = Phantom(draw_section(options.height, options.width), options)

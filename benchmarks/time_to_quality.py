@@ -32,6 +32,7 @@ from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.metrics.latent_use import active_units
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.measures import kl_divergence, squared_error
 from napari_brainvae.models.objective import FULL_SIZE
 from napari_brainvae.phantom.phantom import (
@@ -43,7 +44,6 @@ from napari_brainvae.phantom.phantom import (
 from training.evaluation.held_out_brains import held_out_sections
 from training.evaluation.held_out_metrics import HeldOut, tissue_weights
 from training.fit import fit
-from training.fitting.options import FitOptions
 from training.pca import PCAOptions, fit_pca
 
 BETA = 3.0

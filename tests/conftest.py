@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from napari_brainvae.data.population import Population
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.phantom.phantom import (
     Phantom,
     PhantomOptions,
@@ -20,7 +21,6 @@ from napari_brainvae.phantom.phantom import (
     write_phantom_atlas,
 )
 from training.fit import fit
-from training.fitting.options import FitOptions
 
 
 class Mutants(NamedTuple):

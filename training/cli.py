@@ -18,14 +18,15 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     CliApp,
-    CliPositionalArg,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     SettingsError,
 )
 
+from napari_brainvae.io.command_line import POSITIONAL
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.places import check_places
+from napari_brainvae.io.progress import Stopped
 
 Options = TypeVar("Options", bound=BaseModel)
 
@@ -38,9 +39,6 @@ MOST_NUMBERS = 1000
 
 OURS = ("training", "napari_brainvae", "__main__")
 """Loggers whose messages are for the user; of others only warnings are."""
-
-POSITIONAL = get_args(CliPositionalArg[str])[1]
-"""What an option is annotated with that is given by its place, without a flag."""
 
 called_as: str | None = None
 """The command that `training.__main__` was called as, such as ``brainvae fit``."""
@@ -91,6 +89,8 @@ def main(
         _stop(BAD_INPUT, f"this machine has not enough memory: {error}".rstrip(": "))
     except KeyboardInterrupt:
         _stop(INTERRUPTED, "interrupted")
+    except Stopped as stopped:
+        _stop(INTERRUPTED, str(stopped))
     except Exception:  # noqa: BLE001 - whatever else it is, it is shown as a bug
         traceback.print_exc()
         ours = f"napari-brainvae {version('napari-brainvae')}, Python {sys.version.split()[0]}"

@@ -44,8 +44,8 @@ def demo(options: DemoOptions) -> None:
     InputError, OSError
         If the folder holds something else than a demo with these options.
     """
+    from napari_brainvae.models.fit_options import FitOptions
     from training.fit import fit
-    from training.fitting.options import FitOptions
     from training.phantom import PhantomCommand, phantom
 
     _begin(options)

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import logging
-import sys
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
-
-from tqdm import tqdm
 
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.io.progress import Progress
+from napari_brainvae.io.progress import Progress, Stopped
+from napari_brainvae.models.fit_options import FitOptions
 from training.cli import main
-from training.fitting.options import FitOptions
-
-if TYPE_CHECKING:  # torch and all that follows wait until there is something to fit
-    from training.fitting.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
-
-SHOWN = ("reconstruction", "rate")
-"""Terms of the objective that stand beside the progress bar."""
 
 
 def fit(
@@ -36,7 +26,8 @@ def fit(
     Parameters
     ----------
     progress
-        Called after each step; a progress bar in the terminal by default.
+        Called after each step; by default a bar in the terminal, a file ``progress.json`` for other
+        programs, and a stop after saving at Ctrl-C or where a file ``stop`` is laid in the folder.
     fingerprint
         Of the population, where it is known: it is not hashed again.
     members
@@ -61,6 +52,7 @@ def fit(
     from training.fitting.replication import SPLITS
     from training.fitting.run_folder import RunFolder
     from training.fitting.start import start
+    from training.fitting.watch import Watched
 
     folder = RunFolder(options.out)
     folder.check(resume=options.resume)
@@ -71,40 +63,22 @@ def fit(
     if options.resume:
         folder.check_same(job.record)
     model = start(job)
-    with folder.owned(resume=options.resume), closing(_Bar(folder)) as bar:
+    with (
+        folder.owned(resume=options.resume),
+        closing(Watched(folder, stoppable=options.devices == 1)) as watched,
+        watched.listening(),
+    ):
         folder.keep_marks(population)
         try:
-            findings = train(job, model, folder, progress or bar)
+            findings = train(job, model, folder, progress or watched)
+        except Stopped as stopped:
+            raise Stopped(f"{stopped} steps, and saved: --resume goes on") from None
         except torch.OutOfMemoryError as error:
             raise InputError(
                 "the device has not enough memory: give a smaller --batch-size or --resident-gb"
             ) from error
     if findings:
         log.info(summary(findings, folder.model))
-
-
-class _Bar:
-    """A progress bar with what the history's last row says, from the first step on."""
-
-    def __init__(self, folder: RunFolder) -> None:
-        self.folder = folder
-        self.bar: tqdm[Any] | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        if self.bar is None:
-            # In a log file, a line now and then is enough.
-            pause = 0.5 if sys.stderr.isatty() else 10
-            self.bar = tqdm(
-                total=total, initial=done - 1, unit="step", mininterval=pause, smoothing=0.1
-            )
-        if self.folder.rows:
-            shown = {n: v for n, v in self.folder.rows[-1].items() if n in SHOWN}
-            self.bar.set_postfix(shown, refresh=False)
-        self.bar.update(done - self.bar.n)
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()
 
 
 if __name__ == "__main__":

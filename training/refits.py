@@ -85,8 +85,8 @@ def run_task(task: Task) -> dict[str, Any]:
     import tempfile
 
     from napari_brainvae.models.checkpoint import load_checkpoint
+    from napari_brainvae.models.fit_options import FitOptions
     from training.fit import fit
-    from training.fitting.options import FitOptions
 
     with (
         tempfile.TemporaryDirectory() as folder,

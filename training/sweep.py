@@ -201,8 +201,8 @@ def run_cell(cell: Cell, task: dict[str, Any]) -> dict[str, Any]:
 
 def _fit_cell(cell: Cell, task: dict[str, Any], folder: Path) -> Any:
     from napari_brainvae.models.checkpoint import load_checkpoint
+    from napari_brainvae.models.fit_options import FitOptions
     from training.fit import fit
-    from training.fitting.options import FitOptions
     from training.pca import PCAOptions, fit_pca
 
     same = {name: task[name] for name in ("population", "held_out", "seed")}

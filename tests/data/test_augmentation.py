@@ -7,9 +7,9 @@ import torch
 from napari_brainvae.data.augmentation import corrupt_by_chance
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.data.tissue import tissue_mask
+from napari_brainvae.models.fit_options import FitOptions
 from training.fit import fit
 from training.fitting.job import corruption, make_plan
-from training.fitting.options import FitOptions
 from training.fitting.reading import split
 from training.fitting.steps import batch_order
 

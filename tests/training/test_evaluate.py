@@ -11,6 +11,7 @@ import pytest
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.measures import squared_error
 from training.cli import main
 from training.evaluate import evaluate
@@ -44,7 +45,6 @@ from training.evaluation.held_out_metrics import (
 )
 from training.evaluation.options import EvaluateOptions
 from training.fit import fit
-from training.fitting.options import FitOptions
 from training.pca import PCAOptions, fit_pca
 
 

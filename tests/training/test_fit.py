@@ -19,13 +19,13 @@ from lightning_fabric import Fabric
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.objective import BetaVAEObjective
 from napari_brainvae.models.pca import principal_components, trimmed_components
 from training.cli import main, parse
 from training.fit import fit
 from training.fitting.job import Plan
-from training.fitting.options import FitOptions
 from training.fitting.reading import split
 from training.fitting.sections import Resident
 from training.fitting.steps import batch_noise, batch_order, learning_rate, training_steps

@@ -16,9 +16,9 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.factors.impact import usable_sections
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from training.evaluation.comparison import baselines
 from training.fit import fit
-from training.fitting.options import FitOptions
 from training.fitting.reading import split
 from training.pca import PCAOptions, fit_pca
 

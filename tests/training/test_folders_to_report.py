@@ -14,12 +14,12 @@ from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.data.orientation import reorient
 from napari_brainvae.data.population import Population
 from napari_brainvae.gathering.options import GatherCommand
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section
 from tests.atlas.brainglobe_cache import write_version_3
 from tests.registered_brains import write_brainreg
 from training.cli import main
 from training.fit import fit
-from training.fitting.options import FitOptions
 from training.gather import gather
 from training.interpret import interpret
 from training.interpretation.options import InterpretOptions

@@ -13,10 +13,10 @@ from pydantic import BaseModel
 
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.places import WRITTEN
+from napari_brainvae.models.fit_options import FitOptions
 from tests.training.commands import commands, ended
 from training.cli import flag_of, numbers, options_of
 from training.fit import fit
-from training.fitting.options import FitOptions
 
 # what each command needs besides
 

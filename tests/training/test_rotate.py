@@ -9,11 +9,11 @@ import pytest
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.rotation import rotate_factors
 from tests.models.test_vae import fresh
 from training.cli import main
 from training.fit import fit
-from training.fitting.options import FitOptions
 from training.pca import PCAOptions, fit_pca
 from training.rotate import RotateOptions, rotate
 

@@ -20,9 +20,9 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Stopped
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from training.cli import main
 from training.fit import fit
-from training.fitting.options import FitOptions
 from training.fitting.reading import split
 from training.fitting.run_folder import RunFolder
 from training.pca import PCAOptions, fit_pca

@@ -17,6 +17,7 @@ from lightning_fabric import Fabric
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.objective import BetaVAEObjective
 from tests.gradients import gradients
@@ -24,7 +25,6 @@ from training.fit import fit
 from training.fitting import steps
 from training.fitting.job import Plan
 from training.fitting.loop import restore
-from training.fitting.options import FitOptions
 from training.fitting.reading import fit_preprocessing
 from training.fitting.sections import Resident, Streamed, evenly
 from training.fitting.steps import batch_order, training_steps

@@ -11,8 +11,8 @@ import pytest
 from napari_brainvae.factors.stability import factor_stability
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from training.fit import fit
-from training.fitting.options import FitOptions
 from training.fitting.replication import replication
 from training.stability import StabilityOptions, stability
 

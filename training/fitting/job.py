@@ -18,9 +18,9 @@ from napari_brainvae.data.augmentation import corrupt_by_chance
 from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.objective import Objective
 from napari_brainvae.reporting.provenance import provenance
-from training.fitting.options import FitOptions
 from training.fitting.reading import (
     fit_preprocessing,
     leave_out_flagged,

@@ -27,6 +27,7 @@ from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import LOCK, only_one
 from napari_brainvae.io.json_files import read_json
 from napari_brainvae.io.regular_files import regular_file
+from napari_brainvae.models.run_state import HISTORY, LOG, MODEL, RECORD, forget_progress
 
 log = logging.getLogger(__name__)
 
@@ -62,9 +63,9 @@ class RunFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.model = folder / "model.safetensors"
-        self.record = folder / "record.json"
-        self.history = folder / "history.csv"
+        self.model = folder / MODEL
+        self.record = folder / RECORD
+        self.history = folder / HISTORY
         self.state = folder / "state" / "state.pt"
         self.checksums = folder / "state" / "checksums.json"
         self.marks = folder / "marks.csv"
@@ -88,7 +89,8 @@ class RunFolder:
             raise NotADirectoryError(f"{self.folder} is a file, not a folder for a run")
         if resume and not self.record.exists():
             raise FileNotFoundError(f"{self.folder} holds no run to resume")
-        if not resume and self.folder.exists() and set(self.folder.iterdir()) - {self.lock}:
+        ours = {self.lock, *self.folder.glob(LOG)}
+        if not resume and self.folder.exists() and set(self.folder.iterdir()) - ours:
             raise FileExistsError(
                 f"{self.folder} is not empty: give another folder, or --resume its run"
             )
@@ -112,6 +114,7 @@ class RunFolder:
             self.check(resume=resume)
             remove_leftovers(self.folder)
             remove_leftovers(self.state.parent)
+            forget_progress(self.folder)  # of a run that was killed
             yield
 
     def check_same(self, now: dict[str, Any]) -> None:

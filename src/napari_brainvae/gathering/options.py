@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.data.gather_options import GatherOptions
+from napari_brainvae.io.command_line import command_words
 from napari_brainvae.io.places import NewPopulation
 
 
@@ -42,9 +43,4 @@ class GatherCommand(GatherOptions):
 
     def as_command(self) -> str:
         """Give the command line that does the same, for a shell."""
-        words = ["brainvae", "gather", *map(str, self.inputs)]
-        for name in sorted(self.model_fields_set - {"inputs"}):
-            value, flag = getattr(self, name), f"--{name.replace('_', '-')}"
-            if value is not None and value is not False:
-                words += [flag] if value is True else [flag, str(value)]
-        return shlex.join(words)
+        return shlex.join(command_words("gather", self))

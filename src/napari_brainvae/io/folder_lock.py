@@ -14,6 +14,9 @@ from napari_brainvae.io.errors import InputError
 LOCK = "lock"
 """Name of the file; it stays, but the lock goes with the process, however that ends."""
 
+PATIENCE = 0.5
+"""Seconds for which a lock may be held by one that only looks (`is_locked`)."""
+
 
 @contextmanager
 def only_one(folder: Path, what: str) -> Iterator[None]:
@@ -30,7 +33,7 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
         If another process is in the folder.
     """
     make_folder(folder)
-    lock = FileLock(folder / LOCK, blocking=False)
+    lock = FileLock(folder / LOCK, timeout=PATIENCE)
     try:
         lock.acquire()
     except Timeout:
@@ -39,3 +42,16 @@ def only_one(folder: Path, what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def is_locked(folder: Path) -> bool:
+    """Whether another process works in a folder."""
+    if not (folder / LOCK).exists():
+        return False
+    try:
+        FileLock(folder / LOCK, blocking=False).acquire().lock.release()
+    except Timeout:
+        return True
+    except OSError:  # nothing may be written there: nobody works there
+        return False
+    return False

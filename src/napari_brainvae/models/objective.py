@@ -1,7 +1,7 @@
 """What a fit minimises: an objective is given what the network returns and what it should have.
 
 Another objective is another class here that keeps to `Objective`, and a way to ask for it in
-``training.fitting.options``.
+``models.fit_options``.
 """
 
 from __future__ import annotations

@@ -6,7 +6,6 @@ what is chosen and listen; what they compute belongs to the `Inputs` it was comp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -25,6 +24,7 @@ from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
 from napari_brainvae.widgets.layers.brain_points import BrainPoints
+from napari_brainvae.widgets.layers.chosen_layer import Chosen
 from napari_brainvae.widgets.layers.freeing import free_in_own_context
 from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
@@ -301,72 +301,6 @@ class Workspace:
 
 
 TITLES: dict[Literal["sections", "atlas"], str] = {"sections": "Sections", "atlas": "Atlas"}
-
-
-class Chosen:
-    """The one layer of a kind that is chosen in a viewer: what came last, or was picked.
-
-    Parameters
-    ----------
-    accepts
-        Says whether a layer is of that kind.
-    events
-        After which a layer of that kind is not what it was.
-
-    Signals
-    -------
-    changed
-        Another layer is chosen, or it is not what it was.
-    renamed
-        A layer has another name.
-    """
-
-    changed, renamed = Signal(), Signal()
-
-    def __init__(
-        self, accepts: Callable[[Layer], bool], events: Callable[[Layer], list[Any]]
-    ) -> None:
-        self._accepts, self._events = accepts, events
-        self.layers: list[Layer] = []
-        self.layer: Layer | None = None
-
-    def pick(self, layer: Layer | None) -> None:
-        """Choose another layer."""
-        layer = getattr(layer, "__wrapped__", layer)  # napari gives plugins a proxy
-        if layer is not self.layer:
-            self.layer = layer
-            self.changed.emit()
-
-    def take(self, layer: Layer) -> bool:
-        """Choose a layer that has come, if it is of the kind; say whether it is."""
-        if not self._accepts(layer):
-            return False
-        self.layers.append(layer)
-        layer.events.name.connect(self._named)
-        for event in self._events(layer):
-            event.connect(self._moved)
-        self.pick(layer)
-        return True
-
-    def leave(self, layer: Layer) -> bool:
-        """Forget a layer that has gone, if it is of the kind; say whether it is."""
-        if layer not in self.layers:
-            return False
-        self.layers.remove(layer)
-        layer.events.name.disconnect(self._named)
-        for event in self._events(layer):
-            event.disconnect(self._moved)
-        if layer is self.layer:
-            self.pick(self.layers[-1] if self.layers else None)
-        return True
-
-    def _named(self, event: Any) -> None:
-        self.renamed.emit()
-
-    def _moved(self, event: Any = None) -> None:
-        # An atlas tells without an event: it may not be the chosen one.
-        if event is None or event.source is self.layer:
-            self.changed.emit()
 
 
 _workspaces: dict[int, Workspace] = {}

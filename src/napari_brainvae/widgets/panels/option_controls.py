@@ -25,6 +25,8 @@ class Controls(QWidget):
         Which fields of which model, in this order.
     columns
         How many controls stand side by side.
+    left_to
+        What an optional number says that is left open: "auto".
     above
         Other widgets, by label, in rows above.
 
@@ -42,9 +44,17 @@ class Controls(QWidget):
         names: Sequence[str],
         columns: int = 1,
         above: Mapping[str, QWidget] | None = None,
+        left_to: str = "auto",
     ) -> None:
         super().__init__()
-        self.widgets = {name: _control(name, schema.model_fields[name]) for name in names}
+        fields = schema.model_fields
+        self.widgets: dict[str, Any] = {
+            name: _control(name, fields[name], left_to) for name in names
+        }
+        found = {name: _number(fields[name]) for name in names}
+        self._optional = {
+            name: number.annotation for name, (number, is_open) in found.items() if is_open
+        }
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         rows = list((above or {}).items())
@@ -61,27 +71,55 @@ class Controls(QWidget):
 
     def values(self) -> dict[str, Any]:
         """Give the values by field, to be validated by the schema."""
-        return {name: widget.value for name, widget in self.widgets.items()}
+        values = {name: widget.value for name, widget in self.widgets.items()}
+        for name, kind in self._optional.items():
+            smallest = self.widgets[name].min
+            values[name] = None if values[name] == smallest else kind(values[name])
+        return values
+
+    def set_values(self, values: Mapping[str, Any]) -> None:
+        """Show values, those of fields that have no control left out."""
+        for name, widget in self.widgets.items():
+            if name in values:
+                left = name in self._optional and values[name] is None
+                widget.value = widget.min if left else values[name]
 
 
-def _control(name: str, field: FieldInfo) -> ValueWidget[Any]:
-    kind = field.annotation
+def _number(field: FieldInfo) -> tuple[FieldInfo, bool]:
+    """A field's number with its bounds, and whether it may be left open."""
+    parts = get_args(field.annotation)
+    if type(None) not in parts or len(parts) > 2:
+        return field, False
+    within = FieldInfo.from_annotation(next(part for part in parts if part is not type(None)))
+    if within.annotation not in (int, float):
+        return field, False
+    within.metadata += field.metadata
+    return within, True
+
+
+def _control(name: str, field: FieldInfo, left_to: str) -> ValueWidget[Any]:
+    number, optional = _number(field)
+    kind = number.annotation
     options: dict[str, Any] = {"tooltip": f"<p>{field.description}</p>"}
     if get_origin(kind) is Literal:
         options |= {"choices": get_args(kind), "widget_type": "ComboBox"}
         kind = str
     elif kind in (int, float):
-        low, high = bounds(field, 0)
+        low, high = bounds(number, 0)
         step = 1 if kind is int else 0.01 if high - low <= 1 else 0.1
-        low, high = bounds(field, step)
-        options |= {"min": low, "max": high, "step": step}
+        low, high = bounds(number, step)
+        options |= {"min": low - step if optional else low, "max": high, "step": step}
+        if optional:  # the box of whole numbers has no word for the smallest one
+            kind = float
     label = name.replace("_", " ").capitalize()
-    widget = create_widget(
-        value=field.get_default(), annotation=kind, name=name, label=label, options=options
-    )
+    value = options["min"] if optional else field.get_default()
+    widget = create_widget(value=value, annotation=kind, name=name, label=label, options=options)
     assert isinstance(widget, ValueWidget)
     if isinstance(widget, CheckBox):
         widget.text = ""  # the label says it already
+    if optional:  # one step below the smallest number
+        widget.native.setDecimals(0 if number.annotation is int else 1)
+        widget.native.setSpecialValueText(left_to)
     return widget
 
 

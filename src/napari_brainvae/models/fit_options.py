@@ -1,13 +1,15 @@
-"""Everything that a fit can be told: the flags of ``training.fit``."""
+"""Everything that a fit can be told: flags of ``training.fit``, controls of the panel "Fit"."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.command_line import command_words
 from napari_brainvae.io.option_types import MarksFile, Seed, Steps, Threads
 
 if TYPE_CHECKING:  # torch waits until there is something to fit
@@ -23,7 +25,8 @@ class FitOptions(BaseModel):
     """Fit a beta-VAE, or factors that displace tissue, to a population of registered sections.
 
     Writes model.safetensors (the last step), record.json, history.csv and state/ to the run
-    folder. Stop it with Ctrl-C or kill it at any time and go on with --resume.
+    folder. Ctrl-C, or a file 'stop' in the folder, stops it after saving; --resume goes on, also
+    after it was killed.
     """
 
     population: CliPositionalArg[Path] = Field(
@@ -123,3 +126,7 @@ class FitOptions(BaseModel):
         rotation = self.rotation or ("none" if self.recipe == "paper" else "varimax")
         update = {"batch_size": batch_size, "steps": steps, "rotation": rotation}
         return self.model_copy(update=update)
+
+    def as_command(self) -> str:
+        """Give the command line that does the same, for a shell."""
+        return shlex.join(command_words("fit", self))

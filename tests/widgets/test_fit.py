@@ -1,0 +1,124 @@
+"""The widget "Fit", in a real napari, with the real command beside it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from html import escape
+
+import numpy as np
+import pytest
+from qtpy.QtCore import Qt
+
+from napari_brainvae.io.folder_lock import only_one
+from napari_brainvae.models.run_state import run_state
+from napari_brainvae.widgets.fit_run import environment, fit_run_of
+from napari_brainvae.widgets.workspace import workspace_of
+from tests.widgets.windows import LONG, PLUGIN
+
+LEFT = Qt.MouseButton.LeftButton
+
+
+@pytest.fixture
+def brains(phantom_file, tmp_path):
+    shutil.copytree(phantom_file, tmp_path / "p.zarr")
+    return tmp_path / "p.zarr"
+
+
+@pytest.fixture
+def opened(make_napari_viewer, brains, qtbot, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    viewer = make_napari_viewer()
+    viewer.open(brains, plugin=PLUGIN)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Fit")
+    qtbot.waitUntil(lambda: panel.brains.text() != "", timeout=LONG)
+    yield viewer, panel
+    run = fit_run_of(viewer)
+    run.kill()
+    qtbot.waitUntil(lambda: not run.running, timeout=LONG)
+
+
+def test_a_fit_is_watched_stopped_found_by_a_reopened_panel_and_resumed(opened, brains, qtbot):
+    viewer, panel = opened
+    run = panel.run
+    panel.choice.plain.set_values({"steps": 100_000, "latent_dim": 2})
+    qtbot.mouseClick(panel.fit, LEFT)
+    qtbot.waitUntil(lambda: run.state.step > 2, timeout=LONG)
+    folder = brains.with_name("p_fit")
+    assert run.folder == folder
+    # Meanwhile the brain on show is reconstructed by what is saved: the linear start.
+    qtbot.waitUntil(lambda: "fit" in panel._made, timeout=LONG)
+    shown = workspace_of(viewer).population.ids[int(viewer.dims.point[0])]
+    assert panel._made["fit"].name == f"fit, linear start: {shown}"
+    # The process belongs to the viewer, not to the panel.
+    viewer.window.remove_dock_widget(panel)
+    _, again = viewer.window.add_plugin_dock_widget(PLUGIN, "Fit")
+    assert again.run is run
+    assert again.progress.bar.maximum() == 100_000
+    assert not again.fit.isEnabled()
+    qtbot.mouseClick(again.progress.stop, LEFT)
+    qtbot.waitUntil(lambda: not run.running, timeout=LONG)
+    assert run.outcome == "stopped"
+    assert run_state(folder).kind == "unfinished"
+    assert "saved" in again.progress.text.text()
+    # It goes on with its own options, whatever the controls say.
+    again.choice.plain.set_values({"latent_dim": 3, "steps": 5})
+    assert not again.fit.isEnabled()
+    assert again.options(resume=True).latent_dim == 2
+    assert again.options(resume=True).steps == 100_000
+
+
+def test_what_goes_wrong_is_said_whole_and_with_the_way_out(opened, brains, qtbot):
+    _, panel = opened
+    (brains / "images" / "zarr.json").write_text("{}")  # damaged after it was opened
+    qtbot.mouseClick(panel.fit, LEFT)
+    qtbot.waitUntil(lambda: not panel.run.running, timeout=LONG)
+    assert panel.run.outcome == "failed"
+    assert escape(panel.run.said) in panel.progress.text.text()
+    assert "p.zarr" in panel.run.said
+    # Nothing was begun: the same folder can be used.
+    assert run_state(panel.run.folder).kind == "new"
+
+
+def test_a_folder_in_which_another_fit_works_or_that_holds_her_work_is_refused(opened, tmp_path):
+    _, panel = opened
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "notes.txt").touch()
+    panel.choice.out.setText(str(tmp_path / "work"))
+    assert not panel.fit.isEnabled()
+    assert "not empty" in panel.problem.text()
+    with only_one(tmp_path / "other", "fit"):
+        panel.choice.out.setText(str(tmp_path / "other"))
+        assert not panel.fit.isEnabled()
+        assert panel.run.running  # and watched
+
+
+def test_sections_in_no_file_are_saved_first(make_napari_viewer, population, qtbot, tmp_path):
+    viewer = make_napari_viewer()
+    viewer.add_image(np.asarray(population.images), name="drawn")
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Fit")
+    assert not panel.fit.isEnabled()
+    assert "in no file" in panel.problem.text()
+    panel.save_sections(tmp_path / "drawn.zarr")
+    qtbot.waitUntil(lambda: panel.fit.isEnabled(), timeout=LONG)
+    assert panel.file == tmp_path / "drawn.zarr"
+
+
+def test_a_folder_called_training_does_not_hide_ours(tmp_path, monkeypatch):
+    (tmp_path / "training").mkdir()
+    (tmp_path / "training" / "__init__.py").write_text("raise SystemExit('hers')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    words = [sys.executable, "-m", "training.fit", "--help"]
+    done = subprocess.run(words, env=environment(), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "--latent-dim" in done.stdout
+
+
+def test_the_state_of_odd_folders(tmp_path):
+    assert run_state(tmp_path / "none").kind == "new"
+    (tmp_path / "record.json").write_text(json.dumps({"status": 3, "options": []}))
+    assert run_state(tmp_path).kind == "other"
+    (tmp_path / "record.json").write_text("[" * 9999)
+    assert run_state(tmp_path).kind == "other"
