@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, cast, get_args, get_origin
 
 from magicgui.widgets import CheckBox, create_widget
 from magicgui.widgets.bases import ValueWidget
@@ -53,7 +53,9 @@ class Controls(QWidget):
         }
         found = {name: _number(fields[name]) for name in names}
         self._optional = {
-            name: number.annotation for name, (number, is_open) in found.items() if is_open
+            name: cast("type[int | float]", number.annotation)
+            for name, (number, is_open) in found.items()
+            if is_open
         }
         layout = QGridLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
