@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import napari
@@ -17,6 +18,8 @@ import numpy as np
 from PIL import Image
 from qtpy.QtWidgets import QApplication
 
+from napari_brainvae.models.checkpoint import save_checkpoint
+from napari_brainvae.models.pca import PCA
 from napari_brainvae.phantom.demo import DEMO
 from napari_brainvae.phantom.phantom import Phantom, draw_section
 
@@ -134,7 +137,64 @@ def factors(size: Size) -> None:
     save(viewer, "factors", size)
 
 
-SCENES = (reconstruct, atlas, receptive_field, projective_field, factors)
+def explorer(size: Size) -> None:
+    """A brain by chance, like those of the population, whose factors have names."""
+    viewer, widget = opened(size, "Explore factors")
+    described = viewer.window.add_plugin_dock_widget(PLUGIN, "Factors")[1]
+    described.describe()
+    wait(lambda: described.described is not None)
+    viewer.window.remove_dock_widget(described)
+    widget.list_brains()
+    wait(lambda: not widget.job.running)
+    for end, brain in enumerate((1, 20)):
+        viewer.dims.set_point(0, brain)
+        widget.way.picked.emit(end)
+    widget.buttons.seed.setValue(3)
+    widget.draw_like_population()
+    wait(lambda: widget.latest.idle)
+    save(viewer, "explorer", size)
+
+
+def two_models(size: Size) -> None:
+    """The demo model beside five principal components of the brains on show."""
+    viewer, widget = opened(size, "Two models", atlas=False)
+    preprocessing = widget.workspace.model.header.preprocessing
+    sections = widget.workspace.population.prepared(preprocessing, slice(None))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "PCA" / "model.safetensors"
+        save_checkpoint(PCA.fit(sections, 5, preprocessing=preprocessing), path)
+        widget.second.choose(path)
+        wait(lambda: widget.inputs is not None and widget.latest.idle)
+    viewer.dims.set_point(0, 6)
+    wait(lambda: widget.latest.idle)
+    widget._side_by_side.setChecked(True)
+    widget.compare()
+    wait(lambda: not widget.job.running)
+    save(viewer, "two_models", size)
+
+
+def brain_map(size: Size) -> None:
+    """Brains in the plane of two factors, some of them selected."""
+    viewer, widget = opened(size, "Map of brains")
+    widget.measure()
+    wait(lambda: widget.table is not None)
+    first = widget.table["F1"]
+    widget.brains.select((first > first.quantile(0.8)).to_numpy().nonzero()[0])
+    widget._after.click()
+    settle()
+    save(viewer, "brain_map", size)
+
+
+SCENES = (
+    reconstruct,
+    atlas,
+    receptive_field,
+    projective_field,
+    factors,
+    explorer,
+    two_models,
+    brain_map,
+)
 
 if __name__ == "__main__":
     wanted = sys.argv[1:] or [scene.__name__ for scene in SCENES]

@@ -19,6 +19,7 @@ GUIDES = [
     "docs/atlases.md",
     "docs/compare.md",
     "docs/covariates.md",
+    "docs/displacing.md",
     "docs/gather.md",
     "docs/sweep.md",
 ]

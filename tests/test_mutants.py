@@ -13,6 +13,7 @@ import warnings
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,13 +25,18 @@ import torch
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.data.population import Population
+from napari_brainvae.data.volumes import UNREADABLE, open_volume, told
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
 from napari_brainvae.models.header import Reference, Rotation
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
+from tests import registered_brains as brains
+from tests.atlas.brainglobe_cache import write_version_2, write_version_3
 from tests.data import test_population_files as populations
 from tests.memory import peak_memory
 from tests.models.test_checkpoint import published_network
+from tests.models.test_displacing import fresh as fresh_displacing
 from tests.models.test_vae import fresh
 from tests.mutators import mutant
 from training.acquisition.manifest import Manifest
@@ -80,6 +86,11 @@ def pca(folder: Path) -> Path:
     return folder / "a.safetensors"
 
 
+def displacing(folder: Path) -> Path:
+    save_checkpoint(fresh_displacing((64, 64)), folder / "a.safetensors")
+    return folder / "a.safetensors"
+
+
 def published(folder: Path, **options: Any) -> Path:
     content = {"iter": 7, "model_states": {"net": published_network(3).state_dict()}}
     torch.save(content, folder / "a.pt", **options)
@@ -90,7 +101,7 @@ def use_model(path: Path) -> None:
     model = load_checkpoint(path)
     section = model.decode(np.zeros((1, model.latent_dim), np.float32))
     assert not (section < 0).any()
-    assert model.label in ("PCA", "VAE", "beta-VAE")
+    assert model.label in ("PCA", "VAE", "beta-VAE", "Displacing")
     assert model.family in (None, "PCA", "VAE", "beta-VAE")
     assert model.noise_variance is None or model.noise_variance > 0
     model.encode(section)
@@ -150,6 +161,13 @@ def run(folder: Path) -> Path:
     return opened.folder
 
 
+def old_run(folder: Path) -> Path:
+    """Where no checksum tells that the state is another."""
+    opened = run(folder)
+    (opened / "state" / "checksums.json").unlink()
+    return opened
+
+
 def use_run(folder: Path) -> None:
     opened = RunFolder(folder)
     record = opened.read_record()
@@ -157,6 +175,29 @@ def use_run(folder: Path) -> None:
     opened.check(resume=True)
     opened.read_history(2)
     opened.load_state(3)
+
+
+def volume(name: str, write: brains.Writer) -> Reader:
+    """A registered brain, as `gather` reads it: what is wrong is said without its name."""
+
+    def use(path: Path) -> None:
+        try:
+            opened = open_volume(path)
+        except InputError as error:
+            raise InputError(f"{path.name}: {error}") from error
+        try:
+            opened.voxels[:, :, :]
+        except UNREADABLE as error:
+            raise InputError(f"{path.name}: {told(error)}") from error
+
+    brain = brains.asymmetric_brain(shape=(6, 10, 14))
+    return Reader(lambda d: write(d / name, brain, "lpi"), use, "**/*")
+
+
+def brainglobe(folder: Path, write: Callable[..., Path]) -> Path:
+    drawn = draw_section(64, 80)
+    labels = np.repeat(drawn.annotation[None], 5, axis=0)
+    return write(folder, "phantom_25um", drawn.tree, labels)
 
 
 READERS = {
@@ -175,14 +216,29 @@ READERS = {
     "table beside": population(table, "a.csv"),
     "VAE .safetensors": Reader(vae, use_model),
     "PCA .safetensors": Reader(pca, use_model),
+    "displacing .safetensors": Reader(displacing, use_model),
     "published .pt": Reader(published, load_checkpoint),
     "published .pt, old format": Reader(
         lambda d: published(d, _use_new_zipfile_serialization=False), load_checkpoint
     ),
     "atlas": Reader(atlas, use_atlas, "**/*"),
+    "atlas of BrainGlobe": Reader(
+        lambda d: brainglobe(d, partial(write_version_3, chunks=(1, 64, 80))), use_atlas, "**/*"
+    ),
+    "atlas of BrainGlobe, version 2": Reader(
+        lambda d: brainglobe(d, write_version_2), use_atlas, "**/*"
+    ),
+    "NIfTI": volume("a.nii", brains.write_nifti),
+    "NIfTI, packed": volume("a.nii.gz", brains.write_nifti),
+    "NRRD": volume("a.nrrd", brains.write_nrrd),
+    "MetaImage": volume("a.mha", brains.write_mhd),
+    "MetaImage of two files": volume("a.mhd", brains.write_mhd),
+    "OME-Zarr": volume("a.zarr", brains.write_ome_zarr),
+    "volume in a TIFF": volume("a.tif", brains.write_tiff),
     "region": Reader(region, lambda path: Region.load(path).to_mask()),
     "manifest": Reader(manifest, use_manifest, "*"),
     "run": Reader(run, use_run, "**/*"),
+    "run without checksums": Reader(old_run, use_run, "**/*"),
 }
 
 

@@ -12,6 +12,7 @@ import json
 import pytest
 
 from tests.disk import can_be_watched, check, watching
+from tests.registered_brains import asymmetric_brain, write_nifti
 from tests.training.commands import commands
 from training import sweep
 from training.cli import parse
@@ -39,6 +40,19 @@ CALLS = {
         ["POPULATION", "--model", "MODEL", "--out", "OUT/i", "--parts", "brains", "--overwrite"],
         ["brains.csv", "record.json"],
     ),
+    "compare": (
+        ["POPULATION", "--model", "MODEL", "--out", "OUT/c", "--by", "sex", "--permutations",
+         "19", "--pixel-permutations", "0"],
+        ["c"],
+    ),
+    "stability": (
+        ["POPULATION", "--out", "OUT/s", "--latent-dims", "2", "--splits", "2"],
+        ["s"],
+    ),
+    "gather": (
+        ["BRAINS", "--out", "OUT/g.zarr", "--plane", "12"],
+        ["g.zarr", "manifest.csv", "request.json"],
+    ),
     "demo": (
         ["OUT/demo", "--count", "20", *SMALL, "--steps", "1"],
         ["demo.json", "phantom.zarr", "model.safetensors", "report.html"],
@@ -46,11 +60,19 @@ CALLS = {
 }  # fmt: skip
 
 
+def registered(folder):
+    folder.mkdir()
+    for name in ("a", "b"):
+        write_nifti(folder / f"{name}.nii", asymmetric_brain(), "ras")
+    return folder
+
+
 @pytest.mark.parametrize("call", CALLS)
 def test_what_a_command_leaves_is_on_disk(call, phantom_file, run_folder, tmp_path, monkeypatch):
     schema, run = commands()[call.split()[0]]
     arguments, names = CALLS[call]
     given = {"POPULATION": phantom_file, "MODEL": run_folder / "model.safetensors"}
+    given["BRAINS"] = registered(tmp_path / "brains") if "BRAINS" in arguments else tmp_path
     arguments = [str(given.get(a, a)).replace("OUT", str(tmp_path / "new")) for a in arguments]
     if call.endswith("again"):
         (tmp_path / "new" / "i").mkdir(parents=True)

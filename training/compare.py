@@ -36,7 +36,10 @@ def compare(options: CompareOptions) -> None:
     from napari_brainvae.statistics.study import compare_population
 
     check_out(options)
-    population, model = Population.open(options.population), load_checkpoint(options.model)
+    population, model = (
+        Population.open(options.population, options.marks),
+        load_checkpoint(options.model),
+    )
     covariates = known_of(options, population)
     place = locate(options, population, model)
     plain = ComparisonOptions(**options.model_dump(include=set(ComparisonOptions.model_fields)))

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.places import check_empty
 from training.cli import main
 from training.evaluation.options import EvaluateOptions
 
@@ -25,17 +26,15 @@ def evaluate(options: EvaluateOptions) -> Comparison:
     InputError, OSError
         For bad input, before anything is written.
     """
-    from napari_brainvae.io.atomic_files import recover, remove_leftovers
+    from napari_brainvae.io.atomic_files import remove_leftovers
     from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting.export import results_folder
     from napari_brainvae.reporting.provenance import provenance
     from training.evaluation.comparison import compare, summary
 
-    out = recover(options.out.absolute())
-    if out.is_dir():
-        remove_leftovers(out)
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise FileExistsError(f"{out} is not an empty folder: give another")
+    if options.out.is_dir():
+        remove_leftovers(options.out)
+    out = check_empty(options.out)
     names = [_name(path) for path in options.model]
     if len(set(names)) < len(names):
         raise InputError(f"models of the same name: {', '.join(names)}; rename a run folder")

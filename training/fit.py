@@ -53,6 +53,7 @@ def fit(
     """
     import torch
 
+    from napari_brainvae.data.marks import NONE
     from napari_brainvae.data.population import Population
     from training.fitting.findings import summary
     from training.fitting.job import make_job
@@ -64,11 +65,14 @@ def fit(
     folder = RunFolder(options.out)
     folder.check(resume=options.resume)
     splits = SPLITS if halves else 0
-    job = make_job(options, Population.open(options.population), fingerprint, members, splits)
+    marks = options.marks if members is None else NONE
+    population = Population.open(options.population, marks)
+    job = make_job(options, population, fingerprint, members, splits)
     if options.resume:
         folder.check_same(job.record)
     model = start(job)
     with folder.owned(resume=options.resume), closing(_Bar(folder)) as bar:
+        folder.keep_marks(population)
         try:
             findings = train(job, model, folder, progress or bar)
         except torch.OutOfMemoryError as error:

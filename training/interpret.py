@@ -43,11 +43,12 @@ def interpret(options: InterpretOptions) -> None:
     from napari_brainvae.factors.impact import usable_sections
     from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting import export
+    from napari_brainvae.reporting.brain_map import best_covariate, export_brain_pairs
     from napari_brainvae.reporting.provenance import provenance
     from training.interpretation.inputs import choose_regions, name_models
 
     check_out(options)
-    population = Population.open(options.population)
+    population = Population.open(options.population, options.marks)
     models = name_models({path: load_checkpoint(path) for path in options.model})
     model = next(iter(models.values()))
     covariates = known_of(options, population)
@@ -78,8 +79,9 @@ def interpret(options: InterpretOptions) -> None:
         if fields is not None:
             export.export_fields(folder, fields, about)
         if brains is not None:
-            known = covariates.assign(flagged=population.flagged)
+            known = population.known(covariates)
             export.export_brain_table(folder, *brains, about, known)
+            export_brain_pairs(folder, brains[0], known, about, best_covariate(brains[1]))
         if cards is not None:
             export.export_cards(folder, cards, about, place.section)
     log.info("results: %s", options.out)

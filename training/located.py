@@ -10,6 +10,8 @@ from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.option_types import MarksFile
+from napari_brainvae.io.places import check_empty
 
 if TYPE_CHECKING:  # what reads files waits until there is something to read
     import pandas as pd
@@ -46,6 +48,7 @@ class LocatedOptions(BaseModel):
         description="What is known of the brains: a CSV of any kind, or a spreadsheet, of which a "
         "column (id, subject, file name) names them. By default what the population file says.",
     )
+    marks: MarksFile = None
     overwrite: bool = Field(
         False, description="Write into a folder that holds files, and over those of the same name."
     )
@@ -69,13 +72,7 @@ def check_out(options: LocatedOptions) -> None:
     OSError
         If something is there that was not to be overwritten.
     """
-    from napari_brainvae.io.atomic_files import recover
-
-    out = recover(options.out.absolute())
-    if out.exists() and not out.is_dir():
-        raise NotADirectoryError(f"{out} is a file, not a folder for results")
-    if out.exists() and any(out.iterdir()) and not options.overwrite:
-        raise FileExistsError(f"{out} is not empty: give another folder, or --overwrite")
+    check_empty(options.out, "give another folder, or --overwrite", overwrite=options.overwrite)
 
 
 def known_of(options: LocatedOptions, population: Population) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.option_types import Seed
+from napari_brainvae.io.option_types import MarksFile, Seed
 from training.cli import main
 
 log = logging.getLogger(__name__)
@@ -32,6 +32,7 @@ class PCAOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Also fit brains that the covariate 'flagged' marks."
     )
+    marks: MarksFile = None
     seed: Seed = Field(0, description="Of the split.")
     overwrite: bool = Field(False, description="Replace the checkpoint if it exists.")
 
@@ -60,7 +61,7 @@ def fit_pca(options: PCAOptions, *, fingerprint: str | None = None) -> None:
     from training.fitting.reading import leave_out_flagged, prepare, read_once, split
 
     check_new(options.out, overwrite=options.overwrite)
-    population = Population.open(options.population)
+    population = Population.open(options.population, options.marks)
     train, held_out = split(population, options.held_out, options.seed)
     train = leave_out_flagged(population, train, include_flagged=options.include_flagged)
     fingerprint, stored = read_once(population, train, fingerprint)

@@ -7,7 +7,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 from training.cluster import connected
 
 if TYPE_CHECKING:
@@ -42,12 +42,13 @@ def refit(
 
     from napari_brainvae.factors.refit_stability import FittedFactors
     from napari_brainvae.io.atomic_files import replacing, write_text
+    from napari_brainvae.io.regular_files import regular_file
 
     what = json.dumps(tasks, indent=1) + "\n"
     begun = folder / "fits.json"
     if not begun.exists():
         write_text(begun, what)
-    elif begun.read_text(encoding="utf-8") != what:
+    elif regular_file(begun).read_text(encoding="utf-8") != what:
         raise InputError(f"{folder} holds fits of other brains or options: give another --out")
     missing = {n: t for n, t in tasks.items() if not (folder / f"{n}.npz").exists()}
     if missing:
@@ -66,10 +67,14 @@ def refit(
                 future.release()
     found = {}
     for name in tasks:
-        with np.load(folder / f"{name}.npz", allow_pickle=False) as saved:
-            found[name] = FittedFactors(
-                saved["fields"], saved["codes"], float(saved["held_out_variance"])
-            )
+        kept = regular_file(folder / f"{name}.npz")
+        try:
+            with np.load(kept, allow_pickle=False) as saved:
+                found[name] = FittedFactors(
+                    saved["fields"], saved["codes"], float(saved["held_out_variance"])
+                )
+        except (*DAMAGED, OSError) as error:
+            raise InputError(f"{kept} cannot be read ({error}): delete it") from error
     return found
 
 

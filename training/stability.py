@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.option_types import Seed, Steps, Threads, Workers
+from napari_brainvae.io.option_types import MarksFile, Seed, Steps, Threads, Workers
+from napari_brainvae.io.places import check_empty
 from training.cli import LatentDims, main, numbers, progress_bar
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class StabilityOptions(BaseModel):
     include_flagged: bool = Field(
         False, description="Take brains that are flagged as not to be trusted, too."
     )
-
+    marks: MarksFile = None
     smoothing: float | None = Field(
         None,
         ge=0,
@@ -60,7 +61,9 @@ class StabilityOptions(BaseModel):
     refit: bool = Field(
         False, description="Fit the whole model to each half, rotated, instead of its linear path."
     )
-    recipe: Literal["paper", "fast"] = Field("fast", description="Of the fits of --refit.")
+    recipe: Literal["paper", "fast", "displacing"] = Field(
+        "fast", description="Of the fits of --refit."
+    )
     steps: Steps | None = Field(None, description="Training steps of a fit; the recipe's.")
     threads: Threads | None = Field(None, description="CPU threads of a fit.")
     scheduler: str | None = Field(
@@ -83,10 +86,9 @@ def stability(options: StabilityOptions) -> dict[int, FactorStability]:
     from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting.stability_tables import how_many, summary_rows
 
-    if options.out.exists() and (not options.out.is_dir() or any(options.out.iterdir())):
-        raise FileExistsError(f"{options.out} is not an empty folder: give another")
+    check_empty(options.out)
     model = None if options.model is None else load_checkpoint(options.model)
-    population = Population.open(options.population)
+    population = Population.open(options.population, options.marks)
     chosen = usable_sections(population, include_flagged=options.include_flagged)
     if options.refit:
         fingerprint = population.fingerprint()

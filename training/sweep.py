@@ -144,11 +144,13 @@ def _record(options: SweepOptions) -> dict[str, Any]:
 
     population = Population.open(options.population)
     split(population, options.held_out, options.seed)
+    out = population.excluded
     # Where it runs, and how far the grid reaches, may change; what a cell is may not.
     free = {"out", "population", "betas", "latent_dims", "scheduler", "workers", "threads"}
     return {
         "options": options.model_dump(mode="json", exclude=free),
         "fingerprint": population.fingerprint(),
+        **({"marks": population.marks.fingerprint(population.ids)} if out.any() else {}),
     }
 
 
@@ -286,12 +288,14 @@ def assemble(folder: Path, names: list[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    from napari_brainvae.io.regular_files import regular_file
+
     rows = []
     for name in names:
         path = folder / f"{name}.json"
         if path.exists():
             try:
-                found = Measured.model_validate_json(path.read_bytes()).model_dump(
+                found = Measured.model_validate_json(regular_file(path).read_bytes()).model_dump(
                     exclude_unset=True
                 )
                 if name_of(found) != name:

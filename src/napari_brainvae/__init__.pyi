@@ -12,6 +12,7 @@ from .metrics.disentanglement import disentanglement_score as disentanglement_sc
 from .metrics.image_quality import pca_frechet_distance as pca_frechet_distance
 from .models.checkpoint import load_checkpoint as load_checkpoint
 from .models.checkpoint import save_checkpoint as save_checkpoint
+from .models.displacing import Displacing as Displacing
 from .models.pca import PCA as PCA
 from .models.rotation import rotate_factors as rotate_factors
 from .models.vae import BetaVAE as BetaVAE

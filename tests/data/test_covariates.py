@@ -261,7 +261,7 @@ def test_there_are_many_tables():
 def test_other_spreadsheets_and_what_is_missing_are_said(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="no such table"):
         preview_covariates(tmp_path / "mice.csv", IDS)
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is no regular file"):
         preview_covariates(tmp_path, IDS)
     with pytest.raises(InputError, match=r"save it as .xlsx or .csv"):
         preview_covariates(write(tmp_path, b"\xd0\xcf\x11\xe0", "mice.xls"), IDS)

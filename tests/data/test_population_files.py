@@ -76,6 +76,17 @@ def npz(path, compressed=False, **arrays):
     return path
 
 
+def in_a_circle(path):
+    """A TIFF whose last page is followed by its third, far behind its first hundred."""
+    pages(path, np.zeros((150, 6, 5), np.uint8))
+    with tifffile.TiffFile(path) as tif:
+        third, last = tif.pages[2].offset, tif.pages[149]
+        tags = last.offset + 2 + 12 * len(last.tags)
+    content = path.read_bytes()
+    path.write_bytes(content[:tags] + struct.pack("<I", third) + content[tags + 4 :])
+    return path
+
+
 def chunked(path, chunks, images=IMAGES):
     zarr.create_array(path, data=images, chunks=chunks, config={"write_empty_chunks": True})
     return path
@@ -306,6 +317,10 @@ REFUSED = {
     "a flipped bit in a stored npz": (lambda d: flipped(npz(d / "a.npz"), 900), "CRC"),
     # Zarr
     "images is a group": (lambda d: group_for_array(ours(d / "a.zarr"), "images"), "no array"),
+    "ids of no characters": (
+        lambda d: npz(d / "a.npz", ids=np.full(5, 0x200000, "<u4").view("<U1")),
+        "cannot be read",
+    ),
     "ids is a group": (lambda d: group_for_array(ours(d / "a.zarr"), "ids"), "no array 'ids'"),
     "a column is a group": (
         lambda d: group_for_array(ours(d / "a.zarr"), "covariates/sex"),
@@ -381,6 +396,7 @@ REFUSED = {
         "'preprocessing.mean_over'",
     ),
     # Pipes, which would be waited for
+    "pages in a circle": (lambda d: in_a_circle(d / "a.tif"), "leads back"),
     "a pipe called npy": (lambda d: pipe(d / "a.npy"), "no regular file"),
     "a pipe called tif": (lambda d: pipe(d / "a.tif"), "no regular file"),
     "a pipe called zarr": (lambda d: pipe(d / "a.zarr"), "no folder"),

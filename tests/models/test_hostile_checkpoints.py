@@ -22,6 +22,7 @@ from napari_brainvae.models.checkpoint import load_checkpoint, read_header, save
 from napari_brainvae.models.pca import PCA
 from tests.memory import peak_memory
 from tests.models.test_checkpoint import published_network
+from tests.models.test_displacing import fresh as displacing
 from tests.models.test_vae import fresh
 
 REFERENCE = {
@@ -60,7 +61,7 @@ def tensor(path, make=vae, name="encoder.0.weight", change=None):
     tensors = model.tensors()
     changed = change(tensors.pop(name))
     if changed is not None:
-        tensors[name] = np.ascontiguousarray(changed)
+        tensors[name] = np.asarray(changed, order="C")
     write(path, tensors, json.loads(model.header.model_dump_json()))
 
 
@@ -155,7 +156,34 @@ SAFETENSORS = {
     ),
     "a VAE called PCA": (lambda p: header(p, kind="pca"), NOT_PROMISED),
     "a PCA called VAE": (lambda p: header(p, pca, kind="vae"), NOT_PROMISED),
+    "a displacing model called VAE": (lambda p: header(p, displacing, kind="vae"), NOT_PROMISED),
+    "a VAE called displacing": (lambda p: header(p, kind="displacing"), NOT_PROMISED),
+    "a displacing model of 10^6 factors": (
+        lambda p: header(p, displacing, latent_dim=10**6),
+        NOT_PROMISED,
+    ),
+    "displacement on another grid": (
+        lambda p: tensor(p, displacing, "displacement", lambda a: a[..., :-1]),
+        NOT_PROMISED,
+    ),
+    "displacement that would be broadcast": (
+        lambda p: tensor(p, displacing, "displacement", lambda a: a[:1]),
+        NOT_PROMISED,
+    ),
+    "no changes": (lambda p: tensor(p, displacing, "change", lambda a: None), NOT_PROMISED),
     # Values
+    "infinite displacement": (
+        lambda p: tensor(p, displacing, "displacement", lambda a: with_(a, np.inf)),
+        "not finite",
+    ),
+    "no noise": (
+        lambda p: tensor(p, displacing, "noise_variance", lambda a: 0 * a),
+        "noise_variance",
+    ),
+    "negative noise": (
+        lambda p: tensor(p, displacing, "noise_variance", lambda a: -a),
+        "noise_variance",
+    ),
     "NaN weights": (lambda p: tensor(p, change=lambda a: with_(a, np.nan)), "not finite"),
     "infinite weights": (lambda p: tensor(p, change=lambda a: with_(a, np.inf)), "not finite"),
     "NaN components": (
@@ -229,7 +257,7 @@ SAFETENSORS = {
         lambda p: p.write_bytes(struct.pack("<Q", 2**60) + b"{}"),
         "not a whole safetensors file",
     ),
-    "a folder": (lambda p: p.mkdir(), "no such checkpoint|no file"),
+    "a folder": (lambda p: p.mkdir(), "no regular file"),
 }
 
 
@@ -246,21 +274,34 @@ def test_a_hostile_checkpoint_is_refused_in_one_line_and_little_memory(tmp_path,
     assert peak.mb < 100
 
 
-def test_a_weight_that_changed_on_disk_is_told(tmp_path):
-    """One bit, which leaves every number finite and every size as it was."""
+def test_a_byte_that_changed_on_disk_is_told_wherever_it_is(tmp_path):
+    """One bit, also where it leaves the header's JSON and every number as good as before."""
     path = tmp_path / "m.safetensors"
-    save_checkpoint(fresh(), path)
-    data = bytearray(path.read_bytes())
-    data[-10] ^= 1
-    path.write_bytes(data)
-    with pytest.raises(InputError, match=r"m\.safetensors: .* changed"):
+    model = fresh()
+    model.header.pixel_size_um = 25.0
+    save_checkpoint(model, path)
+    valid = path.read_bytes()
+    size = 8 + int.from_bytes(valid[:8], "little")
+    places = [*range(0, size, 37), valid.index(b"25.0") + 1, *range(size, len(valid), 100_003)]
+    for place in [*places, len(valid) - 10]:
+        path.write_bytes(valid[:place] + bytes([valid[place] ^ 1]) + valid[place + 1 :])
+        with pytest.raises(InputError, match=r"m\.safetensors"):
+            load_checkpoint(path)
+    path.write_bytes(valid.replace(b"25.0", b"24.0"))
+    with pytest.raises(InputError, match=r"m\.safetensors: .*header.* changed"):
         load_checkpoint(path)
+
+
+def test_a_checkpoint_from_before_there_were_checksums_opens(tmp_path):
+    path = tmp_path / "m.safetensors"
+    header(path)
+    assert load_checkpoint(path).header.header_checksum is None
 
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "m.safetensors")
     for open_ in (load_checkpoint, read_header):
-        with pytest.raises(OSError, match="no such checkpoint"):
+        with pytest.raises(InputError, match=r"m\.safetensors is no regular file"):
             open_(tmp_path / "m.safetensors")
 
 

@@ -31,9 +31,10 @@ from napari_brainvae.phantom.phantom import (
     planted_mask,
 )
 from tests.linear_model import LinearModel
+from tests.models.test_displacing import fresh as displacing
 from tests.models.test_vae import fresh
 
-KINDS = ["network", "network with shortcut", "PCA"]
+KINDS = ["network", "network with shortcut", "PCA", "displacing"]
 
 
 def random_rotation(rng, size):
@@ -51,6 +52,8 @@ def model(request, rng):
     images = rng.random((9, 64, 72), dtype=np.float32)
     if request.param == "PCA":
         return PCA.fit(images, 3)
+    if request.param == "displacing":
+        return displacing((64, 72))
     model = fresh(shortcut="shortcut" in request.param)
     if "shortcut" in request.param:
         mean, components, eigenvalues = principal_components(images, 3)

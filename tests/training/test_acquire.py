@@ -38,6 +38,7 @@ from tests.allen_server import (
     serving,
     volume_zip,
 )
+from tests.disk import can_be_watched, check, watching
 from training import acquire
 from training.acquisition import http as download
 from training.acquisition.fetch_atlas import fetch_atlas
@@ -726,6 +727,14 @@ def test_the_atlas_is_fetched_once(atlas, server):
     assert len(server.log) == 3
     atlas()
     assert len(server.log) == 3
+
+
+@can_be_watched
+def test_the_atlas_is_on_disk(atlas, tmp_path):
+    with watching(tmp_path) as watch:
+        folder = atlas()
+    assert {"structures.json", "annotation_25.nrrd", "checksums.json"} <= set(watch.renamed)
+    check(watch, folder)
 
 
 def test_the_atlas_opens_in_allensdk_and_here(atlas, server):

@@ -277,6 +277,7 @@ def small(name: str, phantom_file: Path, run_folder: Path, out: object) -> list[
         "evaluate": [phantom_file, "--model", model, "--out", out],
         "fit": [phantom_file, "--out", out, "--latent-dim", 2, "--steps", 1],
         "interpret": [phantom_file, "--model", model, "--out", out],
+        "match": [model, model, phantom_file, "--out", out],
         "pca": [phantom_file, "--out", out, "--latent-dim", 2],
         "phantom": [out, "--count", 2, "--height", 64, "--width", 64],
         "rotate": [model, phantom_file, "--out", out],
@@ -284,6 +285,7 @@ def small(name: str, phantom_file: Path, run_folder: Path, out: object) -> list[
         "acquire sections": ["sections", out],
         "acquire atlas": ["atlas", out],
         "stability": [phantom_file, "--out", out],
+        "traverse": [model, phantom_file, "--out", out, "--draw", "prior"],
     }.get(name) or [out if a == "new.zarr" else a for a in CALLS[name][1]]
 
 
@@ -333,7 +335,9 @@ def test_a_place_that_cannot_be_written_to_is_named_before_anything_is_done(
     assert files(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["denoise", "pca", "rotate", "fit", "evaluate", "interpret"])
+@pytest.mark.parametrize(
+    "name", ["denoise", "pca", "rotate", "fit", "evaluate", "interpret", "match", "traverse"]
+)
 def test_what_is_read_is_not_written_over_even_if_told(
     name, phantom_file, run_folder, tmp_path, capsys
 ):

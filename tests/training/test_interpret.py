@@ -75,10 +75,10 @@ def test_the_folder_holds_everything_and_nothing_else(results):
     names = {path.name for path in results.iterdir()}
     tables = {"impact.csv", "scores.csv", "field_by_region.csv", "field_by_structure.csv"}
     tables |= {"impact_matrix.csv", "brains.csv", "covariates.csv", "factors.csv"}
-    pictures = {"impact", "factor_covariance", "disentanglement", "projective_fields", "covariates"}
+    pictures = {"impact", "factor_covariance", "disentanglement", "projective_fields"}
     pictures |= {name.rsplit(".", 1)[0] for name in names if name.startswith("codes_")}
-    assert len(pictures) == 5 + 6
-    pictures |= {"factor_F1", "factor_F2", "factor_F3", "factor_F4"}
+    assert len(pictures) == 4 + 6
+    pictures |= {"covariates", "brains", "factor_F1", "factor_F2", "factor_F3", "factor_F4"}
     drawn = {f"{name}.{kind}" for name in pictures for kind in ("png", "svg")}
     maps = {"projective_field.ome.tif", "shape_and_brightness.ome.tif"}
     assert names == tables | drawn | maps | {"record.json", "report.html", "regions"}
@@ -224,8 +224,10 @@ def test_parts_alone(phantom_file, atlas_folder, pca_file, tmp_path):
     brains = ["--parts", "brains", "--regions", "SSp,none", "--out", str(tmp_path / "brains")]
     run(*common, *brains)
     names = {path.name for path in (tmp_path / "brains").iterdir()}
-    assert names == {"brains.csv", "covariates.csv", "covariates.png", "covariates.svg",
-                     "record.json"}  # fmt: skip
+    drawn = {
+        f"{name}.{kind}" for name in ("brains", "covariates") for kind in ("csv", "png", "svg")
+    }
+    assert names == drawn | {"record.json"}
     run(*common, "--parts", "regions", "--regions", "TH", "--out", str(tmp_path / "region"))
     region = Region.load(tmp_path / "region" / "regions" / "TH.json")
     section = draw_section(64, 80)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -35,7 +36,7 @@ def small(phantom_file, out, **more):
 # divergence
 
 
-@pytest.mark.parametrize("recipe", ["paper", "fast"])
+@pytest.mark.parametrize("recipe", ["paper", "fast", "displacing"])
 def test_a_fit_that_diverges_says_so_and_keeps_its_last_good_model(
     recipe, phantom_file, tmp_path, capsys
 ):
@@ -145,6 +146,7 @@ def test_pca_replaces_no_folder(phantom_file, tmp_path):
 
 def changed_state(change):
     def damage(out):
+        (out / "state" / "checksums.json").unlink()  # as before there was one
         state = torch.load(out / "state" / "state.pt", weights_only=True)
         torch.save(change(state), out / "state" / "state.pt")
 
@@ -183,6 +185,24 @@ def cut(name, share):
     return damage
 
 
+def unsealed(damage):
+    """The same to a run from before there were checksums."""
+
+    def also(out):
+        (out / "state" / "checksums.json").unlink()
+        damage(out)
+
+    return also
+
+
+def pipe(name):
+    def damage(out):
+        (out / name).unlink()
+        os.mkfifo(out / name)
+
+    return damage
+
+
 def flipped(name):
     """Flip a bit in the middle of the largest tensor, where only a checksum tells."""
 
@@ -212,7 +232,16 @@ DAMAGE = {
     "record is null": (text("record.json", "null"), "no record"),
     "record too deep": (text("record.json", "[" * 100_000), "cannot be read"),
     "record's options are none": (text("record.json", '{"options": 1, "data": {}}'), "no record"),
-    "state is text": (text("state/state.pt", "nothing"), "cannot be read"),
+    "state is text": (text("state/state.pt", "nothing"), "has changed since"),
+    "state is text, no checksum": (
+        unsealed(text("state/state.pt", "nothing")), "cannot be read",
+    ),
+    "state is a pipe": (pipe("state/state.pt"), "no regular file"),
+    "record is a pipe": (pipe("record.json"), "no regular file"),
+    "history is a pipe": (pipe("history.csv"), "no regular file"),
+    "checksums are a pipe": (pipe("state/checksums.json"), "no regular file"),
+    "checksums are a number": (text("state/checksums.json", "3"), "holds no checksums"),
+    "checksums of another state": (text("state/checksums.json", '["ab"]'), "has changed since"),
     "state is a list": (changed_state(lambda s: [1, 2]), "cannot be read"),
     "state is a tensor": (changed_state(lambda s: torch.zeros(3)), "cannot be read"),
     "no step": (changed_state(lambda s: {"network": s["network"]}), "cannot be read"),
@@ -231,9 +260,11 @@ DAMAGE = {
     "moments are text": (moments(lambda m: dict.fromkeys(m, "x")), "another"),
     "moments are missing": (moments(lambda m: {"step": m["step"]}), "another"),
     "moments of more weights": (changed_state(more_moments), "another"),
-    "state cut short": (cut("state/state.pt", 0.6), "cannot be read"),
-    "state is empty": (cut("state/state.pt", 0), "cannot be read"),
-    "a byte of a weight flipped": (flipped("state/state.pt"), "cannot be read"),
+    "state cut short": (cut("state/state.pt", 0.6), "has changed since"),
+    "state cut short, no checksum": (unsealed(cut("state/state.pt", 0.6)), "cannot be read"),
+    "state is empty": (cut("state/state.pt", 0), "has changed since"),
+    "a byte of a weight flipped": (flipped("state/state.pt"), "has changed since"),
+    "a flipped byte, no checksum": (unsealed(flipped("state/state.pt")), "cannot be read"),
     "state in its place is a file": (state_is_a_file, "is no folder"),
     "history without steps": (text("history.csv", "a,b\n1,2\n"), "no history"),
     "history of text": (text("history.csv", "step\nfirst\n"), "no history"),
@@ -299,6 +330,37 @@ def test_a_mutated_state_is_refused_or_the_same(complete, tmp_path):
             for name, value in kept.items():
                 assert torch.equal(state["optimizer"]["state"][number][name], value)
     assert refused > 200
+
+
+def test_one_flipped_byte_of_a_state_is_told_wherever_it_is(complete, tmp_path):
+    folder = RunFolder(shutil.copytree(complete, tmp_path / "run"))
+    content = folder.state.read_bytes()
+    for place in random.Random(3).sample(range(len(content)), 100):
+        folder.state.write_bytes(
+            content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        )
+        with pytest.raises(InputError, match="has changed since"):
+            folder.load_state(4)
+
+
+def test_a_kill_between_checksum_and_state_leaves_a_run_that_goes_on(
+    complete, tmp_path, monkeypatch
+):
+    """Twice in a row, even: the state in its place is always one of those noted."""
+    out, replace = shutil.copytree(complete, tmp_path / "run"), os.replace
+
+    def killed(source, target):
+        if target.name == "state.pt":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    for step in (2, 3):
+        folder = RunFolder(out)
+        state = folder.load_state(4)
+        with monkeypatch.context() as kill, pytest.raises(KeyboardInterrupt):
+            kill.setattr(os, "replace", killed)
+            folder.save_state(state | {"step": step})
+    assert RunFolder(out).load_state(4)["step"] == 4
 
 
 def mutated(content: bytes, chance: random.Random) -> bytes:
@@ -388,7 +450,7 @@ def test_every_section_is_read_once(known, phantom_file, tmp_path, monkeypatch):
     ):
         counted = Counted(images)
         opened = Population(counted, whole.ids, description=whole.description)
-        monkeypatch.setattr(Population, "open", lambda path, opened=opened: opened)
+        monkeypatch.setattr(Population, "open", lambda *_, opened=opened: opened)
         run()
         assert counted.reads.max() == 1
         train, _ = split(opened, 0.2, 0)

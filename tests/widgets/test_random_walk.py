@@ -17,8 +17,9 @@ from napari.layers import Image
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.denoising.reconstruction import reconstruct_section
+from napari_brainvae.factors.latent_paths import brain_code
 from napari_brainvae.factors.perturbation import Perturbation
-from napari_brainvae.factors.projective_field import traverse
+from napari_brainvae.factors.projective_field import population_mean, traverse
 from napari_brainvae.factors.receptive_field import Probe, region_weights
 from napari_brainvae.factors.signed_change import signed_change
 from napari_brainvae.models.checkpoint import save_checkpoint
@@ -30,6 +31,7 @@ from napari_brainvae.widgets.layers.section_layers import (
     population_layer,
     shown_index,
 )
+from napari_brainvae.widgets.panels.explorer_buttons import NOTHING, SHOWN
 from napari_brainvae.widgets.workspace import workspace_of
 from tests.widgets.windows import LONG, PLUGIN, RECTANGLE, add_atlas
 
@@ -38,12 +40,14 @@ PANELS = {
     "Receptive field": "Receptive field",
     "Projective field": "Projective field",
     "Factors": "Factors",
+    "Explore": "Explore factors",
 }
 BRAINS = 5
 STEPS = 42
 DOINGS = (
     *("open_panel", "run_a_job") * 3,
-    *("move_slider", "switch_model", "choose_factor", "move_weight", "pick_sections") * 2,
+    *("move_slider", "switch_model", "choose_factor", "move_weight", "pick_sections", "move_codes")
+    * 2,
     *("close_panel", "open_sections", "rename", "remove", "reorder", "draw"),
     "choose_what_is_reconstructed",
 )
@@ -85,8 +89,9 @@ class Walk(RuleBasedStateMachine):
         desk.qtbot.waitUntil(still, timeout=LONG)
 
     def moving(self):
-        field = self.panels.get("Projective field")
-        return field is not None and not field.traversal.idle
+        field, explorer = self.panels.get("Projective field"), self.panels.get("Explore")
+        explored = explorer is None or explorer.encode.idle
+        return not explored or (field is not None and not field.traversal.idle)
 
     @property
     def made(self):
@@ -164,6 +169,16 @@ class Walk(RuleBasedStateMachine):
         if (panel := self.panels.get("Factors")) and panel.factors.count():
             panel.factors.setCurrentRow(number % panel.factors.count())
 
+    def move_codes(self, number, to):
+        if (panel := self.panels.get("Explore")) and panel.sliders.sliders:
+            names = ("Brain on show", "Prior", "Back", "Mean", "Nearest brain", "Population")
+            if to % 2:
+                panel.buttons[names[number % len(names)]].click()
+            else:
+                sliders = panel.sliders.sliders
+                sliders[number % len(sliders)].setValue(to % 5 - 2)
+            panel.buttons.against.setCurrentIndex(to % 3)
+
     def choose_what_is_reconstructed(self, number, to):
         if panel := self.panels.get("Reconstruct"):
             panel._robust.setChecked(number % 2 == 0)
@@ -180,6 +195,7 @@ class Walk(RuleBasedStateMachine):
             "Receptive field": lambda: panel.population.measure(),
             "Projective field": lambda: panel.compute_all(),
             "Factors": lambda: panel.describe(),
+            "Explore": lambda: panel.list_brains(),
         }[name]()
         job = panel.population.job if name == "Receptive field" else panel.job
         if to % 2:
@@ -224,6 +240,10 @@ class Walk(RuleBasedStateMachine):
                 expected = {"artifact": np.zeros(section.shape), "repaired": section}[part]
         elif owner == "Receptive field":
             expected = self.response(panel).section
+        elif owner == "Explore":
+            decoded = workspace.model.decode(panel.sliders.codes[None])[0]
+            expected = decoded if part == "generated" else decoded - self.held_against(panel)
+            assert panel.buttons.against.currentText() != NOTHING or part == "generated"
         elif part == "change":
             factor = panel.factors.currentRow() if owner == "Factors" else panel.factor
             expected = change(workspace.model, factor)
@@ -242,6 +262,12 @@ class Walk(RuleBasedStateMachine):
             look = reconstruct_section(model, population, self.index, robust=robust)
             desk.known[key] = look, model, population  # whose identities are not to be used again
         return desk.known[key][0]
+
+    def held_against(self, panel):
+        model, population = self.workspace.model, self.workspace.population
+        shown = panel.buttons.against.currentText() == SHOWN
+        code = brain_code(model, population, self.index) if shown else population_mean(model)
+        return model.decode(code[None])[0]
 
     def response(self, panel):
         model, options = self.workspace.model, Perturbation(**panel.controls.values())
@@ -289,6 +315,16 @@ class Walk(RuleBasedStateMachine):
         if not self.workspace.ready:
             assert panel._shown is None and panel._fields is None
             assert panel.table.shares.rowCount() == 0
+
+    def check_explore(self, panel):
+        workspace, sliders = self.workspace, panel.sliders.sliders
+        assert len(sliders) == (workspace.model.latent_dim if workspace.ready else 0)
+        table = workspace.brains.table
+        for i, slider in enumerate(sliders):
+            ticks = [] if table is None else table.codes.iloc[:, i]
+            assert np.array_equal(slider._brains, ticks)
+        for brain in panel.way.brains:
+            assert brain is None or workspace.ready
 
     def check_factors(self, panel):
         if panel.described is None:

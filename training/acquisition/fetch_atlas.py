@@ -16,6 +16,7 @@ from napari_brainvae.atlas.ontology import read_structures
 from napari_brainvae.io.atomic_files import replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
+from napari_brainvae.io.regular_files import regular_file
 from training.acquisition.allen_api import AllenService
 from training.acquisition.http import Connection, Damaged, reason
 from training.acquisition.volumes import CCF, CORRUPTED, Grid
@@ -62,7 +63,7 @@ def fetch_atlas(
 def _read_noted(path: Path) -> dict[str, str]:
     """Checksums noted before; without them the files are checked by themselves."""
     try:
-        noted = json.loads(path.read_text(encoding="utf-8"))
+        noted = json.loads(regular_file(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
     except (ValueError, RecursionError):
@@ -98,6 +99,7 @@ def _is_good(path: Path, sha256: str | None, check: Callable[[Path], object]) ->
     """Whether a file is the one noted, or, if none is noted, sound by itself."""
     if not path.exists():
         return False
+    regular_file(path)
     if sha256 is not None:
         return sha256_of(path) == sha256
     try:

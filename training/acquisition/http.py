@@ -25,6 +25,7 @@ from urllib3 import Retry
 from urllib3.exceptions import InvalidHeader, ReadTimeoutError
 
 from napari_brainvae.io.progress import Stopped
+from napari_brainvae.io.regular_files import regular_file
 
 log = logging.getLogger(__name__)
 
@@ -123,7 +124,7 @@ class Connection:
         OSError
             If it cannot be written.
         """
-        have = path.stat().st_size if path.exists() else 0
+        have = regular_file(path).stat().st_size if path.exists() else 0
         # "identity": ranges and lengths must be those of the file, not of a compressed transfer.
         headers = {"Accept-Encoding": "identity"}
         with self._get(url, **headers, **({"Range": f"bytes={have}-"} if have else {})) as response:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from napari_brainvae.data.brain_manifest import BrainManifest
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.regular_files import regular_file
 from training.acquisition.experiment_ids import whole_numbers
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def select(options: SectionsOptions, service: AllenService) -> pd.DataFrame:
 
 def _read_experiments(path: Path) -> pd.DataFrame:
     """Read a CSV with a column ``id``, or a list of ids."""
-    with open(path, encoding="utf-8") as file:
+    with open(regular_file(path), encoding="utf-8") as file:
         only_ids = file.readline().strip().isdigit()
     table = pd.read_csv(path, header=None, names=["id"]) if only_ids else pd.read_csv(path)
     table = table.rename(columns=lambda name: str(name).strip().replace("-", "_"))

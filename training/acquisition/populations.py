@@ -56,12 +56,7 @@ def write_population(
     before = _open(path) if path.exists() else None
     places = {} if before is None else {name: k for k, name in enumerate(before.ids)}
     _check_known(path, places, manifest)
-    # A section without content is no section; far from the middle some brains end.
-    empty = {i for i in done if np.ptp(fetched(i)) == 0}
-    if empty:
-        names = ", ".join(str(i) for i in done if i in empty)
-        log.info("plane %d holds nothing of %d brains, left out: %s", plane, len(empty), names)
-    new = set(done) - empty
+    new = _with_content(plane, done, fetched)
     kept = [int(i) for i in manifest.table.index if i in new or str(i) in places]
     if not kept:
         raise InputError(f"plane {plane} holds nothing of any brain")
@@ -90,6 +85,17 @@ def write_population(
         write_covariates(
             group, covariates if before is None else with_hers(before.covariates, covariates)
         )
+
+
+def _with_content(
+    plane: int, done: Sequence[int], fetched: Callable[[int], npt.NDArray[np.uint16]]
+) -> set[int]:
+    """Leave out, aloud, what is no section: far from the middle some brains end."""
+    empty = [i for i in done if np.ptp(fetched(i)) == 0]
+    if empty:
+        names = ", ".join(map(str, empty))
+        log.info("plane %d holds nothing of %d brains, left out: %s", plane, len(empty), names)
+    return set(done).difference(empty)
 
 
 def _open(path: Path) -> Population:

@@ -169,19 +169,22 @@ def baselines(population: Population, models: list[Model], held_out: list[int]) 
     """Mean section, and PCA with as many factors as each model, fitted on the other brains.
 
     On `BASELINE_BRAINS` of them, evenly spread, where there are more; without those that are
-    flagged, if the models were fitted without.
+    marked as excluded, nor flagged ones if the models were fitted without.
     """
     preprocessing = models[0].header.preprocessing
     others = sorted(set(range(len(population))) - set(held_out))
     if len(others) < 2:
         raise InputError("every brain is held out: there is none to fit the baselines to")
     chosen = evenly(others, BASELINE_BRAINS)
-    sections, intact = population.prepared(preprocessing, chosen), ~population.flagged[chosen]
     told = [model.header.training.get("options") for model in models]
-    if all(isinstance(each, dict) and each.get("include_flagged") is False for each in told):
-        if intact.sum() < 2:
-            raise InputError("all brains but those held out are flagged: none fits the baselines")
-        sections = sections[intact]
+    without = all(isinstance(each, dict) and each.get("include_flagged") is False for each in told)
+    intact = ~population.left_out(include_flagged=not without)[chosen]
+    if intact.sum() < 2:
+        raise InputError(
+            "all brains but those held out are flagged or marked as excluded: none fits the "
+            "baselines"
+        )
+    sections = population.prepared(preprocessing, [chosen[i] for i in np.flatnonzero(intact)])
     counts = dict.fromkeys(model.latent_dim for model in models)
     fitted = {_pca_name(n): PCA.fit(sections, n, preprocessing=preprocessing) for n in counts}
     for model in fitted.values():

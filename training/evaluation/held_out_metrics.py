@@ -17,10 +17,14 @@ import numpy.typing as npt
 import zarr
 
 from napari_brainvae.arrays import Images
+from napari_brainvae.data.covariates import column_of
+from napari_brainvae.data.lazy_sections import ZarrSections
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing, crop_to
 from napari_brainvae.data.tissue import tissue_mask
 from napari_brainvae.denoising.reconstruction import denoise_sections
+from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.regular_files import regular_tree
 from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.metrics.disentanglement import dci, mig, sap
 from napari_brainvae.metrics.image_quality import image_quality, pca_frechet_distance
@@ -96,13 +100,20 @@ class HeldOut:
         if not isinstance(store, zarr.Group) or "truth" not in store:
             return cls(sections)
         truth = store["truth"]
-        return cls(
-            sections,
-            preprocessing.apply(truth["clean"].oindex[index]),
-            np.asarray(crop_to(truth["artifact_mask"].oindex[index], sections.shape[1:]), bool),
-            truth["artifact"][:][index].astype(object),
-            truth["factors"][:][index],
-        )
+        try:
+            regular_tree(path / "truth")
+            return cls(
+                sections,
+                preprocessing.apply(ZarrSections(path, truth["clean"]).read_many(index)),
+                np.asarray(crop_to(truth["artifact_mask"].oindex[index], sections.shape[1:]), bool),
+                column_of(truth, "artifact", len(population))[index].astype(object),
+                truth["factors"][:][index],
+            )
+        except InputError:
+            raise
+        except (*DAMAGED, OSError) as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(f"{path.name}: its truth cannot be read: {reason}") from error
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,18 +9,26 @@ import numpy as np
 
 from napari_brainvae.models.header import Reference
 from napari_brainvae.models.measures import kl_divergence, squared_error
+from napari_brainvae.models.network_model import NetworkModel
 from napari_brainvae.models.residual_spread import residual_spread
-from napari_brainvae.models.vae import BetaVAE
 from training.fitting.job import Samples
 
 ACTIVE = 0.01
 """Variance of the posterior mean over brains above which a factor is active (Burda et al. 2016)."""
 
 LINEAR = "linear_held_out_error"
-"""What the start of recipe fast leaves in the checkpoint: the error of its linear path alone."""
+"""What the start leaves in the checkpoint but in recipe paper: the error of linear factors."""
+
+GAIN = {"vae": "network_gain", "displacing": "displacement_gain"}
+"""What is said of the lower error, by kind of model."""
+
+GAINS = {
+    "network_gain": "beside its linear path the network {} the held-out error by {:.1%}",
+    "displacement_gain": "displacing tissue {} the held-out error of linear factors by {:.1%}",
+}
 
 
-def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:
+def measure(model: NetworkModel, samples: Samples) -> dict[str, Any]:
     """How the model stands: errors, KL divergence per factor, active factors.
 
     Also puts into the model's header the reference against which new sections are judged.
@@ -50,11 +58,11 @@ def measure(model: BetaVAE, samples: Samples) -> dict[str, Any]:
         findings["held_out_error"] = held_out
         linear = model.header.training.get(LINEAR)
         if linear:
-            findings["network_gain"] = 1 - held_out / linear
+            findings[GAIN[model.header.kind]] = 1 - held_out / linear
     return findings
 
 
-def held_out_error(model: BetaVAE, samples: Samples) -> float | None:
+def held_out_error(model: NetworkModel, samples: Samples) -> float | None:
     """Mean squared error of the reconstructions of held-out sections; None where there are none."""
     if samples.held_out is None:
         return None
@@ -71,12 +79,10 @@ def summary(findings: dict[str, Any], model: Path) -> str:
         + " ".join(f"{kl:.2f}" for kl in findings["kl_per_factor"]),
         f"active factors: {active} of {total}",
     ]
-    if "network_gain" in findings:
-        gain = findings["network_gain"]
-        lowers = "lowers" if gain >= 0 else "raises"
-        lines.append(
-            f"beside its linear path the network {lowers} the held-out error by {abs(gain):.1%}"
-        )
+    for gain, what in GAINS.items():
+        if gain in findings:
+            lowers = "lowers" if findings[gain] >= 0 else "raises"
+            lines.append(what.format(lowers, abs(findings[gain])))
     if "replicated" in findings:
         again = [f"F{i + 1}" for i, replicated in enumerate(findings["replicated"]) if replicated]
         lines.append(

@@ -168,7 +168,7 @@ def make_job(
             options,
             population,
             packages=PACKAGES,
-            without={"resume", "out"},
+            without={"resume", "out", "marks"},
             fingerprint=fingerprint,
             measured=train if len(train) + len(held_out) < len(population) else None,
         ),
@@ -209,7 +209,7 @@ def make_plan(options: FitOptions, shape: tuple[int, int], count: int) -> Plan:
         learning_rate=options.learning_rate,
         steps=options.steps,
         seed=options.seed,
-        schedule="cosine" if options.recipe == "fast" else "constant",
+        schedule="constant" if options.recipe == "paper" else "cosine",
     )
 
 
@@ -239,6 +239,10 @@ def make_fabric(options: FitOptions) -> Fabric:
         torch.set_num_threads(min(options.threads, cpus()))
     precision: Any = _precision(options.precision, options.device)
     fabric = Fabric(accelerator=options.device, devices=options.devices, precision=precision)
+    if options.capture and options.recipe == "displacing":
+        raise InputError(
+            "--capture: the steps of recipe displacing are not all alike, leave it out"
+        )
     if options.capture and (fabric.device.type != "cuda" or options.devices > 1):
         raise InputError(
             f"--capture records steps of one CUDA device, not of {options.devices} "

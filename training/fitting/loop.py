@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, Stopped, report
 from napari_brainvae.models.checkpoint import save_checkpoint
-from napari_brainvae.models.network import Network
+from napari_brainvae.models.network_model import NetworkModel
 from napari_brainvae.models.rotation import rotate_factors
-from napari_brainvae.models.vae import BetaVAE
 from training.fitting.findings import measure
 from training.fitting.job import Job
 from training.fitting.replication import replication
@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 
 def train(
-    job: Job, model: BetaVAE, folder: RunFolder, progress: Progress | None = None
+    job: Job, model: NetworkModel, folder: RunFolder, progress: Progress | None = None
 ) -> dict[str, Any]:
     """Fit, or go on fitting, and leave all in the run folder.
 
@@ -46,7 +46,7 @@ def train(
     options, capture, last = job.options, job.options.capture, job.plan.steps
     network = model.network.train()
     optimizer = torch.optim.Adam(
-        network.parameters(), job.plan.learning_rate, fused=True, capturable=capture
+        model.parameter_groups(), job.plan.learning_rate, fused=True, capturable=capture
     )
     wrapped, optimizer = job.fabric.setup(network, optimizer)
     first = resumed(job, folder, network, optimizer) if options.resume else 0
@@ -60,9 +60,9 @@ def train(
     findings: dict[str, Any] = {}
     if first == last:  # killed between its last state and its record, or its model was lost
         findings = save(job, model, optimizer, folder, last)
-    if first == 0 and options.recipe == "fast":
+    if first == 0 and options.recipe != "paper":
         save_model(job, model, folder, 0)
-        log.info("first model, the linear path alone, to be looked at meanwhile: %s", folder.model)
+        log.info("first model, before the first step, to be looked at meanwhile: %s", folder.model)
     began, counted = time.monotonic(), first
     for done in steps:
         if done.step % options.log_every == 0 or done.step == last:
@@ -81,7 +81,9 @@ def train(
     return findings
 
 
-def resumed(job: Job, folder: RunFolder, network: Network, optimizer: torch.optim.Optimizer) -> int:
+def resumed(
+    job: Job, folder: RunFolder, network: nn.Module, optimizer: torch.optim.Optimizer
+) -> int:
     """Put saved weights and moments back; the step that they are of, 0 where none were saved.
 
     Raises
@@ -99,7 +101,7 @@ def resumed(job: Job, folder: RunFolder, network: Network, optimizer: torch.opti
     return int(saved["step"])
 
 
-def restore(saved: dict[str, Any], network: Network, optimizer: torch.optim.Optimizer) -> None:
+def restore(saved: dict[str, Any], network: nn.Module, optimizer: torch.optim.Optimizer) -> None:
     """Put weights and moments back.
 
     Raises
@@ -150,7 +152,7 @@ def diverged(step: int, what: str, job: Job, folder: RunFolder) -> InputError:
     )
 
 
-def save_model(job: Job, model: BetaVAE, folder: RunFolder, step: int) -> dict[str, Any]:
+def save_model(job: Job, model: NetworkModel, folder: RunFolder, step: int) -> dict[str, Any]:
     """Write the checkpoint of a step, if all is finite; what `measure` found."""
     model.network.eval()
     # Weights may be finite and still too large to decode anything: seen before axes are sought.
@@ -177,7 +179,7 @@ def save_model(job: Job, model: BetaVAE, folder: RunFolder, step: int) -> dict[s
 
 def save(
     job: Job,
-    model: BetaVAE,
+    model: NetworkModel,
     optimizer: torch.optim.Optimizer,
     folder: RunFolder,
     step: int,
@@ -198,10 +200,10 @@ def save(
     return findings
 
 
-def rotated(model: BetaVAE, job: Job) -> BetaVAE:
+def rotated(model: NetworkModel, job: Job) -> NetworkModel:
     """Give the model that is saved; it is fitted further in the axes it has.
 
-    Recipe fast starts from rotated components: what is left is a few degrees, and the order.
+    The fit starts from rotated components: what is left is a few degrees, and the order.
     """
     if job.options.rotation != "varimax":
         return model

@@ -39,30 +39,44 @@ def split(population: Population, share: float, seed: int) -> tuple[list[int], l
 def leave_out_flagged(
     population: Population, train: Sequence[int], *, include_flagged: bool = False
 ) -> list[int]:
-    """Positions of the training brains that are fitted: those not flagged, unless all are wanted.
+    """Positions of the training brains that are fitted: not the excluded, nor the flagged ones.
 
-    The split between training and held-out brains does not depend on the flags.
+    The split between training and held-out brains depends on neither flags nor marks.
+
+    Parameters
+    ----------
+    include_flagged
+        Whether those that the covariate ``flagged`` marks are fitted, too.
 
     Raises
     ------
     InputError
         If fewer than two brains would be left to fit, or the flags are neither yes nor no.
     """
-    flagged = population.flagged
-    kept = [i for i in train if not flagged[i]]
-    if include_flagged or len(kept) == len(train):
-        return list(train)
-    count = len(train) - len(kept)
-    if len(kept) < 2:
-        raise InputError(
-            f"{count} of {len(train)} brains to fit are flagged: --include-flagged fits them, too"
+    excluded, out = population.excluded, population.left_out(include_flagged=include_flagged)
+    kept = [i for i in train if not out[i]]
+    marked = int(excluded[list(train)].sum())
+    flagged = len(train) - len(kept) - marked
+    if len(kept) < 2 and len(kept) < len(train):
+        reasons = [
+            *([f"{flagged} are flagged: --include-flagged fits them, too"] if flagged else []),
+            *([f"{_marked(population, marked)}: --marks none fits them, too"] if marked else []),
+        ]
+        raise InputError(f"of {len(train)} brains to fit, {'; '.join(reasons)}")
+    if flagged:
+        log.info(
+            "%d of %d brains to fit are flagged and left out; --include-flagged fits them, too",
+            flagged,
+            len(train),
         )
-    log.info(
-        "%d of %d brains to fit are flagged and left out; --include-flagged fits them, too",
-        count,
-        len(train),
-    )
+    if marked:
+        log.info("%s and left out; --marks none fits them, too", _marked(population, marked))
     return kept
+
+
+def _marked(population: Population, count: int) -> str:
+    are = "brain is" if count == 1 else "brains are"
+    return f"{count} {are} marked as excluded in {population.marks.name}"
 
 
 def read_once(

@@ -6,10 +6,12 @@ import json
 import logging
 import pickle
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +19,14 @@ import pandas as pd
 import torch
 from lightning_fabric.utilities import rank_zero_only
 
+from napari_brainvae.data.marks import write_marks
+from napari_brainvae.data.population import Population
 from napari_brainvae.io.atomic_files import remove_leftovers, replacing, write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.file_stamp import sha256_of
 from napari_brainvae.io.folder_lock import LOCK, only_one
 from napari_brainvae.io.json_files import read_json
+from napari_brainvae.io.regular_files import regular_file
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +66,11 @@ class RunFolder:
         self.record = folder / "record.json"
         self.history = folder / "history.csv"
         self.state = folder / "state" / "state.pt"
+        self.checksums = folder / "state" / "checksums.json"
+        self.marks = folder / "marks.csv"
         self.lock = folder / LOCK
         self.rows: list[dict[str, Any]] = []
+        self._in_place: str | None = None
 
     def check(self, *, resume: bool) -> None:
         """Refuse a folder that holds another run, or none to resume.
@@ -109,9 +118,21 @@ class RunFolder:
         """Refuse to go on with other data or other options than the run was begun with."""
         before = self.read_record()
         options = {"include_flagged": True} | before["options"]  # as before there was the choice
-        if before["data"] != now["data"]:
+        if _apart_from_marks(before["data"]) != _apart_from_marks(now["data"]):
             raise InputError(
                 f"the run in {self.folder} was begun with other data than this population"
+            )
+        then, today = (each["data"].get("marks") for each in (before, now))
+        if then != today:
+            given = self.marks if then else "none"
+            raise InputError(
+                f"the run in {self.folder} was begun with other marks: --marks {given} goes on "
+                "with those"
+            )
+        if before["data"] != now["data"]:
+            raise InputError(
+                f"the run in {self.folder} was begun with other data than this population: other "
+                "brains are flagged"
             )
         changed = [
             f"--{name.replace('_', '-')} {value} (was {options.get(name)})"
@@ -122,6 +143,11 @@ class RunFolder:
             raise InputError(
                 f"the run in {self.folder} was begun with other options: {', '.join(changed)}"
             )
+
+    def keep_marks(self, population: Population) -> None:
+        """Keep the marks that brains are left out by, to resume with; she may mark others since."""
+        if rank_zero_only.rank == 0 and population.excluded.any():
+            write_marks(replace(population.marks, path=self.marks), population.ids)
 
     def begin(self, record: dict[str, Any], first: int) -> None:
         """Say that the run goes on from a step; later rows of the history are of steps to come."""
@@ -150,7 +176,7 @@ class RunFolder:
 
     def read_history(self, last_step: int) -> list[dict[str, Any]]:
         """Rows up to ``last_step``; later ones belong to steps that are done again."""
-        if not self.history.exists() or not self.history.read_bytes().strip():
+        if not self.history.exists() or not regular_file(self.history).read_bytes().strip():
             return []
         try:
             table = pd.read_csv(self.history)
@@ -174,6 +200,17 @@ class RunFolder:
                 torch.save(state, beside)
             except RuntimeError as error:  # how torch's archive says so
                 raise OSError(f"{self.state} cannot be written: {error}") from error
+            # First, and that of the state before as well, which a kill may leave in its place.
+            saved = sha256_of(beside)
+            write_text(self.checksums, json.dumps([saved, self._in_place]) + "\n")
+        self._in_place = saved
+
+    def _noted(self) -> list[str]:
+        """SHA-256 of the last state that was written, and of the one before."""
+        noted = read_json(self.checksums)
+        if not isinstance(noted, list):
+            raise InputError(f"{self.checksums} holds no checksums: move it away")
+        return noted
 
     def load_state(self, last: int) -> dict[str, Any] | None:
         """Read the last saved state, or None if the run was killed before its first.
@@ -190,12 +227,17 @@ class RunFolder:
                 "%s holds no state to go on from: it begins again at its first step", self.folder
             )
             return None
+        self._in_place = sha256_of(self.state)
+        # A run from before there were checksums has none.
+        if self.checksums.exists() and self._in_place not in self._noted():
+            raise InputError(f"{self.state} has changed since it was written; begin another run")
         try:
             # Torch reads what it wrote without a look at the checksums.
             with zipfile.ZipFile(self.state) as archive:
                 if broken := archive.testzip():
                     raise ValueError(f"{broken} is damaged")
-            state = dict(torch.load(self.state, map_location="cpu", weights_only=True))
+            with warnings.catch_warnings(action="ignore"):  # of odd pickles, which are refused
+                state = dict(torch.load(self.state, map_location="cpu", weights_only=True))
             step = state["step"]
             if type(step) is not int or not 0 < step <= last or "network" not in state:
                 raise ValueError(f"step {step} of {last}")
@@ -204,3 +246,7 @@ class RunFolder:
                 f"{self.state} cannot be read: {error!r}; begin another run"
             ) from error
         return state
+
+
+def _apart_from_marks(data: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in data.items() if name not in ("marks", "measured")}

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from napari_brainvae.arrays import Images
+from napari_brainvae.data.marks import NONE
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 
@@ -70,8 +71,8 @@ class Streamed(Dataset[Tensor]):
 
     @cached_property
     def population(self) -> Population:
-        """The population, which every reader opens for itself."""
-        return Population.open(self.path)
+        """The population, which every reader opens for itself; who counts is decided."""
+        return Population.open(self.path, NONE)
 
     def __getstate__(self) -> dict[str, Any]:
         # What is opened here stays here: an array in memory would be copied to every reader.

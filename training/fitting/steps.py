@@ -57,7 +57,7 @@ def training_steps(
     fabric
         A launched `lightning_fabric.Fabric`.
     network, optimizer
-        As `fabric.setup` gave them.
+        As `fabric.setup` gave them; each group of parameters has its ``pace``.
     sections
         What to fit.
     plan
@@ -85,10 +85,11 @@ def training_steps(
             group["lr"] = torch.zeros((), device=fabric.device)  # which a replay reads again
     for step, targets in enumerate(sections.batches(order), start):
         for group in optimizer.param_groups:
+            rate = group.get("pace", 1.0) * learning_rate(plan, step)
             if capture:
-                group["lr"].fill_(learning_rate(plan, step))
+                group["lr"].fill_(rate)
             else:
-                group["lr"] = learning_rate(plan, step)
+                group["lr"] = rate
         # Every process draws the whole batch's noise and keeps its own rows.
         noise = to_device(batch_noise(plan, size, network.latent_dim, step)[mine], targets.device)
         seen = range(step * size, (step + 1) * size)[mine]

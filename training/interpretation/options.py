@@ -19,8 +19,9 @@ class InterpretOptions(ImpactOptions, FieldOptions, LocatedOptions):
     """Measure which regions drive each latent factor, and where each factor acts.
 
     Writes to the output folder: brains.csv (latent factors of each brain, and how unusual it is),
-    covariates.csv (which factors go with what is known of the brains), impact.csv, scores.csv,
-    impact_matrix.csv, factors.csv (each factor in numbers and in a sentence), a card of each factor
+    brains.png and .svg (all brains in the planes of all pairs of factors), covariates.csv (which
+    factors go with what is known of the brains), impact.csv, scores.csv, impact_matrix.csv,
+    factors.csv (each factor in numbers and in a sentence), a card of each factor
     and report.html, which shows them, field_by_region.csv, field_by_structure.csv,
     projective_field.ome.tif, shape_and_brightness.ome.tif, the regions as files that open again,
     the panels of the paper's Fig. 3 and of the covariates as PNG and SVG, and record.json. The

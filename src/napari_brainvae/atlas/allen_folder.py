@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tifffile
 from numpy.typing import NDArray
 
 from napari_brainvae.atlas.nrrd_volume import read_volume, write_volume
 from napari_brainvae.atlas.ontology import Structure, read_structures, write_structures
 from napari_brainvae.atlas.stored import StoredAtlas, Template
+from napari_brainvae.data.tiff_stack import opening
 from napari_brainvae.io.atomic_files import replacing
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 
 _ANNOTATION = Path("annotation") / "ccf_2017"
 
@@ -98,7 +98,12 @@ def _template(directory: Path, resolution_um: float) -> Template:
         if not files:
             raise InputError(f"{directory} has neither {volume.name} nor template_planes")
         nearest = min(files, key=lambda each: abs(each - index))
-        return tifffile.imread(files[nearest]), nearest
+        try:
+            with opening(files[nearest]) as tif:
+                return tif.asarray(), nearest
+        except DAMAGED as error:
+            reason = " ".join(str(error).split())
+            raise InputError(f"{files[nearest]} cannot be read: {reason}") from error
 
     return plane
 

@@ -59,7 +59,10 @@ class Atlas(StructureTree):
     """
 
     def __init__(self, stored: StoredAtlas) -> None:
-        super().__init__(stored.structures)
+        try:
+            super().__init__(stored.structures)
+        except InputError as error:
+            raise InputError(f"{stored.directory}: {error}") from error
         self.name, self.directory = stored.name, stored.directory
         self.resolution_um, self.spacing_um = stored.resolution_um, stored.spacing_um
         self.orientation = stored.orientation

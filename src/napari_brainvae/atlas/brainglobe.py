@@ -16,25 +16,24 @@ what is given is turned. Formats as brainglobe-atlasapi 3.0.2 and 2.x write and 
 from __future__ import annotations
 
 import configparser
-import json
 import os
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import tifffile
 import zarr
 from pydantic import BaseModel, Field, PositiveFloat, PositiveInt, ValidationError
 
-from napari_brainvae.atlas.ontology import Structure
+from napari_brainvae.atlas.brainglobe_structures import read_records, read_terminology
 from napari_brainvae.atlas.stored import StoredAtlas
 from napari_brainvae.atlas.turned_volume import TurnedVolume
 from napari_brainvae.data.orientation import check_orientation, spacing_inside
+from napari_brainvae.data.tiff_stack import opening
 from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.regular_files import regular_file, regular_tree
 
 PACKAGE = "brainglobe-atlasapi"
 ANNOTATION = "annotations_compressed.ome.zarr"
@@ -187,9 +186,9 @@ def read_brainglobe(folder: Path) -> StoredAtlas:
     return StoredAtlas(
         name,
         folder,
-        _terms(_part(folder, manifest.terminology) / "terminology.csv")
+        read_terminology(_part(folder, manifest.terminology) / "terminology.csv")
         if version_3
-        else _records(folder / "structures.json"),
+        else read_records(folder / "structures.json"),
         annotation,
         min(row, column),
         spacing,
@@ -240,15 +239,15 @@ def _part(folder: Path, part: _Part | None) -> Path:
 def _manifest(folder: Path) -> _Manifest:
     file = folder / ("manifest.json" if _is_version_3(folder) else "metadata.json")
     try:
-        manifest = _Manifest.model_validate_json(file.read_bytes())
+        manifest = _Manifest.model_validate_json(regular_file(file).read_bytes())
+        manifest.orientation = check_orientation(manifest.orientation)
+        return manifest
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         raise InputError(f"{file} describes no atlas: {place} {problem['msg']}") from error
-    except OSError as error:
+    except (InputError, OSError) as error:
         raise InputError(f"{file} cannot be read: {error}") from error
-    manifest.orientation = check_orientation(manifest.orientation)
-    return manifest
 
 
 def _check_complete(folder: Path) -> _Manifest:
@@ -300,6 +299,7 @@ def _zarr_level(folder: Path, manifest: _Manifest, part: str) -> tuple[Path, zar
     if not any((file / name).is_file() for name in ("zarr.json", ".zattrs")):
         raise _half(folder, file)
     try:
+        regular_tree(file, lambda _, name: name == "c" or name[0].isdigit())
         group = zarr.open_group(file, mode="r")
         attributes: dict[str, Any] = dict(group.attrs)
         levels = attributes.get("ome", attributes)["multiscales"][0]["datasets"]
@@ -315,6 +315,8 @@ def _zarr_level(folder: Path, manifest: _Manifest, part: str) -> tuple[Path, zar
         raise _half(folder, file / close[0]) from error
     if not isinstance(array, zarr.Array):
         raise _half(folder, file / close[0])
+    if 0 in (array.shards or array.chunks):
+        raise InputError(f"{file / close[0]} has chunks of no voxels")
     return file, array
 
 
@@ -329,67 +331,9 @@ def _tiff(folder: Path, part: str) -> tuple[Path, npt.NDArray[Any]]:
     if not file.is_file():
         raise _half(folder, file)
     try:
-        try:
-            return file, tifffile.memmap(file, mode="r")
-        except ValueError:  # it is compressed
-            return file, tifffile.imread(file)
+        with opening(file) as tif:
+            if tif.series[0].dataoffset is None:  # it is compressed
+                return file, tif.asarray()
+        return file, tifffile.memmap(file, mode="r")
     except (*DAMAGED, OSError) as error:
         raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
-
-
-# Structures
-
-
-def _terms(file: Path) -> list[Structure]:
-    """Structures of a ``terminology.csv``."""
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-        records = [
-            (
-                int(row["identifier"]),
-                row["abbreviation"],
-                row["name"],
-                json.loads(row["root_identifier_path"]),
-                bytes.fromhex(row["color_hex_triplet"].lstrip("#")),
-            )
-            for row in table.to_dict("records")
-        ]
-        return _ordered(records)
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is no list of structures: {error!r}") from error
-
-
-def _records(file: Path) -> list[Structure]:
-    """Structures of version 2's ``structures.json``."""
-    try:
-        return _ordered(
-            (int(r["id"]), r["acronym"], r["name"], r["structure_id_path"], r["rgb_triplet"])
-            for r in json.loads(file.read_text("utf-8"))
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{file} is no list of structures: {error!r}") from error
-
-
-def _ordered(records: Iterable[tuple[int, str, str, Any, Any]]) -> list[Structure]:
-    """Structures in the order of the tree, those of one parent as they came.
-
-    Two of one acronym, which some atlases have, get their ids into it: it must name one.
-    """
-    records = list(records)
-    place = {record[0]: number for number, record in enumerate(records)}
-    acronyms = [record[1] for record in records]
-    paths = {record[0]: tuple(int(each) for each in record[3]) for record in records}
-    branches = {key: [place[each] for each in path] for key, path in paths.items()}
-    order = sorted(place, key=lambda key: branches[key])
-    rank = {key: number for number, key in enumerate(order)}
-    return [
-        Structure(
-            key,
-            acronym if acronyms.count(acronym) == 1 else f"{acronym} ({key})",
-            name,
-            paths[key],
-            (int(color[0]), int(color[1]), int(color[2])),
-            rank[key],
-        )
-        for key, acronym, name, _, color in records
-    ]

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.regular_files import regular_file
 
 _TYPES = {
     "u1": ("uchar", "unsigned char", "uint8", "uint8_t"),
@@ -38,8 +39,7 @@ def read_volume(file: Path) -> tuple[NDArray[Any], float]:
     InputError
         If it cannot be understood, or is damaged.
     """
-    if not file.is_file():  # a pipe would be waited for
-        raise InputError(f"{file} is no regular file")
+    regular_file(file)
     try:
         with open(file, "rb") as handle, np.errstate(all="ignore"):
             header = nrrd.read_header(handle)

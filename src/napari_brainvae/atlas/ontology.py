@@ -131,7 +131,7 @@ def read_structures(file: Path) -> list[Structure]:
     InputError
         If it cannot be understood.
     """
-    if not file.is_file():
+    if not file.exists():
         raise FileNotFoundError(f"no structures.json in {file.parent}")
     try:
         records = read_json(file)

@@ -16,6 +16,7 @@ from skimage import draw, measure  # whose functions are imported when they are 
 from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.io.atomic_files import write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.regular_files import regular_file
 
 Polygon = npt.NDArray[np.float64]
 Side = Annotated[int, Field(ge=1, le=8192)]
@@ -146,10 +147,10 @@ class Region(BaseModel):
             If it is not a region.
         """
         path = Path(path)
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(f"no such region file: {path}")
         try:
-            return cls.model_validate_json(path.read_bytes())
+            return cls.model_validate_json(regular_file(path).read_bytes())
         except ValidationError as error:
             raise InputError(f"{path.name} is no region file: {_plain(error)}") from None
 

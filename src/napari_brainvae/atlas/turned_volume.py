@@ -20,6 +20,9 @@ background alone are not stored, and tissue hardly ever ends just where a chunk 
 SMALLEST = 16
 """Voxels along a chunk from which on that holds; BrainGlobe's have 128."""
 
+MOST_PIXELS = 100_000
+"""Along a plane; what needs more to have square pixels is a mistake."""
+
 
 class TurnedVolume:
     """Voxels (AP, DV, ML) of a file that may hold them in any orientation.
@@ -46,6 +49,8 @@ class TurnedVolume:
         planes, rows, columns = spacing_inside(stored.shape, orientation)
         _, high, wide = spacing_inside(resolution_um, orientation)
         edge = min(high, wide)
+        if not max(rows * high, columns * wide) / edge <= MOST_PIXELS:
+            raise InputError(f"{file}: voxels of {high} x {wide} um cannot be made square")
         self._rows, self._columns = _nearest(rows, high / edge), _nearest(columns, wide / edge)
         self.shape = (int(planes), len(self._rows), len(self._columns))
 

@@ -13,6 +13,7 @@ import pandas as pd
 
 from napari_brainvae.io.atomic_files import write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.regular_files import regular_file
 
 WAITING, DONE, FAILED = "waiting", "done", "failed"
 RESTORE = "put it back from a copy, or begin under another name"
@@ -106,7 +107,7 @@ class BrainManifest:
         """
         path = self._request_path
         try:
-            before: Any = json.loads(path.read_text(encoding="utf-8"))
+            before: Any = json.loads(regular_file(path).read_text(encoding="utf-8"))
         except (FileNotFoundError, ValueError, RecursionError) as error:
             raise InputError(f"{path} cannot be read ({error}); {RESTORE}") from error
         if not isinstance(before, dict) or not _are_ids(before.get("brains", [])):
@@ -116,7 +117,7 @@ class BrainManifest:
     def _read_table(self) -> pd.DataFrame:
         texts, numbers = self.columns("str"), self.columns("int")
         try:
-            text = self.path.read_text(encoding="utf-8")
+            text = regular_file(self.path).read_text(encoding="utf-8")
             table = pd.read_csv(
                 io.StringIO(text),
                 dtype={"id": str, **dict.fromkeys(texts, str)},

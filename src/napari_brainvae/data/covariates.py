@@ -16,7 +16,7 @@ import zarr
 from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from napari_brainvae.data.tables import SUFFIXES, Table, read_table
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import DAMAGED, InputError
 
 log = logging.getLogger(__name__)
 
@@ -368,7 +368,7 @@ def column_of(group: zarr.Group, name: str, count: int) -> npt.NDArray[Any]:
         raise InputError(f"{name!r} has shape {array.shape} for {count} sections")
     try:
         return plain(np.asarray(array[:]))
-    except (ValueError, TypeError, RuntimeError, LookupError) as error:
+    except DAMAGED as error:
         raise InputError(f"{name!r} cannot be read: {error}") from error
 
 

@@ -14,6 +14,7 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.data.volumes import READERS, kind_of
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import Stamp, file_stamp
+from napari_brainvae.io.regular_files import regular_file
 
 BRAINREG = "brainreg.json"
 REGISTRATION = "brainglobe-registration.json"
@@ -150,7 +151,7 @@ def _registered(folder: Path, names: Sequence[str], channel: str | None) -> Sour
 def _atlas_named_in(folder: Path) -> str:
     for name in (BRAINREG, REGISTRATION):
         try:
-            said = json.loads((folder / name).read_text(encoding="utf-8"))
+            said = json.loads(regular_file(folder / name).read_text(encoding="utf-8"))
         except FileNotFoundError:
             continue
         except (ValueError, RecursionError, OSError):

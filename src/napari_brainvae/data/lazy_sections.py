@@ -331,9 +331,7 @@ class ZarrSections(LazySections):
         return size
 
     def _check_chunks(self, index: int) -> None:
-        if self._array.shards is not None:
-            return
-        deep, high, wide = self.chunks
+        deep, high, wide = self._array.shards or self.chunks
         rows, columns = range(0, self.shape[1], high), range(0, self.shape[2], wide)
         for row, column in product(range(len(rows)), range(len(columns))):
             key = (index // deep, row, column)

@@ -17,6 +17,7 @@ import zarr
 from napari_brainvae.arrays import Images
 from napari_brainvae.data.covariates import flags_of, write_covariates
 from napari_brainvae.data.lazy_sections import BLOCK, SectionError, check_stack
+from napari_brainvae.data.marks import Marks, open_marks
 from napari_brainvae.data.population_files import Description, creating, read_population
 from napari_brainvae.data.preprocessing import Preprocessing, check_sections
 from napari_brainvae.io.errors import InputError
@@ -39,6 +40,8 @@ class Population:
         Table of N rows, indexed by id.
     description
         Pixel size, atlas plane, preprocessing already done.
+    marks
+        What a person has marked, and where that is kept.
 
     Examples
     --------
@@ -53,6 +56,7 @@ class Population:
     ids: list[str] = field(default_factory=list)
     covariates: pd.DataFrame = field(default_factory=pd.DataFrame)
     description: Description = field(default_factory=Description)
+    marks: Marks = field(default_factory=Marks)
 
     def __post_init__(self) -> None:
         check_stack(self.images.shape, np.dtype(self.images.dtype))
@@ -78,14 +82,37 @@ class Population:
 
     @property
     def flagged(self) -> npt.NDArray[np.bool_]:
-        """``(N,)``: sections that the covariate ``flagged`` marks as not to be trusted.
+        """``(N,)``: sections that are not to be trusted, by the covariate ``flagged`` or a mark.
 
         Raises
         ------
         InputError
-            If it holds anything but yes or no (see `covariates.flags_of`).
+            If the covariate holds anything but yes or no (see `covariates.flags_of`).
         """
-        return flags_of(self.covariates)
+        return self.left_out()
+
+    @property
+    def excluded(self) -> npt.NDArray[np.bool_]:
+        """``(N,)``: sections that a person has marked as excluded."""
+        return self.marks.excluded(self.ids)
+
+    def known(self, covariates: pd.DataFrame | None = None) -> pd.DataFrame:
+        """What is known of the brains, to be written: covariates, flags, marks if there are any.
+
+        Parameters
+        ----------
+        covariates
+            Instead of the population's own, a row a brain.
+        """
+        table = self.covariates if covariates is None else covariates
+        table = table.assign(flagged=flags_of(self.covariates))
+        marks = self.marks.of(self.ids)
+        return table.assign(mark=marks) if any(marks) else table
+
+    def left_out(self, *, include_flagged: bool = False) -> npt.NDArray[np.bool_]:
+        """``(N,)``: sections that do not count: excluded ones, and flagged ones unless wanted."""
+        excluded = self.excluded
+        return excluded if include_flagged else excluded | flags_of(self.covariates)
 
     def sections(self, index: slice | Sequence[int] | npt.NDArray[Any] = slice(None)) -> Images:
         """Read some sections, checked, as ``(n, H, W)`` float32 in their stored units.
@@ -137,6 +164,7 @@ class Population:
             [self.ids[i] for i in index],
             self.covariates.iloc[list(index)],
             self.description,
+            self.marks,
         )
 
     def fingerprint(self, see: Callable[[int, npt.NDArray[Any]], None] | None = None) -> str:
@@ -170,12 +198,20 @@ class Population:
             return block
 
     @classmethod
-    def open(cls, path: str | Path) -> Population:
+    def open(cls, path: str | Path, marks: Path | None = None) -> Population:
         """Open ``.zarr``, ``.npz``, ``.npy`` or a TIFF stack.
 
         A table (``.csv``, ``.tsv``, ``.xlsx``) of the same name beside an array or TIFF gives its
         covariates: joined by the column that names the brains where the file itself has ids, else
         one row per section, which that column names.
+
+        Parameters
+        ----------
+        path
+            The file.
+        marks
+            What a person has marked (see `data.marks`): by default ``NAME.marks.csv`` beside it,
+            if that is there; `data.marks.NONE` for no marks.
 
         Raises
         ------
@@ -187,9 +223,11 @@ class Population:
         stored = read_population(path)
         table = pd.DataFrame() if stored.covariates is None else stored.covariates
         try:
-            return cls(stored.images, stored.ids, table, stored.description)
+            opened = cls(stored.images, stored.ids, table, stored.description)
         except InputError as error:
             raise InputError(f"{Path(path).name}: {error}") from error
+        opened.marks = open_marks(marks, Path(path), opened.ids)
+        return opened
 
     def save(self, path: str | Path, *, overwrite: bool = False) -> None:
         """Write the population as a Zarr group, one chunk per section, in one step.

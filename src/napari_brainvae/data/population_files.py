@@ -42,6 +42,7 @@ from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.data.tiff_stack import open_tiff
 from napari_brainvae.io.atomic_files import recover, replacing
 from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.regular_files import regular_file, regular_tree
 
 log = logging.getLogger(__name__)
 
@@ -132,20 +133,15 @@ def read_population(path: str | Path) -> Stored:
 def _check_kind(path: Path, kind: str) -> None:
     """Refuse pipes, which would be waited for, and files under another kind's name."""
     if kind == ".zarr":
-        if not path.is_dir():
-            raise InputError(f"{path.name} is no folder, as a Zarr group is")
-        for folder, folders, files in os.walk(path):
-            if Path(folder) in (path, path / "images"):
-                # The chunks of images are looked at when they are read.
-                folders[:] = [f for f in folders if f not in ("c", "truth") and not f.isdigit()]
-                files = [f for f in files if not f[0].isdigit()]
-            for file in files:
-                if not os.path.isfile(os.path.join(folder, file)):
-                    raise InputError(f"{path.name}: {file} is no regular file")
+        # The chunks of images are looked at when they are read.
+        regular_tree(
+            path,
+            lambda folder, name: (
+                folder in (path, path / "images") and (name in ("c", "truth") or name[0].isdigit())
+            ),
+        )
         return
-    if not path.is_file():
-        raise InputError(f"{path.name} is no regular file")
-    with open(path, "rb") as opened:
+    with open(regular_file(path), "rb") as opened:
         name = NAMES.get(opened.read(4), kind)
     if name != kind and (name, kind) != (".tif", ".tiff"):
         raise InputError(f"{path.name} holds a {name} file: give it that name")

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from napari_brainvae.io.atomic_files import remove_leftovers, replacing
 from napari_brainvae.io.file_stamp import sha256_of
+from napari_brainvae.io.regular_files import regular_file
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class SectionStore:
 
     def section(self, brain: Any, position: int) -> npt.NDArray[Any]:
         """One plane ``(H, W)`` of a brain that is done."""
-        stored = np.load(self.path(brain), mmap_mode="r", allow_pickle=False)
+        stored = np.load(regular_file(self.path(brain)), mmap_mode="r", allow_pickle=False)
         return np.asarray(stored[position])
 
     def is_kept(self, brain: Any, sha256: str) -> bool:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.regular_files import regular_file
 
 SUFFIXES = (".csv", ".tsv", ".xlsx")
 """What a table beside a file may be called, the first that is there being read."""
@@ -59,9 +60,7 @@ def read_table(path: Path) -> Table:
     """
     if not path.exists():
         raise FileNotFoundError(f"no such table: {path}")
-    if not path.is_file():
-        raise InputError(f"{path} is no file")
-    data = path.read_bytes()
+    data = regular_file(path).read_bytes()
     try:
         if data.startswith(b"PK\x03\x04"):
             rows, dialect = _sheet(data)

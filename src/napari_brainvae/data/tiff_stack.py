@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import re
-import threading
+import struct
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +17,9 @@ import tifffile
 
 from napari_brainvae.data.lazy_sections import LazySections, RawSections, TiffSections, check_stack
 from napari_brainvae.data.units import to_um
+from napari_brainvae.io.complaints import complaints
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.regular_files import regular_file
 
 log = logging.getLogger(__name__)
 
@@ -44,34 +46,48 @@ def open_tiff(path: Path) -> tuple[LazySections, float | None]:
     InputError
         If the pages are not alike, in colour, or only one.
     """
-    with _complaints() as complaints, tifffile.TiffFile(path) as tif:
+    with opening(path) as tif:
         series = [s for s in tif.series if len(s.shape)]
         _check_alike(series)
         found = _sections(path, tif, series), voxel_size_um(tif)[2]
-    for complaint in complaints:
-        if LOST.search(complaint):
-            raise InputError(f"it is damaged, pages of it would be lost: {complaint}")
     return found
 
 
 @contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collect what tifffile logs in this thread, where it leaves out what it cannot read."""
-    found: list[str] = []
-    here = threading.get_ident()
+def opening(path: Path) -> Iterator[tifffile.TiffFile]:
+    """Open a TIFF, whatever its kind.
 
-    def take(record: logging.LogRecord) -> bool:
-        if record.thread != here:
-            return True
-        found.append(" ".join(record.getMessage().split()))
-        return False
+    Raises
+    ------
+    InputError
+        If a page leads back to one before; at the end, if tifffile left out or misread pages on
+        the way, of which it only complains.
+    """
+    with complaints("tifffile") as found, tifffile.TiffFile(regular_file(path)) as tif:
+        _check_chain(tif)
+        yield tif
+    for complaint in found:
+        if LOST.search(complaint):
+            raise InputError(f"it is damaged, pages of it would be lost: {complaint}")
 
-    theirs = logging.getLogger("tifffile")
-    theirs.addFilter(take)
-    try:
-        yield found
-    finally:
-        theirs.removeFilter(take)
+
+def _check_chain(tif: tifffile.TiffFile) -> None:
+    """Refuse pages that lead in a circle, which tifffile would follow without end."""
+    form, file, seen = tif.tiff, tif.filehandle, set()
+    place = tif.pages.first.offset
+    while place:
+        if place in seen:
+            raise InputError("it is damaged: a page leads back to one before it")
+        seen.add(place)
+        file.seek(place)
+        count = file.read(form.tagnosize)
+        if len(count) == form.tagnosize:
+            tags = struct.unpack(form.tagnoformat, count)[0] * form.tagsize
+            file.seek(place + form.tagnosize + tags)
+        following = file.read(form.offsetsize)
+        if len(following) < form.offsetsize:
+            return  # it is cut short, of which tifffile complains
+        place = struct.unpack(form.offsetformat, following)[0]
 
 
 def _check_alike(series: list[Any]) -> None:

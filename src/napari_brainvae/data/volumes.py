@@ -7,7 +7,9 @@ indexed, never more than one brain's.
 
 from __future__ import annotations
 
-import gzip
+import logging
+import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,20 +22,22 @@ import nrrd
 import numpy as np
 import numpy.typing as npt
 import SimpleITK as sitk
-import tifffile
 import zarr
 
 from napari_brainvae.data.orientation import of_axis_ends, of_words
-from napari_brainvae.data.tiff_stack import open_tiff, voxel_size_um
+from napari_brainvae.data.tiff_stack import open_tiff, opening, voxel_size_um
 from napari_brainvae.data.units import to_um
+from napari_brainvae.io.complaints import complaints
 from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.regular_files import regular_file, regular_tree
+
+log = logging.getLogger(__name__)
 
 UNREADABLE = (
     *DAMAGED,
     nibabel.filebasedimages.ImageFileError,
     nibabel.spatialimages.HeaderDataError,
     nrrd.NRRDError,
-    gzip.BadGzipFile,
     StopIteration,  # pynrrd's, of an empty file
     OSError,
 )
@@ -44,6 +48,9 @@ MOST_TILT_DEGREES = 5
 
 LARGEST_BRAIN_UM = 5e5
 """Half a metre; what would be larger has its sizes in um, where its file says nothing of units."""
+
+LONGEST_HEADER = 10_000
+"""Bytes of a MetaImage's, which is text."""
 
 ALLEN_EXTENT_UM = (13_200, 8_000, 11_400)
 """The Common Coordinate Framework, (AP, DV, ML)."""
@@ -116,9 +123,11 @@ def open_volume(path: Path, channel: str | None = None) -> Volume:
     reader = READERS.get(kind_of(path))
     if reader is None:
         raise InputError(f"it is none of {', '.join(READERS)}")
-    if path.is_file() and not path.stat().st_size:
-        raise InputError("the file is empty")
     try:
+        if path.is_dir():
+            regular_tree(path)
+        elif not regular_file(path).stat().st_size:
+            raise InputError("the file is empty")
         volume = reader(path, channel)
         shape = tuple(volume.voxels.shape)
         if len(shape) != 3 or 0 in shape:
@@ -143,7 +152,10 @@ def kind_of(path: Path) -> str:
 
 def _nifti(path: Path, channel: str | None) -> Volume:
     # What is mapped into memory ends this process if the file is cut short meanwhile.
-    image: Any = nibabel.load(path, mmap=False)
+    with complaints("nibabel.global") as mended:
+        image: Any = nibabel.load(path, mmap=False)
+    for what in mended:
+        log.warning("%s: %s", path.name, what)
     voxels = image.dataobj
     axes = [None if i < 3 else "c" for i in range(len(voxels.shape))]
     part = _three_axes(voxels, axes, channel)
@@ -156,9 +168,13 @@ def _nifti(path: Path, channel: str | None) -> Volume:
 
 
 def _nrrd(path: Path, _: str | None) -> Volume:
-    header = nrrd.read_header(str(path))
+    with np.errstate(all="ignore"):  # of numbers that are none
+        header = nrrd.read_header(str(path))
+    voxels_in = header.get("data file", header.get("datafile"))
+    if voxels_in is not None:
+        regular_file(path.parent / voxels_in)
     shape = tuple(int(size) for size in header["sizes"])
-    voxels = _Lazy(shape, lambda: nrrd.read(str(path))[0])
+    voxels = _Lazy(shape, lambda: _nrrd_voxels(path))
     units = header.get("space units", header.get("units")) or [None]
     directions = header.get("space directions")
     if directions is None or len(shape) != 3:
@@ -171,7 +187,15 @@ def _nrrd(path: Path, _: str | None) -> Volume:
     return _directed(voxels, matrix, ends, units[0], "its header", allen=True)
 
 
+def _nrrd_voxels(path: Path) -> npt.NDArray[Any]:
+    with np.errstate(all="ignore"):
+        return np.asarray(nrrd.read(str(path))[0])
+
+
 def _itk(path: Path, _: str | None) -> Volume:
+    named = re.search(rb"^ElementDataFile *= *(.+?)\s*$", path.read_bytes()[:LONGEST_HEADER], re.M)
+    if named is not None and named[1] not in (b"LOCAL", b"LIST"):
+        regular_file(path.parent / os.fsdecode(named[1]))
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     reader.ReadImageInformation()
@@ -193,16 +217,17 @@ def _itk(path: Path, _: str | None) -> Volume:
 
 
 def _tiff(path: Path, channel: str | None) -> Volume:
-    with tifffile.TiffFile(path) as tif:
+    with opening(path) as tif:
         series = tif.series[0]
         sizes, axes = voxel_size_um(tif), [a.lower() for a in series.axes]
         plain = len(series.shape) <= 3 and not {"c", "s"} & set(axes)
         if plain and sum(len(one) for one in tif.series) == 1 and len(series.shape) == 2:
             return Volume(np.asarray(series.asarray())[None], sizes)
+        voxels = None if plain else series.asarray()
     if plain:
         return Volume(open_tiff(path)[0], sizes)
     names = [None if a in "zyx" else "c" if a in "cs" else a for a in axes]
-    return Volume(_three_axes(tifffile.imread(path, series=0), names, channel), sizes)
+    return Volume(_three_axes(voxels, names, channel), sizes)
 
 
 def _image(path: Path, channel: str | None) -> Volume:

@@ -29,7 +29,9 @@ def brain_table(
     pandas.DataFrame
         A row a brain, indexed by id: ``squared_error``, averaged over pixels; ``kl_divergence``,
         nats; ``deviation``, spreads, and ``unusual``, bool, by `models.header.Reference`, if the
-        checkpoint has one; ``F1`` to ``FL``, the posterior means; ``problem``, why a section
+        checkpoint has one; ``F1`` to ``FL``, the posterior means of the section as it is: of one
+        that is unusual, its artifact is in them, as it is in all other columns (`compare` takes
+        those of the repaired section, `denoising.reconstruction`); ``problem``, why a section
         cannot be used, or nothing. Of one that cannot be used all numbers are NaN.
 
     Raises
@@ -66,6 +68,18 @@ def brain_table(
 def factors_of(table: pd.DataFrame) -> pd.DataFrame:
     """Give the posterior means ``(N, L)`` alone, of a `brain_table` or some of its rows."""
     return table.filter(regex=r"^F\d+$")
+
+
+def with_covariates(table: pd.DataFrame, covariates: pd.DataFrame) -> pd.DataFrame:
+    """Add what is known of the same brains to a `brain_table`, by names that it does not have yet.
+
+    Parameters
+    ----------
+    covariates
+        A row a brain, in the same order.
+    """
+    taken = {name: f"covariate_{name}" for name in covariates if name in table}
+    return table.join(covariates.rename(columns=taken).set_axis(table.index))
 
 
 def _usable(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import NAMESPACE_OID, uuid5
 
 import numpy as np
 import numpy.typing as npt
@@ -363,6 +364,8 @@ def ome_metadata(
     counted = {str(i): name for i, name in enumerate(names)}
     return {
         "axes": axes,
+        # Of what it says, not of the time of day: equal results give equal files.
+        "UUID": f"urn:uuid:{uuid5(NAMESPACE_OID, f'{text} {what} {counted}')}",
         "Description": f"{text}. Axis Q is the {what}.",
         "MapAnnotation": {"Namespace": f"napari-brainvae/{what}", "Value": counted},
         **(size if pixel_size_um else {}),

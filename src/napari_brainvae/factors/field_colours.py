@@ -49,7 +49,13 @@ def change_limit(change: Images) -> float:
     return max(float(np.percentile(np.abs(change), 99.5)), 1e-6)
 
 
-def signed_panel(change: Images, section: Images, bright: float, borders: Mask | None) -> Pixels:
+def signed_panel(
+    change: Images,
+    section: Images,
+    bright: float,
+    borders: Mask | None,
+    limit: float | None = None,
+) -> Pixels:
     """Signed change ``(H, W)`` over a grey section ``(H, W)``, to stand alone.
 
     Parameters
@@ -58,6 +64,8 @@ def signed_panel(change: Images, section: Images, bright: float, borders: Mask |
         Brightness of the section that is drawn white.
     borders
         ``(H, W)``, drawn faintly beneath the colours.
+    limit
+        Change from which on a colour is full; by default `change_limit`.
 
     Returns
     -------
@@ -67,7 +75,7 @@ def signed_panel(change: Images, section: Images, bright: float, borders: Mask |
     grey = np.clip(section / bright, 0, 1)[..., None].repeat(3, axis=-1)
     if borders is not None:
         grey[borders] = 0.75 * grey[borders] + 0.2
-    colors = signed_overlay(change, change_limit(change))
+    colors = signed_overlay(change, change_limit(change) if limit is None else limit)
     return _opaque(grey * (1 - colors[..., 3:]) + colors[..., :3] * colors[..., 3:])
 
 

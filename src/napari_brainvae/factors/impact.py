@@ -246,9 +246,13 @@ def usable_sections(population: Population, *, include_flagged: bool = False) ->
     InputError
         If none is left.
     """
-    keep = np.flatnonzero(~population.flagged | include_flagged).tolist()
+    keep = np.flatnonzero(~population.left_out(include_flagged=include_flagged)).tolist()
     if not keep:
-        raise InputError(f"all {len(population)} sections are flagged: include the flagged ones")
+        excluded = int(population.excluded.sum())
+        marked = f" or marked as excluded ({excluded})" if excluded else ""
+        raise InputError(
+            f"all {len(population)} sections are flagged{marked}: include the flagged ones"
+        )
     return list(keep)
 
 

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import scipy  # whose modules are imported when they are first used
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.factors.arch_effect import arch_of
-from napari_brainvae.factors.stability import FactorStability, correlations_of
+from napari_brainvae.factors.stability import FactorStability, best_pairs, correlations_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,13 +70,20 @@ def _matched(
     whole: FittedFactors, fit: FittedFactors
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Absolute cosine of each field with its partner's, correlation of their codes, ``(L,)``."""
-    cosines = np.abs(_directions(whole.fields) @ _directions(fit.fields).T)
-    rows, partners = scipy.optimize.linear_sum_assignment(-cosines)
+    alike = np.abs(cosines(whole.fields, fit.fields))
+    rows, partners = best_pairs(alike)
     codes, others = (each.codes.astype(np.float64) for each in (whole, fit))
-    return cosines[rows, partners], correlations_of(codes, others[:, partners])
+    return alike[rows, partners], correlations_of(codes, others[:, partners])
 
 
-def _directions(rows: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+def cosines(
+    some: npt.NDArray[np.floating], others: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float64]:
+    """Cosine ``(L, M)`` of each of ``(L, ...)`` with each of ``(M, ...)``; of nothing it is 0."""
+    return np.asarray(_directions(some) @ _directions(others).T)
+
+
+def _directions(rows: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Each of ``(L, ...)`` flat and of length 1; what is nothing stays nothing."""
     flat = rows.reshape(len(rows), -1).astype(np.float64)
     lengths = np.linalg.norm(flat, axis=1, keepdims=True)

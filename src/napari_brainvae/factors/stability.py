@@ -333,8 +333,17 @@ def _match(products: Matrix, norms: Matrix, fit: _Fit) -> tuple[Matrix, npt.NDAr
     # A factor that changes nothing, as collapsed ones, is like no other.
     scale = np.where(norms > 0, norms, np.inf)[:, None] * fit.norms
     cosines = np.abs(products.T @ fit.fields) / scale
-    rows, partners = scipy.optimize.linear_sum_assignment(-cosines)
+    rows, partners = best_pairs(cosines)
     return cosines[rows, partners], partners
+
+
+def best_pairs(alike: Matrix) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of ``(L, M)`` that go together, each once, so that they are most alike.
+
+    Of the Hungarian method; where one side has more, those that are left over are not among them.
+    """
+    rows, columns = scipy.optimize.linear_sum_assignment(-np.asarray(alike))
+    return rows, columns
 
 
 def correlations_of(codes: Matrix, others: Matrix) -> Matrix:

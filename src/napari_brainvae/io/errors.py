@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import struct
 import tokenize
 import zipfile
@@ -32,6 +33,7 @@ DAMAGED = (
     LookupError,
     ArithmeticError,
     RuntimeError,
+    SystemError,  # Python's, of text with characters that there are not
     AssertionError,
     EOFError,
     MemoryError,
@@ -39,6 +41,7 @@ DAMAGED = (
     struct.error,
     tokenize.TokenError,
     zlib.error,
+    gzip.BadGzipFile,
     zipfile.BadZipFile,
 )
 """What decoders raise when the bytes that they are given make no sense."""

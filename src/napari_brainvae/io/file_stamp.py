@@ -6,6 +6,8 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from napari_brainvae.io.regular_files import regular_file
+
 Stamp = tuple[tuple[str, int, int], ...]
 """Path, time of change in ns and size in bytes of each file."""
 
@@ -28,5 +30,5 @@ def _one(file: Path) -> tuple[str, int, int]:
 
 def sha256_of(path: Path) -> str:
     """Give what changes when a single byte of a file does; reads all of it."""
-    with open(path, "rb") as file:
+    with open(regular_file(path), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.regular_files import regular_file
 
 
 def read_json(path: Path) -> Any:
@@ -17,9 +18,11 @@ def read_json(path: Path) -> Any:
     OSError
         If it is not there.
     InputError
-        If it is no JSON, or nested without end.
+        If it is no regular file, no JSON, or nested without end.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(regular_file(path).read_text(encoding="utf-8"))
+    except InputError:
+        raise
     except (ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read: {error}") from error

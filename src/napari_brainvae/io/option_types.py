@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -17,3 +18,12 @@ Workers = Annotated[int, Field(ge=1, le=1024)]
 
 Threads = Annotated[int, Field(ge=1, le=1024)]
 """More, and the threads' own memory is what fails, in the middle of C."""
+
+MarksFile = Annotated[
+    Path | None,
+    Field(
+        description="Marks of the brains, as the plugin writes them: excluded ones are left out. "
+        "By default POPULATION.marks.csv beside the population, if it is there; 'none' for none."
+    ),
+]
+"""What a person has marked; see `data.marks`."""

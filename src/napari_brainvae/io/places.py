@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel
 
+from napari_brainvae.io.atomic_files import recover
 from napari_brainvae.io.errors import InputError
 
 WRITTEN = ("out", "folder")
@@ -45,6 +46,36 @@ def check_places(options: BaseModel) -> None:
             for other, path in paths:
                 if other not in WRITTEN and out.exists() and path.exists() and out.samefile(path):
                     raise InputError(f"{out} is what is read: give another name")
+
+
+def check_empty(
+    out: Path, otherwise: str = "give another folder", *, overwrite: bool = False
+) -> Path:
+    """Refuse a folder for results in which something is, before anything is computed.
+
+    Parameters
+    ----------
+    otherwise
+        What to do about it, for the message.
+    overwrite
+        Let what is in the folder be.
+
+    Returns
+    -------
+    Path
+        The whole name, where a command that was killed has left nothing in between.
+
+    Raises
+    ------
+    OSError
+        If something is there.
+    """
+    out = recover(out.absolute())
+    if out.exists() and not out.is_dir():
+        raise NotADirectoryError(f"{out} is a file, not a folder for results")
+    if out.exists() and any(out.iterdir()) and not overwrite:
+        raise FileExistsError(f"{out} is not empty: {otherwise}")
+    return out
 
 
 def _paths(options: BaseModel) -> Iterator[tuple[str, Path]]:

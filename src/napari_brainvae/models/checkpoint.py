@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +15,16 @@ from safetensors.numpy import save
 
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.regular_files import regular_file
 from napari_brainvae.models.base import ROTATION, Model
 from napari_brainvae.models.header import Header
 
 if TYPE_CHECKING:
-    from napari_brainvae.models.network import Network
+    from torch import nn
 
 HEADER_KEY = "napari_brainvae"
+UNSEALED = "0" * 16
+"""In the place of a header's own checksum while that is computed."""
 NUMBERS = {"F16", "F32", "F64"}
 """Types of tensors; half precision is how the model that ships with the plugin is kept."""
 DEMO_MODEL = Path(__file__).parents[1] / "demo_model.safetensors"
@@ -60,8 +64,14 @@ def save_checkpoint(model: Model, path: str | Path) -> None:
 
 def write_tensors(path: Path, tensors: dict[str, npt.NDArray[Any]], header: Header) -> None:
     """Write tensors and header, readable by whom the user's umask says."""
-    header = header.model_copy(update={"checksum": _digest(tensors)})
-    path.write_bytes(save(tensors, {HEADER_KEY: header.model_dump_json()}))
+    sums = {"checksum": _digest(tensors), "header_checksum": UNSEALED}
+    text = header.model_copy(update=sums).model_dump_json()
+    sealed = text.replace(_sealed(UNSEALED), _sealed(_short_hash([text.encode()])))
+    path.write_bytes(save(tensors, {HEADER_KEY: sealed}))
+
+
+def _sealed(checksum: str) -> str:
+    return f'"header_checksum":"{checksum}"'
 
 
 def load_checkpoint(path: str | Path) -> Model:
@@ -76,7 +86,7 @@ def load_checkpoint(path: str | Path) -> Model:
     Returns
     -------
     Model
-        A `BetaVAE` or a `PCA`.
+        A `BetaVAE`, a `Displacing` or a `PCA`.
 
     Raises
     ------
@@ -91,8 +101,9 @@ def load_checkpoint(path: str | Path) -> Model:
     8
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no such checkpoint: {path}")
+    regular_file(path)
     if path.suffix in PUBLISHED_SUFFIXES:
         from napari_brainvae.models.published import import_published
 
@@ -116,12 +127,13 @@ def read_header(path: str | Path) -> Header:
         If the file is no checkpoint of this project.
     """
     path = Path(path)
-    if not path.is_file():
+    if not path.exists():
         raise FileNotFoundError(f"no such checkpoint: {path}")
+    regular_file(path)
     try:
         with safe_open(path, framework="numpy") as file:
             text = (file.metadata() or {})[HEADER_KEY]
-        return Header.model_validate_json(text)
+        header = Header.model_validate_json(text)
     except KeyError:
         raise InputError(f"{path.name} is a safetensors file but none of this project") from None
     except ValidationError as error:
@@ -132,6 +144,12 @@ def read_header(path: str | Path) -> Header:
         raise InputError(
             f"{path.name} is no checkpoint: not a whole safetensors file ({error})"
         ) from None
+    # None in what was written before there was one.
+    if (noted := header.header_checksum) is not None:
+        text = text.replace(_sealed(noted), _sealed(UNSEALED))
+        if noted != _short_hash([text.encode()]):
+            raise InputError(f"{path.name}: its header has changed since it was written")
+    return header.model_copy(update={"header_checksum": None})
 
 
 def fingerprint(model: Model) -> str:
@@ -140,9 +158,14 @@ def fingerprint(model: Model) -> str:
 
 
 def _digest(tensors: dict[str, npt.NDArray[Any]]) -> str:
+    named = sorted(tensors.items())
+    return _short_hash(name.encode() + np.ascontiguousarray(t).tobytes() for name, t in named)
+
+
+def _short_hash(parts: Iterable[bytes]) -> str:
     digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(tensors.items()):
-        digest.update(name.encode() + np.ascontiguousarray(tensor).tobytes())
+    for part in parts:
+        digest.update(part)
     return digest.hexdigest()
 
 
@@ -174,19 +197,23 @@ def _promised(header: Header) -> dict[str, tuple[int, ...]]:
     return shapes | ({} if header.rotation is None else {ROTATION: (factors, factors)})
 
 
-def _unmade(header: Header) -> Network:
+def _unmade(header: Header) -> nn.Module:
     """The network of a header, without memory for its weights."""
     import torch
 
+    from napari_brainvae.models.displacing_network import DisplacingNetwork
     from napari_brainvae.models.network import Network
 
     with torch.device("meta"):
+        if header.kind == "displacing":
+            return DisplacingNetwork(header.height, header.width, header.latent_dim)
         return Network(header.height, header.width, header.latent_dim, shortcut=header.shortcut)
 
 
 def _build(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
     rotation = tensors.pop(ROTATION, None)
-    model = _pca(header, tensors) if header.kind == "pca" else _vae(header, tensors)
+    make = {"pca": _pca, "vae": _vae, "displacing": _displacing}[header.kind]
+    model: Model = make(header, tensors)
     return model.with_rotation(rotation, header.rotation)
 
 
@@ -199,11 +226,23 @@ def _pca(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
 
 
 def _vae(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
-    import torch
-
     from napari_brainvae.models.vae import BetaVAE
+
+    return BetaVAE(header, _made(header, tensors))
+
+
+def _displacing(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Model:
+    from napari_brainvae.models.displacing import Displacing
+
+    if not tensors["noise_variance"] > 0:
+        raise InputError("its noise_variance is not above 0")
+    return Displacing(header, _made(header, tensors))
+
+
+def _made(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Any:
+    import torch
 
     network = _unmade(header)
     states = {name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()}
     network.load_state_dict(states, assign=True)
-    return BetaVAE(header, network)
+    return network

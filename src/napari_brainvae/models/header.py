@@ -155,7 +155,7 @@ class Header(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     format: Literal[1] = 1
-    kind: Literal["vae", "pca"]
+    kind: Literal["vae", "pca", "displacing"]
     height: int = Field(ge=64, le=LONGEST, description="Rows of a section, px.")
     width: int = Field(ge=64, le=LONGEST, description="Columns of a section, px.")
     latent_dim: int = Field(ge=1, le=MOST_FACTORS, description="Number of latent factors L.")
@@ -167,6 +167,7 @@ class Header(BaseModel):
     rotation: Rotation | None = None
     stability: Stability | None = None
     checksum: str | None = Field(None, description="Of the tensors in the file.")
+    header_checksum: str | None = Field(None, description="Of this header, with zeros here.")
     training: dict[str, Any] = Field(
         default_factory=dict,
         description="Options, seeds, versions, data fingerprint, held-out ids.",
@@ -188,7 +189,7 @@ class Header(BaseModel):
     def _without_what_is_not(self, plain: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Say nothing of what is optional and is not there, as older files do."""
         said: dict[str, Any] = plain(self)
-        left_out = {"rotation", "stability", "checksum"}
+        left_out = {"rotation", "stability", "checksum", "header_checksum"}
         return {k: v for k, v in said.items() if v is not None or k not in left_out}
 
     @model_validator(mode="after")

@@ -14,10 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.models.displacing_network import Displaced
 from napari_brainvae.models.network import Output
+from napari_brainvae.models.residual_spread import TO_DEVIATION
 
 FULL_SIZE = 320 * 448
 """Pixels of the paper's sections, at which its beta was chosen."""
+
+SPREADS = 3.0
+"""Above the median of a batch, from which on an error is that of an artifact."""
 
 
 class Objective(Protocol):
@@ -38,7 +44,7 @@ class Objective(Protocol):
         Recipe fast starts its posteriors from it.
         """
 
-    def __call__(self, output: Output, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def __call__(self, output: Any, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Loss to minimise, and the terms by name that the history shows, ``()`` or ``(L,)``."""
 
 
@@ -82,6 +88,60 @@ class BetaVAEObjective:
         rate = kl.sum()
         loss = self.pixel_weight * reconstruction + self.beta * rate
         return loss, {"reconstruction": reconstruction, "kl": kl, "rate": rate}
+
+
+@dataclass(frozen=True)
+class DisplacingObjective:
+    """Squared error plus beta times the KL divergence, as recipe fast, without artifacts.
+
+    Sections whose error is more than `SPREADS` above the median of their batch have no say, as in
+    `pca.trimmed_components`.
+
+    Attributes
+    ----------
+    beta
+        Weight of the KL divergence.
+    pixel_weight
+        Of the squared error: that up to the size at which the paper's beta was chosen.
+    """
+
+    beta: float
+    pixel_weight: float
+    separable: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], shape: tuple[int, int]) -> DisplacingObjective:
+        """The objective that the options of a fit mean at sections of ``(H, W)`` px.
+
+        Raises
+        ------
+        InputError
+            For a loss that is no squared error.
+        """
+        if options["loss"] != "gaussian":
+            raise InputError(f"--loss {options['loss']}: recipe displacing fits the squared error")
+        return cls(options["beta"], FULL_SIZE / (shape[0] * shape[1]))
+
+    @property
+    def noise_variance(self) -> float:
+        """``beta / 2`` over the weight of the squared error."""
+        return self.beta / 2 / self.pixel_weight
+
+    def __call__(self, output: Displaced, images: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Loss, and its terms ``reconstruction``, ``kl`` ``(L,)`` and ``rate``, their sum."""
+        errors = (output.decoded - images).square().sum(dim=(1, 2, 3))
+        reconstruction = errors[usual(errors.detach())].mean()
+        kl = batch_kl_divergence(output.mean, output.log_variance)
+        rate = kl.sum()
+        loss = self.pixel_weight * reconstruction + self.beta * rate
+        return loss, {"reconstruction": reconstruction, "kl": kl, "rate": rate}
+
+
+def usual(errors: Tensor) -> Tensor:
+    """Which of the errors ``(N,)`` are no more than `SPREADS` spreads above their median."""
+    median = errors.quantile(0.5)
+    spread = TO_DEVIATION * (errors - median).abs().quantile(0.5)
+    return errors <= median + SPREADS * spread
 
 
 def reconstruction_loss(

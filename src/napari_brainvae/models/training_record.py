@@ -12,7 +12,7 @@ from napari_brainvae.io.errors import InputError
 class _FitOptions(BaseModel):
     beta: float | None = Field(None, ge=0, allow_inf_nan=False, strict=True)
     loss: Literal["gaussian", "bernoulli"] | None = None
-    recipe: Literal["paper", "fast"] | None = None
+    recipe: Literal["paper", "fast", "displacing"] | None = None
 
 
 class _Record(BaseModel):

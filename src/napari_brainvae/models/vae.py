@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from torch import Tensor
 
-from napari_brainvae.arrays import Images, Latents
-from napari_brainvae.models.base import Family, Model, RegionEncoder
+from napari_brainvae.arrays import Images
+from napari_brainvae.models.base import Family, RegionEncoder
 from napari_brainvae.models.header import Header
 from napari_brainvae.models.incremental_encoder import IncrementalEncoder
 from napari_brainvae.models.network import Network
+from napari_brainvae.models.network_model import NetworkModel
 from napari_brainvae.models.objective import BetaVAEObjective
 
-_PIXELS_AT_ONCE = 600_000
 
-
-class BetaVAE(Model):
+class BetaVAE(NetworkModel):
     """A fitted (or fresh) beta-VAE with the face that every model has.
 
     Attributes
@@ -38,14 +36,16 @@ class BetaVAE(Model):
     (2, 3)
     """
 
+    network: Network
+
     def __init__(self, header: Header, network: Network | None = None) -> None:
-        super().__init__(header)
         if network is None:
             network = Network(
                 header.height, header.width, header.latent_dim, shortcut=header.shortcut
             )
         # The stubs of torch do not know this overload.
-        self.network: Network = network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        super().__init__(header, network)
 
     @property
     def family(self) -> Family | None:
@@ -70,45 +70,10 @@ class BetaVAE(Model):
     def _options(self) -> dict[str, Any]:
         return dict(self.header.training.get("options", {}))
 
-    @property
-    def device(self) -> torch.device:
-        """Where the network is."""
-        return self.network.mean_image.device
-
-    @property
-    def _batch(self) -> int:
-        if self.device.type != "cpu":
-            return 64
-        # So many that their maps stay in the cache, and in memory that is used again each time.
-        return max(1, _PIXELS_AT_ONCE // (self.shape[0] * self.shape[1]))
-
-    def _tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """Every weight and buffer of the network, by its name in the state dict."""
-        state = self.network.state_dict()
-        return {k: v.detach().cpu().contiguous().numpy() for k, v in state.items()}
-
-    @torch.inference_mode()
-    def _encode(self, images: Images) -> tuple[Latents, Latents]:
-        parts = []
-        for start in range(0, len(images), self._batch):
-            part = torch.from_numpy(images[start : start + self._batch, None]).to(self.device)
-            parts.append(torch.stack(self.network.encode(part)).float().cpu())
-        if not parts:
-            empty = np.empty((0, self.latent_dim), dtype=np.float32)
-            return empty, empty
-        mean, log_variance = torch.cat(parts, dim=1).numpy()
-        return mean, log_variance
-
     def _near(self, section: Images) -> RegionEncoder:
         if self.device.type != "cpu":
             return super()._near(section)  # it is faster at whole sections, many at once
         return IncrementalEncoder(self.network, section)
 
-    @torch.inference_mode()
-    def _decode(self, latents: Latents) -> Images:
-        images = np.empty((len(latents), *self.shape), dtype=np.float32)
-        for start in range(0, len(latents), self._batch):
-            part = torch.from_numpy(latents[start : start + self._batch]).to(self.device)
-            decoded = torch.sigmoid(self.network.decode(part).float())
-            images[start : start + self._batch] = decoded[:, 0].cpu().numpy()
-        return images
+    def _sections(self, latents: Tensor) -> Tensor:
+        return torch.sigmoid(self.network.decode(latents).float())

@@ -27,6 +27,7 @@ from napari_brainvae.reporting.comparison_words import summary
 from napari_brainvae.reporting.export import file_name, write_table
 from napari_brainvae.reporting.factor_cards import ARROW
 from napari_brainvae.reporting.provenance import Provenance
+from napari_brainvae.reporting.section_axes import frame
 from napari_brainvae.statistics.deviation import write_pcntoolkit
 from napari_brainvae.statistics.permutation import ALPHA
 from napari_brainvae.statistics.study import Compared, Study
@@ -139,7 +140,10 @@ def _p(value: float) -> str:
 
 
 def difference_figure(
-    compared: Compared, pixel_size_um: float | None = None, borders: Mask | None = None
+    compared: Compared,
+    pixel_size_um: float | None = None,
+    borders: Mask | None = None,
+    plane: int | None = None,
 ) -> Figure:
     """Draw the difference: of the model, of the sections, its parts, and where pixels differ.
 
@@ -147,6 +151,8 @@ def difference_figure(
     ----------
     borders
         ``(H, W)``, borders of structures to draw over it.
+    plane
+        Of the atlas.
     """
     from matplotlib.figure import Figure
 
@@ -172,7 +178,7 @@ def difference_figure(
     _grey(panels[3], mean)
     _draw_t(panels[3], compared)
     for axes in panels:
-        _frame(axes, data.shape, pixel_size_um)
+        frame(axes, data.shape, pixel_size_um, plane)
         if borders is not None:
             axes.imshow(np.where(borders[..., None], (0.8, 0.8, 0.8, 0.35), (0, 0, 0, 0)))
     design = compared.design
@@ -239,20 +245,6 @@ def _bar(axes: Axes, limit: float, label: str) -> None:
     bar.ax.tick_params(labelsize=7, length=2)
 
 
-def _frame(axes: Axes, shape: tuple[int, ...], pixel_size_um: float | None) -> None:
-    """Mark left and right of the animal, and a length."""
-    height, width = shape
-    axes.set_axis_off()
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-    look: dict[str, Any] = {"color": "white", "fontsize": 8, "transform": axes.transAxes}
-    axes.text(0.02, 0.97, "L", va="top", **look)
-    axes.text(0.98, 0.97, "R", va="top", ha="right", **look)
-    if pixel_size_um:
-        axes.plot([0.03 * width, 0.03 * width + 1000 / pixel_size_um], [0.95 * height] * 2,
-                  color="white", lw=1.5)  # fmt: skip
-        axes.text(0.03, 0.065, "1 mm", va="bottom", **look)
-
-
 def export_comparison(
     folder: Path,
     study: Study,
@@ -306,7 +298,7 @@ def _report_parts(
     for by, compared in study.compared.items():
         rows, name = table[table["by"] == by], file_name(by)
         forest = forest_plot(rows)
-        picture = difference_figure(compared, pixel_size_um, borders)
+        picture = difference_figure(compared, pixel_size_um, borders, about.get("plane"))
         figures.save_figure(forest, folder / f"effects_{name}", about)
         figures.save_figure(picture, folder / f"difference_{name}", about)
         parts.append((f"{by}: factors", "", forest))

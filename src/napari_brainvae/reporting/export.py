@@ -22,6 +22,7 @@ import tifffile
 from napari_brainvae.arrays import Images
 from napari_brainvae.atlas.atlas_section import AtlasSection, labels_and_tree
 from napari_brainvae.atlas.regions import Region
+from napari_brainvae.denoising.brain_table import with_covariates
 from napari_brainvae.denoising.reconstruction import ome_metadata
 from napari_brainvae.factors.cards import FactorCard
 from napari_brainvae.factors.description import factor_table
@@ -195,8 +196,7 @@ def export_brain_table(
         What is known of the same brains, in their order: further columns of brains.csv.
     """
     if covariates is not None:
-        taken = {name: f"covariate_{name}" for name in covariates if name in brains}
-        brains = brains.join(covariates.rename(columns=taken).set_axis(brains.index))
+        brains = with_covariates(brains, covariates)
     write_table(brains.reset_index(), folder / "brains.csv", about)
     if len(associations):
         write_table(associations, folder / "covariates.csv", about)

@@ -42,8 +42,8 @@ def provenance(
     options
         What was asked for.
     population
-        Which sections: their number, size and fingerprint. All pixels are read for that, unless
-        it is given.
+        Which sections: their number, size and fingerprint, and which are marked as excluded, if
+        any are. All pixels are read for that, unless the fingerprint is given.
     models
         By the names that the results call them by.
     packages
@@ -61,7 +61,7 @@ def provenance(
     -------
     dict
         ``options``, ``versions``, and as far as they were given ``data`` (sections, shape,
-        fingerprint, measured: ids), what is in ``more``, and ``models`` (see `describe`).
+        fingerprint, marks, measured: ids), what is in ``more``, and ``models`` (see `describe`).
     """
     if isinstance(options, BaseModel):
         options = options.model_dump(mode="json", exclude=set(without))
@@ -75,6 +75,9 @@ def provenance(
             "shape": list(population.shape),
             "fingerprint": fingerprint or population.fingerprint(),
         }
+        if excluded := int(population.excluded.sum()):
+            of_marks = population.marks.fingerprint(population.ids)
+            about["data"]["marks"] = {"excluded": excluded, "fingerprint": of_marks}
         if measured is not None:
             about["data"]["measured"] = [population.ids[i] for i in measured]
     about |= more

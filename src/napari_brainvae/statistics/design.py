@@ -135,19 +135,14 @@ def make_design(
         If a column is not there, there are no two groups, the confounds say all that the tested
         column says, or fewer brains are left than the model has columns.
     """
-    for name in (by, *adjust, *([blocks] if blocks else [])):
+    taken_out = (*adjust, *([blocks] if blocks else []))
+    for name in (by, *taken_out):
         _check_column(covariates, name)
     if by in adjust or by == blocks:
         raise InputError(f"{by} is what is compared: it cannot be taken out as well")
     keep = np.ones(len(covariates), bool) if usable is None else np.array(usable, bool)
-    notes = []
     tested, pair, chosen = _tested(covariates[by], groups, keep)
-    for name in (*adjust, *([blocks] if blocks else [])):
-        known = ~missing(covariates[name])
-        if lost := int((chosen & ~known).sum()):
-            notes.append(f"{lost} brains left out, of which {name} is not known")
-        chosen &= known
-    brains = np.flatnonzero(chosen)
+    brains, notes = _of_known(covariates[list(taken_out)], chosen)
     _check_groups(by, pair, tested[brains])
     design = Design(
         by=by,
@@ -158,11 +153,24 @@ def make_design(
         brains=brains,
         unit=np.arange(len(brains)),
         adjusted=tuple(adjust),
-        notes=tuple(notes),
+        notes=notes,
     )
     if blocks:
         design = _with_blocks(design, blocks, covariates[blocks].iloc[brains])
     return _checked(design)
+
+
+def _of_known(
+    table: pd.DataFrame, chosen: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.intp], tuple[str, ...]]:
+    """Positions of the chosen brains of which all columns are known; how many others there are."""
+    notes = []
+    for name in table:
+        known = ~missing(table[name])
+        if lost := int((chosen & ~known).sum()):
+            notes.append(f"{lost} brains left out, of which {name} is not known")
+        chosen = chosen & known
+    return np.flatnonzero(chosen), tuple(notes)
 
 
 def missing(column: pd.Series) -> npt.NDArray[np.bool_]:

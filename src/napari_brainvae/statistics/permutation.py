@@ -2,10 +2,13 @@
 
 The residuals of the model without the tested column are exchanged between units of one block
 (Freedman and Lane 1983; Winkler et al. 2014), and the largest statistic over all values of a unit
-says how often any of them would be as large (Westfall and Young 1993). The numbers are those of
-`nilearn.mass_univariate.permuted_ols`, against which they are tested; that knows no blocks, does
-not enumerate, gives no p of one value alone, does not stop when asked, and takes several times
-the memory of the sections.
+says how often any of them would be as large. Of as many values as are held at once (factors and
+regions, not pixels), those that are significant are left out of the largest for the next (the
+step-down max-t of Westfall and Young 1993): as rarely wrong, and never with less power.
+
+The numbers are those of `nilearn.mass_univariate.permuted_ols`, against which they are tested; that
+knows no blocks, does not enumerate, does not step down, gives no p of one value alone, does not
+stop when asked, and takes several times the memory of the sections.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -41,10 +44,11 @@ class Permuted:
     p
         ``(T,)`` of each value alone, two-sided.
     p_fwe
-        ``(T,)``, that the largest of all T would be as large by chance.
+        ``(T,)``, that the largest of all T, or of those that do not stand out more than this one,
+        would be as large by chance.
     critical
-        Size of t from which on ``p_fwe`` is at most `ALPHA`; infinite if there are too few orders
-        for that.
+        Size of t from which on ``p_fwe`` is at most `ALPHA`, whatever the other values are;
+        infinite if there are too few orders for that.
     orders
         Number of orders that were tried, the one observed included.
     exact
@@ -91,36 +95,67 @@ def permutation_test(
     if array.ndim != 2 or len(array) != design.units or not np.isfinite(array).all():
         raise InputError(f"values (n, T) of {design.units} units, all finite, are tested")
     orders, exact = _orders(design, permutations, seed)
+    counted = _count(array, design, orders, progress)
+    observed = 0 if exact else 1  # among all orders it is already
+    total, dof = len(orders) + observed, design.degrees_of_freedom
+    return Permuted(
+        t=counted.sign * _t(counted.share, dof),
+        p=(counted.alone + observed) / total,
+        p_fwe=(counted.any + observed) / total,
+        critical=_critical(np.sort(counted.largest), total, dof),
+        orders=total,
+        exact=exact,
+    )
+
+
+class _Counted(NamedTuple):
+    """What all orders had of T values."""
+
+    share: Floats
+    """``(T,)`` of the residual's square that the tested column explains."""
+    sign: Floats
+    alone: Floats
+    """``(T,)``, how many orders have as large a share of this value."""
+    any: Floats
+    """``(T,)``, how many have one of any value that is not significant before this one is."""
+    largest: Floats
+    """``(P,)`` share of all values in an order."""
+
+
+def _count(
+    array: npt.NDArray[Any],
+    design: Design,
+    orders: npt.NDArray[np.intp],
+    progress: Progress | None,
+) -> _Counted:
     regressors, confounds = _orthogonal(design)
     tolerance = 1e-6 if array.dtype == np.float32 else 1e-12
-    share = np.empty(array.shape[1])  # of the residual's square that the tested column explains
-    sign, above, most = np.empty_like(share), np.zeros_like(share), np.zeros(len(orders))
+    share = np.empty(array.shape[1])
+    sign, alone, largest = np.empty_like(share), np.zeros_like(share), np.zeros(len(orders))
     step = max(1, _BLOCK // len(array))
     starts = range(0, array.shape[1], step)
+    stepped = np.zeros_like(share)
     for i, start in enumerate(starts):
         part = slice(start, start + step)
         residual = _residual(array[:, part], confounds, design)
         drawn = regressors.T @ residual
         share[part], sign[part] = _share(drawn[None])[0], np.sign(drawn[0])
+        rising = np.argsort(share[part], kind="stable")
         for rows, permuted in _shares(residual, regressors, orders):
             report(progress, i * len(orders) + rows.start, len(starts) * len(orders))
-            above[part] += (permuted >= share[part] - tolerance).sum(axis=0)
-            most[rows] = np.maximum(most[rows], permuted.max(axis=1))
+            alone[part] += (permuted >= share[part] - tolerance).sum(axis=0)
+            largest[rows] = np.maximum(largest[rows], permuted.max(axis=1))
+            if len(starts) == 1:
+                so_far = np.maximum.accumulate(permuted[:, rising], axis=1)
+                stepped[rising] += (so_far >= share[rising] - tolerance).sum(axis=0)
     report(progress, 1, 1)
-    observed = 0 if exact else 1  # among all orders it is already
-    ranked = np.sort(most)
-    as_large = len(ranked) - np.searchsorted(ranked, share - tolerance)
-    total = len(orders) + observed
-    p, p_fwe = (above + observed) / total, (as_large + observed) / total
-    dof = design.degrees_of_freedom
-    return Permuted(
-        t=sign * _t(share, dof),
-        p=p,
-        p_fwe=p_fwe,
-        critical=_critical(ranked, total, dof),
-        orders=total,
-        exact=exact,
-    )
+    if len(starts) == 1:  # no value is more significant than one with a larger share
+        falling = np.argsort(share, kind="stable")[::-1]
+        stepped[falling] = np.maximum.accumulate(stepped[falling])
+    else:
+        as_large = len(orders) - np.searchsorted(np.sort(largest), share - tolerance)
+        stepped = as_large.astype(np.float64)
+    return _Counted(share, sign, alone, stepped, largest)
 
 
 def _orders(design: Design, permutations: int, seed: int) -> tuple[npt.NDArray[np.intp], bool]:

@@ -176,9 +176,7 @@ def compare_population(
     chosen = usable_sections(population, include_flagged=options.include_flagged)
     known = covariates.iloc[chosen]
     warnings, adjust = _warnings_of_batches(known, options)
-    designs = {by: _design(known, by, adjust[by], options) for by in options.by}
-    for design in designs.values():  # what cannot be harmonized is refused before anything long
-        _harmonized(pd.DataFrame({"F1": np.zeros(len(known))}), known, design, options)
+    _designs(known, adjust, options)  # what cannot be compared is refused before anything long
     brains = measure_brains(
         model, population, chosen, masks, robust=options.robust, progress=_part(progress, 0, 400)
     )
@@ -186,18 +184,17 @@ def compare_population(
     if len(kept) < len(chosen):
         warnings.append(f"{len(chosen) - len(kept)} sections cannot be used and are left out")
         known = known.iloc[kept]
-        designs = {by: _design(known, by, adjust[by], options) for by in options.by}
+    designs = _designs(known, adjust, options)
     measures = None
     if masks:
         measures = region_measures(brains.sections, masks, progress=_part(progress, 400, 700))
     compared, batches, codes = {}, [], brains.codes
     for i, (by, design) in enumerate(designs.items()):
-        begin, end = (700 + round(280 * each / len(designs)) for each in (i, i + 1))
+        part = _part(progress, *(700 + round(280 * each / len(designs)) for each in (i, i + 1)))
         codes, of_batches = _harmonized(brains.codes, known, design, options)
         batches.append(of_batches)
         compared[by] = _compare_by(
-            *(model, brains, codes, measures, design, options, pixel_size_um),
-            progress=_part(progress, begin, end),
+            *(model, brains, codes, measures, design, options, pixel_size_um), progress=part
         )
     z = _deviations(codes, brains, known[options.adjust], options.seed)
     report(progress, 1000, 1000)
@@ -275,6 +272,16 @@ def _replication(model: Model, replicated: Sequence[bool] | None) -> Sequence[bo
         count = len(replicated)
         raise InputError(f"{count} factors are said to replicate or not, of {model.latent_dim}")
     return replicated
+
+
+def _designs(
+    known: pd.DataFrame, adjust: Mapping[str, Sequence[str]], options: ComparisonOptions
+) -> dict[str, Design]:
+    """Read all comparisons from the table of brains, each of which can be harmonized as asked."""
+    designs = {by: _design(known, by, adjust[by], options) for by in options.by}
+    for design in designs.values():
+        _harmonized(pd.DataFrame({"F1": np.zeros(len(known))}), known, design, options)
+    return designs
 
 
 def _design(

@@ -31,7 +31,7 @@ from napari_brainvae.statistics.association import associate
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.change_layer import show_change
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
-from napari_brainvae.widgets.layers.section_layers import show_index
+from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.brains_by_code import BrainsByCode
 from napari_brainvae.widgets.panels.factor_list import FactorList
 from napari_brainvae.widgets.panels.figure_view import FigureView
@@ -77,7 +77,8 @@ class FactorsWidget(Panel):
         self._export.setToolTip(
             "<p>Write the table (CSV), cards (PNG, SVG), maps (OME-TIFF) and a report (HTML).</p>"
         )
-        self.factors, self.brains = FactorList(), BrainsByCode()
+        self.factors = FactorList()
+        self.brains = BrainsByCode(self.workspace.brains)
         self.card = FigureView(400, CARD_DPI)
         self._lowest, self._highest = QPushButton("Lowest"), QPushButton("Highest")
         self._lowest.setToolTip("Show the brain with the smallest code of the factor.")
@@ -111,6 +112,7 @@ class FactorsWidget(Panel):
         self._export.clicked.connect(self._ask_export)
         self.factors.chosen.connect(self._show_factor)
         self.brains.chosen.connect(self._go_to)
+        self.viewer.dims.events.point.connect(self._follow)
         self._lowest.clicked.connect(self.brains.go_to_lowest)
         self._highest.clicked.connect(self.brains.go_to_highest)
 
@@ -141,6 +143,8 @@ class FactorsWidget(Panel):
         """Stop what runs and leave no callback behind; the layers stay."""
         self.job.cancel()
         self.card.release()
+        self.brains.release()
+        self.viewer.dims.events.point.disconnect(self._follow)
         self.source.release()
         self.source.workspace.atlas_changed.disconnect(self._changed)
         self._made.release()
@@ -151,7 +155,9 @@ class FactorsWidget(Panel):
     def _show(self, described: Described) -> None:
         self._clear()
         self.described = described
-        self.factors.fill([card.description for card in described.cards])
+        descriptions = [card.description for card in described.cards]
+        self.factors.fill(descriptions)
+        self.workspace.factors.give(descriptions, described.inputs)
         self._enable()
         self.factors.setCurrentRow(0)
 
@@ -162,6 +168,7 @@ class FactorsWidget(Panel):
         inputs, card = described.inputs, described.cards[factor]
         self._show_change(factor)
         self.brains.show_codes(described.codes.iloc[:, factor], described.positions)
+        self._follow()
         labels, tree = labels_and_tree(inputs.atlas)
         self.card.setFixedSize(*(round(CARD_DPI * side) for side in card_size(card.change.shape)))
         self.card.show_figure(lambda: factor_card(card, labels=labels, tree=tree))
@@ -175,6 +182,10 @@ class FactorsWidget(Panel):
     def _go_to(self, index: int) -> None:
         if self.described is not None:
             show_index(self.viewer, self.described.inputs.sections, index)
+
+    def _follow(self, event: Any = None) -> None:
+        if self.described is not None:
+            self.brains.follow(shown_index(self.described.inputs.sections, self.viewer.dims.point))
 
     def _changed(self) -> None:
         """Show nothing stale; sections that only moved take the change along."""

@@ -13,6 +13,7 @@ from typing import Any
 import napari
 import numpy as np
 from napari.layers import Image
+from qtpy.QtCore import QTimer
 
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.regions import Region
@@ -32,7 +33,9 @@ from napari_brainvae.widgets.layers.section_layers import (
     population_of,
     section_geometry,
 )
+from napari_brainvae.widgets.saved_workspace import open_workspace
 from napari_brainvae.widgets.workspace import Workspace, load_once, workspace_of
+from napari_brainvae.widgets.workspace_file import SavedWorkspace, is_workspace
 
 LayerData = tuple[Any, dict[str, Any], str]
 NOTHING: list[Any] = [(None,)]
@@ -156,8 +159,10 @@ def _offer_to_gather(path: str) -> list[Any]:
     return NOTHING
 
 
-def _read_region(path: str) -> list[LayerData]:
-    """Open a region as an editable Shapes layer that lies on the sections."""
+def _read_region(path: str) -> list[Any]:
+    """Open a region as an editable Shapes layer that lies on the sections; or a workspace."""
+    if Path(path).is_file() and is_workspace(Path(path)):
+        return _open_workspace(Path(path))
     region, workspace = Region.load(path), _workspace()
     sections = None if workspace is None else workspace.sections
     size = region.pixel_size_um
@@ -169,6 +174,16 @@ def _read_region(path: str) -> list[LayerData]:
         size = population_of(sections).description.pixel_size_um
         outlines, place = region.placed(shape, size), section_geometry(sections, shape)
     return [(outlines, {"name": region.name, **REGION_LOOK, **place}, "shapes")]
+
+
+def _open_workspace(path: Path) -> list[Any]:
+    """Open all that a workspace names, once napari has done with this reader."""
+    viewer = napari.current_viewer()
+    if getattr(viewer, "window", None) is None:
+        raise InputError(f"{path.name} is a workspace: drop it on a window of napari")
+    SavedWorkspace.load(path)  # what is none is said as of all that is dropped
+    QTimer.singleShot(0, lambda: open_workspace(viewer, path))
+    return NOTHING
 
 
 def _read_covariates(path: str) -> list[Any]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from psygnal import Signal
 
@@ -24,14 +26,17 @@ class BrainTable:
     brains
         By `denoising.brain_table.brain_table`: a row a brain, in the order of the stack.
     associations
-        By `statistics.association.associate`, of the brains that are not flagged.
+        By `statistics.association.associate`, of the brains that count.
     inputs
         What it was computed from.
+    counted
+        ``(N,)`` bool: the brains that were neither flagged nor marked as excluded then.
     """
 
     brains: pd.DataFrame
     associations: pd.DataFrame
     inputs: Inputs
+    counted: npt.NDArray[np.bool_]
 
     @property
     def codes(self) -> pd.DataFrame:
@@ -43,8 +48,9 @@ def measure_brains(inputs: Inputs, progress: Progress) -> BrainTable:
     """Reconstruct every brain; runs in a background thread."""
     _, model, population, *_ = inputs
     brains = brain_table(model, population, progress=progress)
-    factors = factors_of(brains[~population.flagged])
-    return BrainTable(brains, associate(factors, population.covariates), inputs)
+    counted = ~population.flagged
+    factors = factors_of(brains[counted])
+    return BrainTable(brains, associate(factors, population.covariates), inputs, counted)
 
 
 class SharedBrains:
@@ -86,7 +92,7 @@ class SharedBrains:
 
     def select(self, positions: Iterable[int]) -> None:
         """Select brains by their positions in the stack, instead of those selected before."""
-        selected = frozenset(int(each) for each in positions)
+        selected = frozenset(map(int, positions))
         if selected != self.selected:
             self.selected = selected
             self.selection_changed.emit()

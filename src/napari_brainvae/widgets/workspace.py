@@ -24,11 +24,13 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
+from napari_brainvae.widgets.layers.brain_points import BrainPoints
 from napari_brainvae.widgets.layers.freeing import free_in_own_context
 from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     CHECKPOINT,
     MADE_HERE,
+    has_sections,
     lay_on,
     place_events,
     population_of,
@@ -36,6 +38,8 @@ from napari_brainvae.widgets.layers.section_layers import (
     tell_population,
 )
 from napari_brainvae.widgets.shared_brains import SharedBrains
+from napari_brainvae.widgets.shared_factors import SharedFactors
+from napari_brainvae.widgets.shared_marks import SharedMarks
 from napari_brainvae.widgets.workers import Latest
 
 STAND_INS = {CHECKPOINT, ATLAS_FOLDER}
@@ -80,8 +84,13 @@ class Workspace:
         window = getattr(getattr(viewer, "window", None), "_qt_window", None)
         self._load = Latest(load_once, self._loaded, self._failed, parent=window)
         self._shown_alone: set[Layer] = set()
+        self.factors = SharedFactors(self.inputs)
         self.brains = SharedBrains(lambda: self.inputs(atlas=False), lambda: self.population)
+        self.points: BrainPoints | None = None
+        """The brains as a layer, once a panel has made it."""
+        self.marks = SharedMarks(lambda: self.sections, lambda: self.population, self.say)
         # First: what panels then read belongs to what is chosen.
+        self.sections_changed.connect(self.marks.follow)
         for changed in (self.sections_changed, self.model_changed):
             changed.connect(self.brains.drop_stale)
         self.sections_changed.connect(self._relay)
@@ -372,16 +381,6 @@ def workspace_of(viewer: Any) -> Workspace:
         _workspaces[id(viewer)] = Workspace(viewer)
         finalize(viewer, _workspaces.pop, id(viewer))
     return _workspaces[id(viewer)]
-
-
-def has_sections(layer: Layer) -> bool:
-    """Whether a layer may show sections: a gray image, not made here nor of a model or atlas."""
-    return (
-        isinstance(layer, Image)
-        and not layer.rgb
-        and layer.ndim in (2, 3)
-        and not layer.metadata.keys() & {MADE_HERE, CHECKPOINT, ATLAS_FOLDER}
-    )
 
 
 def name_of_model(path: Path) -> str:

@@ -17,10 +17,18 @@ SIGNED = Colormap(
 """As on the cards: blue is darker, red brighter, and where nothing changes it is transparent."""
 
 
-def show_change(made: PluginLayers, change: Images, sections: Layer, name: str) -> None:
-    """Show a change ``(H, W)`` as the layer "change"; under the same name its contrast stays."""
+def show_change(
+    made: PluginLayers, change: Images, sections: Layer, name: str, limit: float | None = None
+) -> None:
+    """Show a change ``(H, W)`` as the layer "change"; under the same name its contrast stays.
+
+    Parameters
+    ----------
+    limit
+        Change from which on a colour is full; by default `change_limit`.
+    """
     before = made.get("change")
-    limit = change_limit(change)
+    limit = change_limit(change) if limit is None else limit
     if before is not None and before.name != name:
         before.contrast_limits_range = before.contrast_limits = (-limit, limit)
     made.show(

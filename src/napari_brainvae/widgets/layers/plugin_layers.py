@@ -88,7 +88,12 @@ class PluginLayers(dict[str, Any]):
 
         So they keep the look that the user gave them, and nothing jumps while the slider moves.
         """
-        for layer in self.values():
+        for part in self:
+            self.hide(part)
+
+    def hide(self, part: str) -> None:
+        """Take the layer of a part, if there is one, out of sight until it is shown again."""
+        if (layer := self.get(part)) is not None:
             layer.metadata.setdefault(HIDDEN, layer.visible)
             layer.visible = False
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from qtpy.QtCore import QModelIndex, Qt, Signal
+from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
     QFileDialog,
     QGridLayout,
@@ -15,20 +15,22 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QSizePolicy,
-    QTableView,
     QTabWidget,
     QVBoxLayout,
     QWidget,
 )
 
+from napari_brainvae.data.covariates import flags_of
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.export import export_brain_table, results_folder
 from napari_brainvae.reporting.paper_figures import association_heatmap
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.widgets.inputs import Inputs
+from napari_brainvae.widgets.panels.brain_rows import BrainRows
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.job_bar import JobBar
+from napari_brainvae.widgets.panels.mark_bar import MarkBar
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.table_model import Column, TableModel
 from napari_brainvae.widgets.shared_brains import BrainTable, measure_brains
@@ -45,6 +47,7 @@ COLUMNS = [
     ),
     Column("squared_error", "error", "{:.5f}", "Squared error, averaged over pixels."),
     Column("kl_divergence", "KL", "{:.1f}", "KL divergence from the prior, nats."),
+    Column("mark", "mark", tooltip="What you have marked; excluded brains are left out of fits."),
     Column(
         "note",
         "note",
@@ -52,6 +55,9 @@ COLUMNS = [
         "divergence; cannot be used.</p>",
     ),
 ]
+
+
+MARK = next(i for i, column in enumerate(COLUMNS) if column.name == "mark")
 
 
 class BrainList(QWidget):
@@ -76,7 +82,6 @@ class BrainList(QWidget):
         super().__init__()
         self.source, self.job = source, job
         self._shared = source.workspace.brains
-        self._following = False
         self._list, self._export = QPushButton("List brains"), QPushButton("Export list …")
         self._list.setToolTip("<p>Reconstruct every brain, and list the outliers first.</p>")
         self._export.setToolTip(
@@ -85,26 +90,24 @@ class BrainList(QWidget):
         )
         self._about = QLabel()
         self._table = TableModel(COLUMNS, tooltip="problem", parent=self)
-        self._view = QTableView(sortingEnabled=True)
-        self._view.setToolTip("Click a brain to show it, a title to sort by it.")
-        self._view.setModel(self._table)
-        self._view.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+        self._view = BrainRows(self._table, self._shared)
         self._view.setTextElideMode(Qt.TextElideMode.ElideNone)
-        self._view.verticalHeader().setDefaultSectionSize(20)
-        self._view.verticalHeader().hide()
         self._counted, self.covariates = QLabel(wordWrap=True), FigureView(200)
         self.covariates.setToolTip(
             "<p>Which factors go with what is known of the brains that are not flagged: "
             "rank correlation ρ, or ε² between groups. It need not be a cause.</p>"
         )
-        self._pages = QTabWidget()
+        self._pages, self.marks = QTabWidget(), MarkBar(source.viewer, "list")
+        self._view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
+        self._view.addActions(self.marks.marking)
         self._arrange()
         self._list.clicked.connect(self.measure)
         self._export.clicked.connect(self._ask_export)
-        self._view.selectionModel().currentRowChanged.connect(self._choose)
+        self._view.chosen.connect(self.chosen)
         source.changed.connect(self._enable)
         job.changed.connect(self._enable)
         self._shared.table_changed.connect(self._show)
+        source.workspace.marks.changed.connect(self._show_marks)
         self._show()
 
     def _arrange(self) -> None:
@@ -114,6 +117,7 @@ class BrainList(QWidget):
         layout.addWidget(self._export, 0, 1)
         layout.addWidget(self._about, 1, 0, 1, 2)
         layout.addWidget(self._pages, 2, 0, 1, 2)
+        layout.addWidget(self.marks, 3, 0, 1, 2)
         self._pages.addTab(self._view, "Brains")
         page = QWidget()
         column = QVBoxLayout(page)
@@ -150,14 +154,8 @@ class BrainList(QWidget):
         return self._shared.table
 
     def follow(self, index: int) -> None:
-        """Select the brain that the slider is at, without leading there."""
-        row = self._table.row(index)
-        if self.listed is None or row is None or row == self._view.currentIndex().row():
-            return
-        self._following = True
-        self._view.selectRow(row)
-        self._following = False
-        self._view.scrollTo(self._table.index(row, 0))
+        """Mark the brain that the slider is at, without leading there."""
+        self._view.follow(index)
 
     def _inputs(self) -> Inputs | None:
         return self.source.workspace.inputs(atlas=False)
@@ -170,11 +168,15 @@ class BrainList(QWidget):
     def release(self) -> None:
         """Draw nothing any more."""
         self._shared.table_changed.disconnect(self._show)
+        self._view.release()
+        self.source.workspace.marks.changed.disconnect(self._show_marks)
+        self.marks.release()
         self.covariates.release()
 
     def _show(self) -> None:
         """List what all panels share, or nothing rather than something stale."""
         self._table.show_table(None)
+        self._view.show_brains()
         self.covariates.clear()
         listed = self.listed
         self._set_shown(listed is not None)
@@ -184,21 +186,25 @@ class BrainList(QWidget):
         table = listed.brains
         _, model, population, *_ = listed.inputs
         self._table.show_table(_as_shown(table, model, population))
+        self._show_marks()
         known = "deviation" in table
         self._view.setColumnHidden(1, not known)
         self._view.sortByColumn(1 if known else 2, Qt.SortOrder.DescendingOrder)
+        self._view.show_brains()
         header = self._view.horizontalHeader()
+        if header.visualIndex(MARK) == MARK:
+            header.moveSection(MARK, 1)  # beside the name, where it is seen without scrolling
         header.setResizeContentsPrecision(100)  # rows that are measured
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setStretchLastSection(True)
         outliers = f", {_count(int(table['unusual'].sum()), 'outlier')}" if known else ""
         unusable = int((table["problem"] != "").sum())
         more = f", {unusable} cannot be used" if unusable else ""
-        flagged = int(population.flagged.sum())
+        flagged = int(flags_of(population.covariates).sum())
         marked = f", {flagged} flagged" if flagged else ""
         self._about.setText(f"{_count(len(table), 'brain')}{outliers}{marked}{more}")
-        count = int((~population.flagged & (table["problem"] == "")).sum())
-        left = " (flagged ones and those that cannot be used are left out)"
+        count = int((listed.counted & (table["problem"] == "")).sum())
+        left = " (flagged and excluded ones and those that cannot be used are left out)"
         self._counted.setText(
             f"{count} of {_count(len(table), 'brain')} count{left if count < len(table) else ''}."
         )
@@ -206,15 +212,17 @@ class BrainList(QWidget):
         if len(listed.associations):
             self.covariates.show_figure(lambda: association_heatmap(listed.associations))
 
+    def _show_marks(self) -> None:
+        """Marks change nothing that was measured: the list stays, and where it is scrolled to."""
+        marks = self.source.workspace.marks.of_brains
+        if self.listed is not None and len(marks) == len(self.listed.brains):
+            self._table.show_column("mark", marks)
+
     def _set_shown(self, shown: bool) -> None:
         for widget in (self._export, self._about, self._pages):
             widget.setVisible(shown)
         high = QSizePolicy.Policy.Expanding if shown else QSizePolicy.Policy.Maximum
         self.setSizePolicy(QSizePolicy.Policy.Preferred, high)
-
-    def _choose(self, current: QModelIndex, _: QModelIndex) -> None:
-        if current.isValid() and not self._following:
-            self.chosen.emit(self._table.position(current.row()))
 
     def _ask_export(self) -> None:
         name = QFileDialog.getExistingDirectory(self, "Folder for the list of brains")
@@ -226,8 +234,7 @@ def _write(folder: Path, listed: BrainTable) -> None:
     _, model, population, *_ = listed.inputs
     about = provenance({}, population, {model.label: model})
     with results_folder(folder, about) as beside:
-        known = population.covariates.assign(flagged=population.flagged)
-        export_brain_table(beside, listed.brains, listed.associations, about, known)
+        export_brain_table(beside, listed.brains, listed.associations, about, population.known())
 
 
 def _as_shown(brains: pd.DataFrame, model: Model, population: Population) -> pd.DataFrame:
@@ -238,9 +245,9 @@ def _as_shown(brains: pd.DataFrame, model: Model, population: Population) -> pd.
     by = [""] * len(table)
     if reference is not None:
         by = reference.outlier_by(table["squared_error"], table["kl_divergence"])
-    notes = zip(population.flagged, by, bad, strict=True)
+    notes = zip(flags_of(population.covariates), by, bad, strict=True)
     table["note"] = [_note(*each) for each in notes]
-    numbers = table.columns.intersection([column.name for column in COLUMNS[1:-1]])
+    numbers = table.columns.intersection([column.name for column in COLUMNS[1:4]])
     table[numbers] = table[numbers].mask(bad, np.inf)
     return table.assign(strong=bad | outlier)
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import pandas as pd
-from qtpy.QtCore import QModelIndex, Qt, Signal
-from qtpy.QtWidgets import QHeaderView, QTableView
+from qtpy.QtCore import QModelIndex, Qt
+from qtpy.QtWidgets import QHeaderView
 
+from napari_brainvae.widgets.panels.brain_rows import BrainRows, Flag
 from napari_brainvae.widgets.panels.table_model import Column, TableModel
+from napari_brainvae.widgets.shared_brains import SharedBrains
 
 COLUMNS = [
     Column("id", "brain", tooltip="Click a brain to show it."),
@@ -14,31 +16,22 @@ COLUMNS = [
 ]
 
 
-class BrainsByCode(QTableView):
-    """Brains with their codes of one factor, sorted by them; a click leads to a brain.
+class BrainsByCode(BrainRows):
+    """Brains with their codes of one factor, sorted by them.
 
-    Signals
-    -------
-    chosen
-        Position of the brain in the stack.
+    Parameters
+    ----------
+    shared
+        Which brains are selected, in all panels.
     """
 
-    chosen = Signal(int)
-
-    def __init__(self) -> None:
-        super().__init__(sortingEnabled=True)
-        self.setToolTip("Click a brain to show it, a title to sort by it.")
-        self._positions: list[int] = []
-        self.table = TableModel(COLUMNS, parent=self)
-        self.setModel(self.table)
-        self.setSelectionBehavior(QTableView.SelectionBehavior.SelectRows)
+    def __init__(self, shared: SharedBrains) -> None:
+        super().__init__(TableModel(COLUMNS), shared)
+        self.table.setParent(self)
         self.setTextElideMode(Qt.TextElideMode.ElideLeft)  # ids tend to differ at the end
-        self.verticalHeader().setDefaultSectionSize(20)
-        self.verticalHeader().hide()
         header = self.horizontalHeader()
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.selectionModel().currentRowChanged.connect(self._choose)
 
     def show_codes(self, codes: pd.Series | None, positions: list[int] | None = None) -> None:
         """List brains, the highest first; none without codes.
@@ -50,12 +43,13 @@ class BrainsByCode(QTableView):
         positions
             Of these brains in the stack.
         """
-        self._positions = positions or []
         if codes is None:
             self.table.show_table(None)
+            self.show_brains([])
             return
         self.table.show_table(pd.DataFrame({"id": codes.index.astype(str), "code": codes.array}))
         self.sortByColumn(1, Qt.SortOrder.DescendingOrder)
+        self.show_brains(positions)
 
     def go_to_lowest(self) -> None:
         """Choose the brain with the smallest code."""
@@ -69,10 +63,6 @@ class BrainsByCode(QTableView):
         if not self.table.rowCount():
             return
         self.sortByColumn(1, order)
-        self.clearSelection()
-        self.setCurrentIndex(QModelIndex())  # so that it is chosen again if it was
+        # So that it is chosen again if it was.
+        self.selectionModel().setCurrentIndex(QModelIndex(), Flag.NoUpdate)
         self.selectRow(0)
-
-    def _choose(self, current: QModelIndex, _: QModelIndex) -> None:
-        if current.isValid():
-            self.chosen.emit(self._positions[self.table.position(current.row())])

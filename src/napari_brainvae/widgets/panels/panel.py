@@ -13,14 +13,17 @@ from qtpy.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QMainWindow,
+    QMenu,
     QPushButton,
     QScrollArea,
     QSizePolicy,
+    QTabBar,
     QVBoxLayout,
     QWidget,
 )
 
 from napari_brainvae.widgets.layers.plugin_layers import camera
+from napari_brainvae.widgets.saved_workspace import ask_to_open, ask_to_save
 from napari_brainvae.widgets.workers import PluginWidget
 from napari_brainvae.widgets.workspace import workspace_of
 
@@ -108,12 +111,19 @@ class Panel(PluginWidget):
         self._samples = QPushButton("Open samples")
         self._samples.setToolTip("Open the demo's brains, with their model and atlas.")
         self._samples.clicked.connect(self.begin)
+        self._keep = QPushButton("Workspace")
+        self._keep.setToolTip("Save all that is open, drawn and selected, or open it again.")
+        menu = QMenu(self._keep)
+        menu.addAction("Save workspace …").triggered.connect(lambda: ask_to_save(self.viewer))
+        menu.addAction("Open workspace …").triggered.connect(lambda: ask_to_open(self.viewer))
+        self._keep.setMenu(menu)
         self._help = QPushButton("?")
         self._help.setFixedWidth(3 * self._help.fontMetrics().averageCharWidth() + 8)
         self._help.setToolTip("Read about this panel in the docs.")
         self._help.clicked.connect(self.read_page)
         row.addWidget(self._first, 1)
         row.addWidget(self._samples)
+        row.addWidget(self._keep)
         row.addWidget(self._help, 0, Qt.AlignmentFlag.AlignRight)
         return head
 
@@ -151,6 +161,8 @@ class Panel(PluginWidget):
             window.tabifyDockWidget(first, mine)
             mine.show()
             mine.raise_()
+            for bar in window.findChildren(QTabBar):  # words are not cut: arrows lead to the others
+                bar.setElideMode(Qt.TextElideMode.ElideNone)
         elif self._fitted:
             self.viewer.reset_view()
 

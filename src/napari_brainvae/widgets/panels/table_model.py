@@ -61,7 +61,8 @@ class TableModel(QAbstractTableModel):
         super().__init__(parent)
         self.columns = list(columns)
         self._tooltip, self._strong = tooltip, strong
-        self._table, self._order = pd.DataFrame(), np.arange(0)
+        self._table, self.order = pd.DataFrame(), np.arange(0)
+        """Of the rows on show: where each is in the table."""
         self._values: list[list[Any]] = []
         self._tooltips: list[Any] = []
         self._strongs: list[Any] = []
@@ -73,24 +74,31 @@ class TableModel(QAbstractTableModel):
         self.beginResetModel()
         self.columns = self.columns if columns is None else list(columns)
         self._table = pd.DataFrame() if table is None else table
-        self._order = np.arange(len(self._table))
+        self.order = np.arange(len(self._table))
         # Looked up for every cell at every paint: pandas would take a hundred times as long.
         self._values = [self._list(column.name) for column in self.columns]
         self._tooltips, self._strongs = self._list(self._tooltip), self._list(self._strong)
         self.endResetModel()
 
+    def show_column(self, name: str, values: Sequence[Any]) -> None:
+        """Show other values in a column, in the order of the table; rows stay where they are."""
+        at = next(i for i, column in enumerate(self.columns) if column.name == name)
+        self._values[at] = list(values)
+        if len(self._table):
+            self.dataChanged.emit(self.index(0, at), self.index(len(self._table) - 1, at))
+
     def position(self, row: int) -> int:
         """Where the row on show is in the table."""
-        return int(self._order[row])
+        return int(self.order[row])
 
     def row(self, position: int) -> int | None:
         """Row on show of a position in the table."""
-        rows = np.flatnonzero(self._order == position)
+        rows = np.flatnonzero(self.order == position)
         return int(rows[0]) if len(rows) else None
 
     def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Rows of the table."""
-        return 0 if parent is not None and parent.isValid() else len(self._order)
+        return 0 if parent is not None and parent.isValid() else len(self.order)
 
     def columnCount(self, parent: QModelIndex | None = None) -> int:
         """Columns on show."""
@@ -130,16 +138,16 @@ class TableModel(QAbstractTableModel):
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
         """Sort by a column's values; NaN comes last either way, equals stay as they were."""
-        if not 0 <= column < len(self.columns) or not len(self._order):
+        if not 0 <= column < len(self.columns) or not len(self.order):
             return
         self.layoutAboutToBeChanged.emit()
         before = self.persistentIndexList()
         rows = [self.position(index.row()) for index in before]
-        values = pd.Series(self._values[column])[self._order].reset_index(drop=True)
+        values = pd.Series(self._values[column])[self.order].reset_index(drop=True)
         ascending = order == Qt.SortOrder.AscendingOrder
         moved = values.sort_values(ascending=ascending, kind="stable", na_position="last").index
-        self._order = self._order[moved.to_numpy()]
-        where = np.argsort(self._order)
+        self.order = self.order[moved.to_numpy()]
+        where = np.argsort(self.order)
         after = [
             self.index(int(where[row]), index.column())
             for row, index in zip(rows, before, strict=True)
