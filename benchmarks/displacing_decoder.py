@@ -38,7 +38,7 @@ from napari_brainvae.phantom.phantom import (
     write_phantom,
 )
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 
 SHAPE, FITTED, FOLDS = (80, 112), 300, 5
 SIZES = {"small": (25.0, 0.06), "large": (100.0, 0.2)}

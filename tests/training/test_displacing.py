@@ -16,7 +16,7 @@ from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.pca import trimmed_components
 from napari_brainvae.phantom.phantom import draw_section
 from training.fit import fit
-from training.fitting.options import FitOptions
+from napari_brainvae.models.fit_options import FitOptions
 
 SHAPE, FITTED, PIXELS = (64, 80), 64, 2.0
 

@@ -30,6 +30,7 @@ from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     CHECKPOINT,
     MADE_HERE,
+    has_sections,
     lay_on,
     place_events,
     population_of,
@@ -314,16 +315,6 @@ def workspace_of(viewer: Any) -> Workspace:
         _workspaces[id(viewer)] = Workspace(viewer)
         finalize(viewer, _workspaces.pop, id(viewer))
     return _workspaces[id(viewer)]
-
-
-def has_sections(layer: Layer) -> bool:
-    """Whether a layer may show sections: a gray image, not made here nor of a model or atlas."""
-    return (
-        isinstance(layer, Image)
-        and not layer.rgb
-        and layer.ndim in (2, 3)
-        and not layer.metadata.keys() & {MADE_HERE, CHECKPOINT, ATLAS_FOLDER}
-    )
 
 
 def name_of_model(path: Path) -> str:

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+from napari.layers import Image
 from napari.utils.notifications import show_warning
 
 from napari_brainvae.data.lazy_sections import LazySections, SectionError
@@ -18,7 +19,7 @@ from napari_brainvae.io.errors import InputError
 
 if TYPE_CHECKING:
     from napari.components import ViewerModel
-    from napari.layers import Image, Layer
+    from napari.layers import Layer
 
 POPULATION = "brainvae_population"
 CHECKPOINT = "brainvae_checkpoint"
@@ -91,6 +92,16 @@ def lay_on(layer: Layer, sections: Image, *, always: bool = False) -> None:
     if always or layer.units != sections.units[-2:]:
         geometry = section_geometry(sections, layer.data.shape[:2])
         update_layer(layer, layer.data, layer.name, geometry)
+
+
+def has_sections(layer: Layer) -> bool:
+    """Whether a layer may show sections: a gray image, not made here nor of a model or atlas."""
+    return (
+        isinstance(layer, Image)
+        and not layer.rgb
+        and layer.ndim in (2, 3)
+        and not layer.metadata.keys() & {MADE_HERE, CHECKPOINT, ATLAS_FOLDER}
+    )
 
 
 def share_units(layer: Image, others: Sequence[Image], size_um: float | None) -> str:
