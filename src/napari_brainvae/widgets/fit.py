@@ -121,8 +121,10 @@ class FitWidget(Panel):
     def file(self) -> Path | None:
         """Where the sections on show were read from, if they are what is there."""
         layer, population = self.workspace.sections, self.workspace.population
-        path = None if layer is None else layer.source.path
-        if path is None or population is None or layer.metadata.get(POPULATION) is not population:
+        if layer is None or population is None or layer.metadata.get(POPULATION) is not population:
+            return None
+        path = layer.source.path
+        if path is None:
             return None
         return Path(path) if Path(path).exists() else None
 
