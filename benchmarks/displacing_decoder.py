@@ -29,6 +29,7 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.reconstruction import denoise_sections
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import load_checkpoint
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.smooth_components import choose_smoothing, smooth_components
 from napari_brainvae.phantom.phantom import (
@@ -38,7 +39,6 @@ from napari_brainvae.phantom.phantom import (
     write_phantom,
 )
 from training.fit import fit
-from napari_brainvae.models.fit_options import FitOptions
 
 SHAPE, FITTED, FOLDS = (80, 112), 300, 5
 SIZES = {"small": (25.0, 0.06), "large": (100.0, 0.2)}

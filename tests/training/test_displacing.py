@@ -12,11 +12,11 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Stopped
 from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.models.displacing_network import fine
+from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.measures import squared_error
 from napari_brainvae.models.pca import trimmed_components
 from napari_brainvae.phantom.phantom import draw_section
 from training.fit import fit
-from napari_brainvae.models.fit_options import FitOptions
 
 SHAPE, FITTED, PIXELS = (64, 80), 64, 2.0
 

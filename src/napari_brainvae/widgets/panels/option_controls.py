@@ -74,6 +74,7 @@ class Controls(QWidget):
     def values(self) -> dict[str, Any]:
         """Give the values by field, to be validated by the schema."""
         values = {name: widget.value for name, widget in self.widgets.items()}
+        kind: Any
         for name, kind in self._optional.items():
             smallest = self.widgets[name].min
             values[name] = None if values[name] == smallest else kind(values[name])
