@@ -388,6 +388,10 @@ REFUSED = {
         lambda d: attribute(ours(d / "a.zarr"), pixel_size_um=float("inf")),
         "'pixel_size_um'",
     ),
+    "pixel size NaN": (
+        lambda d: attribute(ours(d / "a.zarr"), pixel_size_um=float("nan")),
+        "'pixel_size_um'",
+    ),
     "a plane of text": (lambda d: attribute(ours(d / "a.zarr"), plane="x"), "'plane'"),
     "preprocessing of another kind": (
         lambda d: attribute(

@@ -143,6 +143,14 @@ def test_a_value_that_begins_with_a_minus_is_explained(capsys):
     assert "FLAG=-1" in line
 
 
+def test_a_tilde_in_any_place_is_the_home_folder(capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen = []
+    code, said = ended(capsys, "fit", ["~/p.zarr", "--out", "~/run"], run=seen.append)
+    assert (code, said) == (0, [])
+    assert (seen[0].population, seen[0].out) == (tmp_path / "p.zarr", tmp_path / "run")
+
+
 def test_a_home_of_no_one(capsys, monkeypatch):
     def unknown(path: Path) -> Path:
         raise RuntimeError("Could not determine home directory.")
@@ -237,6 +245,8 @@ def test_a_device_with_too_little_memory(phantom_file, tmp_path, monkeypatch):
     ("flags", "ends"),
     [
         (["--beta", "1e300"], 2),
+        (["--beta", "1e30"], 2),
+        (["--learning-rate", "1e9"], 2),
         (["--beta", "1e-320"], 0),
         (["--learning-rate", "1e300"], 2),
         (["--learning-rate", "1e-320"], 0),
@@ -259,7 +269,7 @@ def test_extreme_values_of_a_fit(flags, ends, phantom_file, tmp_path, capsys, mo
         torch.set_num_threads(threads)
     assert code == ends, said
     # What diverges in a step leaves the linear start that it began with.
-    begun = "--learning-rate" in flags
+    begun = "--learning-rate" in flags or "1e30" in flags
     assert (tmp_path / "run" / "model.safetensors").exists() == (ends == 0 or begun)
     assert not any("Traceback" in line for line in said)
     if ends == 2:

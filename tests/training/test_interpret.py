@@ -28,7 +28,8 @@ from napari_brainvae.factors.projective_field import projective_field
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from napari_brainvae.phantom.phantom import draw_section
 from napari_brainvae.statistics.association import associate
-from training.cli import main
+from tests.training.commands import ended
+from training.cli import flag_of, main, options_of
 from training.interpret import InterpretOptions, interpret
 from training.pca import PCAOptions, fit_pca
 
@@ -332,6 +333,34 @@ def test_overwrite_keeps_what_is_not_its_own(phantom_file, atlas_folder, pca_fil
     assert len(pd.read_csv(tmp_path / "impact.csv")) == 4 * 3
 
 
+def test_stopped_half_way_it_leaves_no_table_without_its_record(
+    phantom_file, atlas_folder, pca_file, tmp_path, monkeypatch
+):
+    """All is written beside, then moved: what was there before is as before."""
+    quickly = {"resamples": 0, "parts": ["impact", "brains"], "regions": ["TH"]}
+    options = InterpretOptions(
+        population=phantom_file, model=[pca_file], atlas=atlas_folder, out=tmp_path / "out",
+        overwrite=True, **quickly,
+    )  # fmt: skip
+
+    def stopped(*_):
+        assert list(tmp_path.rglob("impact.csv")), "some of it is written"
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("napari_brainvae.reporting.export.export_brain_table", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            interpret(options)
+    assert not list(tmp_path.rglob("*.csv"))
+    interpret(options)
+    before = {path: path.read_bytes() for path in options.out.iterdir() if path.is_file()}
+    with monkeypatch.context() as patched:
+        patched.setattr("napari_brainvae.reporting.export.export_brain_table", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            interpret(options)
+    assert before == {path: path.read_bytes() for path in options.out.iterdir() if path.is_file()}
+
+
 @pytest.mark.parametrize("module", ["training.interpret", "training.pca"])
 def test_help_waits_for_no_torch(module):
     code = f"import sys, {module}; sys.exit('torch' in sys.modules or 'pandas' in sys.modules)"
@@ -371,6 +400,15 @@ def test_pca_refuses(phantom_file, tmp_path, options, message):
     with pytest.raises((ValueError, OSError), match=message):
         fit_pca(PCAOptions(**options))
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flags", [["--latent-dim", "30"], ["--held-out", "0.99"]], ids=" ".join)
+def test_pca_names_no_flag_but_its_own(flags, phantom_file, tmp_path, capsys):
+    """It shares what it computes with `fit`, and had said to give a flag of that."""
+    code, said = ended(capsys, "pca", [phantom_file, "--out", tmp_path / "p.safetensors", *flags])
+    assert code == 2
+    own = {flag_of(field, info) for field, info in options_of(PCAOptions)}
+    assert set(re.findall(r"--[a-z-]+", said[-1])) <= own
 
 
 def test_pca_does_not_replace_a_file_unasked(phantom_file, tmp_path):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Stopped
 from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.models.fit_options import FitOptions
+from tests.training.commands import ended
 from training.cli import main
 from training.fit import fit
 from training.fitting.reading import split
@@ -130,6 +132,21 @@ def test_a_complete_run_whose_state_is_gone_too_says_so(phantom_file, tmp_path):
     shutil.rmtree(out / "state")
     with pytest.raises(InputError, match=r"is complete, and .* is gone"):
         fit(small(phantom_file, out, resume=True))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is always full here")
+def test_a_disk_that_is_full_for_the_state_is_one_line(phantom_file, tmp_path, capsys, monkeypatch):
+    """The writer of archives says so in an error of its own, which is no bug of ours."""
+    write = torch.save
+    monkeypatch.setattr(torch, "save", lambda state, _: write(state, "/dev/full"))
+    out = tmp_path / "run"
+    arguments = [phantom_file, "--out", out, "--latent-dim", 2, "--batch-size", 4, "--steps", 2]
+    code, said = ended(capsys, "fit", arguments)
+    assert code == 2
+    errors = [line for line in said if line.startswith("error: ")]
+    assert errors == said[-1:]
+    assert "state.pt cannot be written" in said[-1]
+    assert not [path for path in out.rglob("*") if "partial" in path.name]
 
 
 def test_pca_replaces_no_folder(phantom_file, tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -137,6 +139,9 @@ def test_the_export_is_that_of_the_command(compare, qtbot, tmp_path):
     assert table["effect"].tolist() == pytest.approx(result.factors["effect"].tolist())
     files = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"compare_regions.csv", "report.html", "record.json", "difference_sex.png"} <= files
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    section = result.inputs.atlas
+    assert (record["plane"], record["atlas"]) == (section.plane, str(section.atlas.directory))
 
 
 def test_comparing_is_cancelled(compare, qtbot, monkeypatch):

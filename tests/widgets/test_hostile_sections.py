@@ -9,8 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
+import zarr
+from napari.utils.notifications import notification_manager
 
 from napari_brainvae.data.population import Population
+from napari_brainvae.io.errors import InputError
+from napari_brainvae.widgets.workspace import workspace_of
 from tests.widgets.windows import PLUGIN, RECONSTRUCT, reconstruction_of
 
 BAD = 5
@@ -51,16 +56,53 @@ def path(phantom_file, tmp_path):
 
 @pytest.mark.parametrize("brain", [0, BAD], ids=["on show first", "reached later"])
 @pytest.mark.parametrize("case", DAMAGE)
-def test_a_section_that_cannot_be_read_leaves_a_layer_that_works(viewer, path, case, brain):
-    """It is black; the others are shown, and the layer can be removed."""
+def test_a_section_that_cannot_be_read_leaves_a_layer_that_works(
+    viewer, path, phantom_file, case, brain
+):
+    """It is black, and why is said once; the others are shown, and the layer can be removed."""
     DAMAGE[case](chunk(path, brain))
+    notification_manager.records.clear()
     [layer] = viewer.open(path, plugin=PLUGIN)
     assert list(viewer.layers) == [layer]
     for shown in (brain, 7, brain):
         viewer.dims.set_point(0, shown)
         assert bool(np.asarray(layer._slice.image.raw).any()) == (shown != brain)
+    [said] = notification_manager.records
+    assert "mice.zarr" in said.message
+    assert f"section {brain}" in said.message
+    assert "\n" not in said.message
+    layer.visible = False
+    [other] = viewer.open(phantom_file, plugin=PLUGIN)
+    layer.visible = True
+    assert workspace_of(viewer).sections is other
     viewer.layers.remove(layer)
+    assert list(viewer.layers) == [other]
+    viewer.dims.set_point(0, brain)
+    assert np.asarray(other._slice.image.raw).any()
+
+
+def test_a_pixel_size_that_is_no_number_is_said_and_sticks_to_nothing(viewer, path, phantom_file):
+    zarr.open_group(path).attrs["pixel_size_um"] = float("nan")
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, RECONSTRUCT)
+    with pytest.raises(InputError, match=r"mice\.zarr.*pixel_size_um") as refused:
+        viewer.open(path, plugin=PLUGIN)
     assert not viewer.layers
+    assert str(refused.value) in workspace_of(viewer).said
+    [layer] = viewer.open(phantom_file, plugin=PLUGIN)
+    assert panel.workspace.sections is layer
+
+
+def test_a_tiff_with_such_a_size_is_shown_in_pixels(viewer, phantom_file, tmp_path, caplog):
+    sizes = {"PhysicalSizeX": float("nan"), "PhysicalSizeY": float("nan")}
+    images = Population.open(phantom_file).sections()
+    tifffile.imwrite(tmp_path / "mice.ome.tif", images, metadata={"axes": "ZYX", **sizes})
+    [layer] = viewer.open(tmp_path / "mice.ome.tif", plugin=PLUGIN)
+    assert "mice.ome.tif states a pixel size of nan um, which is ignored" in caplog.text
+    assert {str(unit) for unit in layer.units} == {"pixel"}
+    assert layer.scale.tolist() == [1, 1, 1]
+    viewer.layers.remove(layer)
+    [other] = viewer.open(phantom_file, plugin=PLUGIN)
+    assert workspace_of(viewer).sections is other
 
 
 def test_all_of_eight_that_give_the_contrast_may_be_bad_but_one(viewer, phantom_file, tmp_path):

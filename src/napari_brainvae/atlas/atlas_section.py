@@ -211,3 +211,15 @@ def labels_and_tree(
 ) -> tuple[Labels | None, StructureTree | None]:
     """``(H, W)`` structure ids under the sections and what they mean; nothing without an atlas."""
     return (None, None) if section is None else (section.labels, section.atlas)
+
+
+def place_of(section: AtlasSection | None) -> dict[str, Any]:
+    """What a record says of the plane under the sections; nothing without an atlas."""
+    if section is None:
+        return {}
+    return {
+        "plane": section.plane,
+        "pixel_size_um": section.pixel_size_um,
+        "atlas": str(section.atlas.directory),
+        "atlas_orientation": section.atlas.orientation,
+    }

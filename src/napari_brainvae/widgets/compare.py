@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_brainvae.arrays import Images, Mask
-from napari_brainvae.atlas.atlas_section import AtlasRegion, labels_and_tree
+from napari_brainvae.atlas.atlas_section import AtlasRegion, labels_and_tree, place_of
 from napari_brainvae.factors.cards import FactorCard, factor_cards
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress
@@ -336,7 +336,11 @@ def _write(folder: Path, found: Found) -> None:
     _, model, population, section, options = found.inputs
     pixel_size_um = population.description.pixel_size_um or model.header.pixel_size_um
     about = provenance(
-        options, population, {model.label: model}, measured=found.study.brains.positions
+        options,
+        population,
+        {model.label: model},
+        measured=found.study.brains.positions,
+        **place_of(section),
     )
     with results_folder(folder, about) as beside:
         export_comparison(

@@ -19,7 +19,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_brainvae.atlas.atlas_section import labels_and_tree
+from napari_brainvae.atlas.atlas_section import labels_and_tree, place_of
 from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.factors.cards import FactorCard, factor_cards
 from napari_brainvae.factors.field_colours import BRIGHTER, DARKER
@@ -239,7 +239,13 @@ def _write(folder: Path, described: Described, progress: Progress) -> None:
     from napari_brainvae.reporting.export import export_cards, results_folder
 
     _, model, population, section, _ = described.inputs
-    about = provenance({}, population, {model.label: model}, measured=described.positions)
+    about = provenance(
+        {},
+        population,
+        {model.label: model},
+        measured=described.positions,
+        **place_of(section),
+    )
     with results_folder(folder, about) as beside:
         export_cards(beside, described.cards, about, section, progress=progress)
 
