@@ -21,7 +21,7 @@ from qtpy.QtWidgets import QApplication
 from napari_brainvae.models.checkpoint import save_checkpoint
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.phantom.demo import DEMO
-from napari_brainvae.phantom.phantom import Phantom, draw_section
+from napari_brainvae.phantom.phantom import Phantom, draw_section, write_phantom
 
 IMAGES = Path(__file__).parent / "images"
 PLUGIN = "napari-brainvae"
@@ -50,14 +50,19 @@ def settle(seconds: float = 1.0) -> None:
         time.sleep(0.01)
 
 
-def opened(size: Size, name: str, *, atlas: bool = True) -> tuple[napari.Viewer, Any]:
-    """Open a window of a size, the panel, and the samples by its button."""
+def with_panel(size: Size, *names: str) -> tuple[napari.Viewer, Any]:
+    """Open a window of a size, and panels; the last of them."""
     viewer = napari.Viewer()
     viewer.window._qt_window.resize(*size)
-    names = [name] if name == "Atlas" or not atlas else ["Atlas", name]
     widgets = [viewer.window.add_plugin_dock_widget(PLUGIN, each)[1] for each in names]
     settle()
-    widget = widgets[-1]
+    return viewer, widgets[-1]
+
+
+def opened(size: Size, name: str, *, atlas: bool = True) -> tuple[napari.Viewer, Any]:
+    """Open a window of a size, the panel, and the samples by its button."""
+    names = [name] if name == "Atlas" or not atlas else ["Atlas", name]
+    viewer, widget = with_panel(size, *names)
     widget.begin()
     wait(lambda: widget.workspace.ready)
     wait(lambda: not atlas or widget.workspace.atlas is not None)
@@ -197,6 +202,25 @@ def brain_map(size: Size) -> None:
     save(viewer, "brain_map", size)
 
 
+def fit(size: Size) -> None:
+    """A fit before it begins, while it goes on, and when its model is that of all panels."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "brains.zarr"
+        write_phantom(Phantom(draw_section(DEMO.height, DEMO.width), DEMO), path)
+        viewer, widget = with_panel(size, "Fit")
+        viewer.open(path, plugin=PLUGIN)
+        wait(lambda: widget.brains.text() != "")
+        settle(2)
+        save(viewer, "fit_before", size, keep=True)
+        widget.choice.plain.set_values({"steps": 150})
+        widget.fit.click()
+        wait(lambda: len(widget.run.state.history) > 3 and widget.latest.idle)
+        save(viewer, "fit", size, keep=True)
+        wait(lambda: not widget.run.running)
+        settle(2)
+        save(viewer, "fit_done", size)
+
+
 SCENES = (
     reconstruct,
     atlas,
@@ -207,6 +231,7 @@ SCENES = (
     two_models,
     brain_map,
     gallery,
+    fit,
 )
 
 if __name__ == "__main__":

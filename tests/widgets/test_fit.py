@@ -11,12 +11,16 @@ from html import escape
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from safetensors.numpy import load_file
 
 from napari_brainvae.io.folder_lock import only_one
-from napari_brainvae.models.run_state import run_state
+from napari_brainvae.io.progress import Stopped
+from napari_brainvae.models.fit_options import FitOptions
+from napari_brainvae.models.run_state import MODEL, run_state
 from napari_brainvae.widgets.fit_run import environment, fit_run_of
 from napari_brainvae.widgets.workspace import workspace_of
 from tests.widgets.windows import LONG, PLUGIN
+from training.fit import fit
 
 LEFT = Qt.MouseButton.LeftButton
 
@@ -68,6 +72,32 @@ def test_a_fit_is_watched_stopped_found_by_a_reopened_panel_and_resumed(opened, 
     assert not again.fit.isEnabled()
     assert again.options(resume=True).latent_dim == 2
     assert again.options(resume=True).steps == 100_000
+
+
+@pytest.fixture
+def half_done(brains):
+    """A run that was stopped after three of its six steps, where the panel would write."""
+    options = FitOptions(
+        population=brains, out=brains.with_name("p_fit"), latent_dim=2, steps=6, held_out=0.25
+    )
+    with pytest.raises(Stopped):
+        fit(options, progress=lambda done, total: done < 3)
+    return options
+
+
+def test_resume_goes_on_to_the_bits_of_a_fit_that_was_never_stopped(half_done, opened, qtbot):
+    viewer, panel = opened
+    assert panel.choice.folder == half_done.out
+    assert not panel.fit.isEnabled()
+    qtbot.mouseClick(panel.resume, LEFT)
+    qtbot.waitUntil(lambda: not panel.run.running, timeout=LONG)
+    assert panel.run.outcome == "done"
+    assert workspace_of(viewer).checkpoint == half_done.out / MODEL
+    at_once = half_done.model_copy(update={"out": half_done.out.with_name("at_once")})
+    fit(at_once, progress=lambda done, total: True)
+    resumed, whole = (load_file(each.out / MODEL) for each in (half_done, at_once))
+    assert resumed.keys() == whole.keys()
+    assert all(np.array_equal(resumed[name], whole[name]) for name in whole)
 
 
 def test_what_goes_wrong_is_said_whole_and_with_the_way_out(opened, brains, qtbot):

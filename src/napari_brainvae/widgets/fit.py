@@ -106,6 +106,7 @@ class FitWidget(Panel):
         self.layers.changed.connect(self._sections_changed)
         self.layers.altered.connect(self._sections_changed)
         self.workspace.model_changed.connect(self._model_changed)
+        self.workspace.marks.changed.connect(self._count_brains)
         self.choice.changed.connect(self._enable)
         self.choice.suggest.clicked.connect(self.suggest)
         self.job.changed.connect(self._enable)
@@ -198,19 +199,24 @@ class FitWidget(Panel):
             worker.close()
         self.layers.release()
         self.workspace.model_changed.disconnect(self._model_changed)
+        self.workspace.marks.changed.disconnect(self._count_brains)
         self.run.changed.disconnect(self._ran)
         self.viewer.dims.events.point.disconnect(self.refresh)
         self._made.release()
 
     def _sections_changed(self) -> None:
         """Say which brains a fit would see, and where it would be written."""
-        self._looked = None
         self.brains.setText("")
         self._say("")
         self.choice.propose(self.file)
+        self._asked = None
+        self._count_brains()
+
+    def _count_brains(self) -> None:
+        """Look again at the file, and at the marks beside it: that is what a fit reads."""
+        self._looked = None
         if self.file is not None:
             self.looking.request(self.file, self.workspace.population)
-        self._asked = None
         self._enable()
 
     def _tell_brains(self, looked: tuple[int, int, bool]) -> None:
