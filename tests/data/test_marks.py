@@ -68,7 +68,7 @@ def test_what_a_wrong_file_says_and_that_it_stays(case, tmp_path):
 @pytest.mark.skipif(os.name != "posix", reason="has no pipes with names")
 def test_a_pipe_is_refused_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.marks.csv")
-    with pytest.raises(InputError, match="is no file"):
+    with pytest.raises(InputError, match="is no regular file"):
         read_marks(tmp_path / "a.marks.csv", IDS)
 
 

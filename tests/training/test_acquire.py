@@ -631,8 +631,10 @@ def test_interrupting_is_no_error_of_the_program(server, tmp_path):
     server.pause = 2  # so long that no brain is done before the signal comes
     command = [sys.executable, "-m", "training.acquire", "sections", str(tmp_path / "mice.zarr")]
     with subprocess.Popen(
-        [*command, "--server", server.url], env=_environment(), stderr=subprocess.PIPE, text=True
-    ) as child:
+        [*command, "--server", server.url], env=_environment(), stderr=subprocess.PIPE, text=True,
+        # What a shell runs in the background ignores Ctrl-C, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    ) as child:  # fmt: skip
         while child.poll() is None and not server.fetched():
             time.sleep(0.01)
         child.send_signal(signal.SIGINT)

@@ -399,7 +399,9 @@ def test_held_out_brains_are_read_once(phantom_file, checkpoints, tmp_path, monk
 
     monkeypatch.setattr(Population, "sections", noted)
     evaluate_quickly(phantom_file, checkpoints, tmp_path / "out")
-    assert sorted(read) == list(range(24))
+    assert len(read) == len(set(read))
+    flagged = np.flatnonzero(Population.open(phantom_file).flagged)
+    assert set(range(24)) - set(read) <= set(flagged), "nobody needs what no baseline is fitted to"
 
 
 def test_scales_of_the_slow_transform():
@@ -467,7 +469,7 @@ def nobody_held_out(arguments, folder):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (a_full_folder, "not an empty folder"),
+        (a_full_folder, "is not empty"),
         (no_such_model, "nothing.safetensors"),
         (two_of_one_name, "same name"),
         (another_size, "error: "),

@@ -90,7 +90,7 @@ def test_bad_input_leaves_nothing(phantom_file, tmp_path):
 
 def test_a_folder_with_content_is_left_alone(phantom_file, tmp_path):
     (tmp_path / "mine.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="not an empty folder"):
+    with pytest.raises(FileExistsError, match="is not empty"):
         stability(StabilityOptions(population=phantom_file, out=tmp_path))
 
 

@@ -206,7 +206,7 @@ def test_the_list_of_brains_follows_the_slider_and_says_why(reconstruct, qtbot):
     table = brains._table._table
     assert list(table["note"].str.contains("flagged")) == list(population.flagged)
     assert table["note"][table["unusual"]].str.contains("outlier by (?:error|KL)").all()
-    assert "(flagged ones" in brains._counted.text()
+    assert "(flagged and excluded ones" in brains._counted.text()
     shown = brains._view.model().index(0, 0).data()
     width = brains._view.fontMetrics().horizontalAdvance(shown)
     assert brains._view.columnWidth(0) >= width, "the whole id"

@@ -32,7 +32,10 @@ def check_metaimage(path: Path) -> None:
     kind = header.get("ElementType", "").removeprefix("MET_").removeprefix("U")
     sizes = header.get("DimSize", "").split()
     if kind not in BYTES or len(sizes) != 3 or not all(s.isdecimal() and int(s) for s in sizes):
-        raise InputError(f"its header says DimSize = {' '.join(sizes)}, ElementType = MET_{kind}")
+        raise InputError(
+            f"it cannot be read: its header says DimSize = {' '.join(sizes) or 'nothing'}, "
+            f"ElementType = {header.get('ElementType') or 'nothing'}"
+        )
     voxels = path
     if (name := header.get("ElementDataFile", "")) != "LOCAL":
         if not name or name == "LIST" or "%" in name:

@@ -7,7 +7,6 @@ that shares the folder. Signals differ from system to system, and find only thei
 from __future__ import annotations
 
 import json
-import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from napari_brainvae.io.atomic_files import write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.folder_lock import LOCK, is_locked
 from napari_brainvae.io.json_files import read_json
@@ -25,6 +25,9 @@ PROGRESS, STOP = "progress.json", "stop"
 
 LOG = "fit*.log"
 """What the command said, where a panel started it: a file for each time."""
+
+CURVES = ("step", "reconstruction", "rate")
+"""Columns of the history that are told, where the objective has these terms."""
 
 MOST_ROWS = 200
 """Of the history that are told while the run goes on."""
@@ -93,18 +96,16 @@ def run_state(folder: Path) -> RunState:
 def tell_progress(
     folder: Path, step: int, steps: int, seconds_left: float | None, rows: list[dict[str, Any]]
 ) -> None:
-    """Say how far a run is. Nobody needs it after a power cut, so it is not put on disk."""
+    """Say how far a run is."""
     shown = rows[:: -(-len(rows) // MOST_ROWS) or 1]
     told = {
         "step": step,
         "steps": steps,
         "seconds_left": seconds_left,
-        "history": [[row["step"], row["reconstruction"], row["rate"]] for row in shown],
+        "history": [[row[name] for name in CURVES] for row in shown if row.keys() >= {*CURVES}],
     }
-    beside = folder / f".{PROGRESS}"
     with suppress(OSError):  # Windows replaces no file that is being read: the next one will do
-        beside.write_text(json.dumps(told), encoding="utf-8")
-        os.replace(beside, folder / PROGRESS)
+        write_text(folder / PROGRESS, json.dumps(told))
 
 
 def ask_to_stop(folder: Path) -> None:
@@ -119,7 +120,7 @@ def is_asked_to_stop(folder: Path) -> bool:
 
 def forget_progress(folder: Path) -> None:
     """Remove what is there only while a run goes on."""
-    for name in (STOP, PROGRESS, f".{PROGRESS}"):
+    for name in (STOP, PROGRESS):
         with suppress(OSError):
             (folder / name).unlink(missing_ok=True)
 

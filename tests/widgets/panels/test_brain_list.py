@@ -40,7 +40,7 @@ def test_the_list_of_brains_leads_to_the_outliers(reconstruct, qtbot, tmp_path):
     assert brains._pages.isTabVisible(1)
     brains.export(tmp_path / "out")
     qtbot.waitUntil(lambda: not widget.job.running, timeout=20_000)
-    known = population.covariates.assign(flagged=population.flagged)
+    known = population.known()
     listed = table.join(known.set_axis(table.index)).reset_index()
     for name, expected in {"brains": listed, "covariates": associations}.items():
         written = pd.read_csv(tmp_path / "out" / f"{name}.csv", keep_default_na=False)
