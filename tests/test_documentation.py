@@ -20,6 +20,7 @@ GUIDES = [
     "docs/compare.md",
     "docs/covariates.md",
     "docs/displacing.md",
+    "docs/evidence.md",
     "docs/gather.md",
     "docs/sweep.md",
 ]
@@ -41,6 +42,19 @@ def test_every_reference_of_the_readme_is_defined_and_used():
     text = (ROOT / "README.md").read_text()
     used = set(re.findall(r"\]\[([^\]]+)\]", text))
     assert used == set(re.findall(r"^\[([^\]]+)\]: ", text, re.M))
+
+
+def test_the_index_of_the_documents_names_every_page_and_every_link_between_pages_leads_somewhere():
+    pages = sorted((ROOT / "docs").rglob("*.md"))
+    index = links((ROOT / "docs/README.md").read_text())
+    assert {str(page.relative_to(ROOT / "docs")) for page in pages} - {"README.md"} <= index
+    lost = [
+        (page.name, link)
+        for page in pages
+        for link in links(page.read_text())
+        if not link.startswith("http") and not (page.parent / link.partition("#")[0]).exists()
+    ]
+    assert lost == []
 
 
 @pytest.mark.parametrize("guide", GUIDES)
