@@ -67,7 +67,7 @@ def demo(options: DemoOptions) -> None:
         _report(population, run, options.out)
         log.info("4 of 4: %s", report)
     log.info(
-        "\nWhat each factor does is on its card: %s leads with them, and %s holds them all.",
+        "\nWhat each factor does is on its card: %s begins with them, and %s holds them all.",
         report,
         options.out / "factors",
     )
@@ -104,8 +104,22 @@ def _complete(run: Path) -> bool:
     return folder.record.exists() and folder.read_record().get("status") == "complete"
 
 
+def _about(path: Path) -> str:
+    from napari_brainvae.data.population import Population
+
+    population = Population.open(path)
+    height, width = population.images.shape[1:]
+    return (
+        f"A beta-VAE was fitted to {len(population)} phantom brains, drawn by this program: "
+        f"sections of {height} x {width} pixels that differ in the brightness of regions and in "
+        "their shape, some of them with leakage, missing tissue or a grid laid over them. What "
+        "was planted is known, so what is said here can be held against it. First what each "
+        "latent factor of the model does, then how well held-out brains are drawn."
+    )
+
+
 def _report(path: Path, run: Path, out: Path) -> Path:
-    """Describe the factors, evaluate the run, and write ``report.html``, which leads with cards."""
+    """Describe the factors, evaluate the run, and write ``report.html``."""
     import pandas as pd
 
     from napari_brainvae.models.checkpoint import load_checkpoint
@@ -126,6 +140,7 @@ def _report(path: Path, run: Path, out: Path) -> Path:
         out / "report.html",
         "napari-brainvae: demo",
         [
+            ("About", _about(path), None),
             *cards,
             *evaluation_parts(comparison, evaluation_figures(comparison)),
             (

@@ -78,7 +78,7 @@ def test_a_planted_shape_is_said_with_what_becomes_larger(cards, planted, name):
     told = cards[planted].description
     assert (told.name, told.direction, told.side) == (name, "larger", "both")
     size = float(f"{told.displacement_um:.2g}")
-    expected = f"{told.factor}: {name}, larger, displaced by up to {size:g} um per SD"
+    expected = f"{told.factor}: {name}, larger, displaced by up to {size:g} µm per SD"
     assert told.sentence.startswith(expected)
 
 
@@ -101,13 +101,13 @@ def test_a_card_holds_the_sections_at_two_deviations(cards):
         (
             change(HPF=1),
             parts((0, 1.2), 0.1, shares=(0.3, 0.7)),
-            "F1: hippocampal formation, 10 % brighter per SD, and displaced by up to 30 um",
+            "F1: hippocampal formation, 10 % brighter per SD, and displaced by up to 30 µm",
         ),
         # What moves as one becomes neither larger nor smaller.
         (
             change(Isocortex=1),
             parts((0, 2.2), 0.01, shares=(0.95, 0.05)),
-            "F1: whole section, displaced by up to 55 um per SD",
+            "F1: whole section, displaced by up to 55 µm per SD",
         ),
         (
             change(Isocortex=1),

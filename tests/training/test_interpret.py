@@ -112,7 +112,7 @@ def test_factors_are_told_and_the_report_leads_with_their_cards(
     assert_allclose(table["displacement_share"], expected["displacement_share"], rtol=1e-6)
     headings = re.findall("<h2>(.*?)</h2>", (results / "report.html").read_text("utf-8"))
     first = [f"{card.description.factor}: {card.description.name}" for card in cards]
-    assert [html.unescape(heading) for heading in headings[:5]] == [*first, "All factors"]
+    assert [html.unescape(heading) for heading in headings[:5]] == ["All factors", *first]
 
 
 def test_brains_and_covariates_are_what_the_functions_say(results, phantom_file, run_folder):

@@ -115,7 +115,7 @@ class FactorDescription:
             return "changes nothing"
         bright = _brighter(self.brightness_percent)
         known = np.isfinite(self.displacement_um)
-        far, unit = (self.displacement_um, "um") if known else (self.displacement_px, "px")
+        far, unit = (self.displacement_um, "µm") if known else (self.displacement_px, "px")
         moved = f"displaced by up to {_rounded(far)} {unit}"
         if self.direction in ("brighter", "darker"):
             other = ""

@@ -75,7 +75,7 @@ def _factor(effects: Effects, row: pd.Series) -> str:
     if pd.notna(row.get("brightness_percent")):
         text += f"; alone it changes brightness by up to {row['brightness_percent']:+.2g} %"
         if pd.notna(row.get("displacement_um")):
-            text += f" and displaces tissue by up to {row['displacement_um']:.2g} um"
+            text += f" and displaces tissue by up to {row['displacement_um']:.2g} µm"
     if pd.notna(row.get("replicated")) and not row["replicated"]:
         text += "; this factor did not come again in other brains, so take it for a hint"
     return text + "."
@@ -97,7 +97,7 @@ def _regions(compared: Compared) -> list[str]:
                 said.append(f"{word.capitalize()}: {_listed(part, what)}.")
     moved = compared.difference.data_parts
     far = moved.displacement_peak_um
-    size = f"{moved.displacement_peak:.2g} px" if far is None else f"{far:.2g} um"
+    size = f"{moved.displacement_peak:.2g} px" if far is None else f"{far:.2g} µm"
     return [*said, f"Tissue is displaced by up to {size} between the adjusted means."]
 
 

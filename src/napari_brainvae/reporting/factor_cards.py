@@ -179,7 +179,7 @@ def _colour_bar(axes: Axes, limit: float, label: str) -> None:
     colors = LinearSegmentedColormap.from_list("signed", [DARKER, (0.35, 0.35, 0.35), BRIGHTER])
     beside = axes.inset_axes((1.01, 0.15, 0.025, 0.7))
     bar = axes.figure.colorbar(ScalarMappable(Normalize(-limit, limit), colors), cax=beside)
-    bar.set_label(label, fontsize=7)
+    bar.set_label(label, fontsize=7, labelpad=1)
     bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:+.2g}", "0", f"{limit:+.2g}"])
     bar.ax.tick_params(labelsize=7, length=2)
 
@@ -232,15 +232,14 @@ def _write_title(figure: Figure, card: FactorCard) -> None:
     inch = 1 / figure.get_figheight()
     doubtful = told.replicated is False
     color = "0.45" if doubtful else "black"
-    sentence = told.sentence.replace(" um ", " µm ")
-    text = textwrap.fill(sentence, 105, break_on_hyphens=False)
+    text = textwrap.fill(told.sentence, 105, break_on_hyphens=False)
     figure.text(0.013, 1 - 0.3 * inch, text, fontsize=11, weight="bold", color=color, va="center")
     if doubtful:
         figure.patch.set(linewidth=5, edgecolor="#c43c3c", linestyle=(0, (4, 3)))
 
 
 def card_parts(cards: Sequence[FactorCard], drawn: Iterable[Figure]) -> list[tuple[str, str, Any]]:
-    """Give the parts of a report, a card each, and the table of all of them."""
+    """Give the parts of a report: the table of all factors, then a card each."""
     parts: list[tuple[str, str, Any]] = [
         (f"{card.description.factor}: {card.description.name}", "", figure)
         for card, figure in zip(cards, drawn, strict=True)
@@ -250,8 +249,10 @@ def card_parts(cards: Sequence[FactorCard], drawn: Iterable[Figure]) -> list[tup
     known = [told.replicated for told in (card.description for card in cards)]
     if None not in known:
         text = f"{sum(map(bool, known))} of {len(known)} factors replicate in split halves. {text}"
-    shown = table[list(table.columns[:9])].set_index("factor").round(2)
-    return [*parts, ("All factors", text, shown)]
+    shown = (
+        table[list(table.columns[:9])].round(2).rename(columns=lambda name: name.replace("_", " "))
+    )
+    return [("All factors", text, shown.set_index("factor").rename_axis(None)), *parts]
 
 
 def draw_cards(

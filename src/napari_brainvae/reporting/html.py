@@ -17,10 +17,10 @@ STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em;
        color: #222; }
 h1 { font-size: 1.6em; } h2 { font-size: 1.2em; margin-top: 2em; }
-img { max-width: 100%; } table { border-collapse: collapse; }
+img { max-width: 100%; } .wide { overflow-x: auto; } table { border-collapse: collapse; }
 td, th { padding: 0.2em 0.8em; border-bottom: 1px solid #ddd; text-align: right; }
 th:first-child { text-align: left; } code { background: #f3f3f3; padding: 0.1em 0.3em; }
-pre { background: #f3f3f3; padding: 0.8em; } p.note { color: #555; }
+pre { background: #f3f3f3; padding: 0.8em; }
 """
 
 
@@ -36,7 +36,7 @@ def write_report(path: Path, title: str, parts: list[Part]) -> None:
         if isinstance(content, Figure):
             body.append(_embedded(content, heading))
         elif isinstance(content, pd.DataFrame):
-            body.append(content.to_html(border=0))
+            body.append(f'<div class="wide">{content.to_html(border=0)}</div>')
         elif content is not None:
             body.append(f"<pre>{html.escape(str(content))}</pre>")
     page = "\n".join(body)
