@@ -14,7 +14,8 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
 from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section, write_phantom
 from napari_brainvae.reporting.comparison_report import CHANNELS, comparison_table, forest_plot
-from napari_brainvae.reporting.comparison_words import summary
+from napari_brainvae.reporting.comparison_words import headline, summary
+from napari_brainvae.statistics.beyond import BEYOND
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.statistics.study import compare_population
 from training.cli import main
@@ -158,6 +159,30 @@ def test_what_did_not_replicate_is_marked(cases, run_folder):
     assert "was not examined" not in text
     markers = [line for line in forest_plot(table).axes[0].lines if line.get_marker() == "o"]
     assert {line.get_markerfacecolor() for line in markers} == {"white"}
+
+
+def test_what_only_goes_with_another_factor_is_not_named_of_its_own(cases, run_folder):
+    model = load_checkpoint(run_folder / "model.safetensors")
+    population = Population.open(cases / "two.zarr")
+    options = ComparisonOptions(by=["group"], permutations=99, pixel_permutations=0)
+    study = compare_population(model, population, population.covariates, options)
+    table = comparison_table(study, model)
+    assert tuple(table)[-3:] == BEYOND
+    table["p_fwe"] = [0.01, 0.02, 0.5, 0.6]
+    table.loc[1, ["p_beyond", "goes_with", "r_with"]] = 0.4, "F1", -0.62
+    text = " ".join(summary(study, table).values())
+    assert "F2 goes with F1 (r = -0.62, groups apart)" in text
+    assert "beyond what is named above it differs by no more than chance explains (p = 0.4)" in text
+    assert "F2 is " not in text
+    assert "corrected over 4 factors" in text
+    (line,) = headline(study, table)
+    assert line.startswith(
+        "group, case minus control: F1 at family-wise p <= 0.05; F2 goes with F1 ("
+    )
+    assert line.endswith("or more, corrected over 4 factors)")
+    drawn = forest_plot(table)
+    assert [text.get_text() for text in drawn.axes[0].texts][1] == "p = 0.02; goes with F1"
+    assert "corrected over 4 factors" in drawn.get_suptitle()
 
 
 def test_cases_are_as_many_as_asked_for_and_differ_as_said(tmp_path):

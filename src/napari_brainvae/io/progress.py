@@ -22,3 +22,10 @@ def report(progress: Progress | None, done: int, total: int) -> None:
     """
     if progress is not None and progress(done, total) is False:
         raise Stopped(f"stopped after {done} of {total}")
+
+
+def part_of(progress: Progress | None, begin: int, end: int) -> Progress | None:
+    """Give the progress of a part, from ``begin`` to ``end``, of a whole that is 1,000."""
+    if progress is None:
+        return None
+    return lambda done, total: progress(begin + (end - begin) * done // max(total, 1), 1000)

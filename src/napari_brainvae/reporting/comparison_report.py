@@ -28,6 +28,7 @@ from napari_brainvae.reporting.export import file_name, write_table
 from napari_brainvae.reporting.factor_cards import ARROW
 from napari_brainvae.reporting.provenance import Provenance
 from napari_brainvae.reporting.section_axes import frame
+from napari_brainvae.statistics.beyond import BEYOND
 from napari_brainvae.statistics.deviation import write_pcntoolkit
 from napari_brainvae.statistics.permutation import ALPHA
 from napari_brainvae.statistics.study import Compared, Study
@@ -56,7 +57,7 @@ OPPOSITE = {"brighter": "darker", "darker": "brighter", "larger": "smaller", "sm
 """What a factor does where its code is lower; what is displaced is so either way."""
 
 _ARROWS = 20  # across the longer side of a section
-_SURE, _UNSURE = "#b03a1e", "0.45"
+_SURE, _FOLLOWS, _UNSURE = "#b03a1e", "#cd8b78", "0.45"
 
 
 def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = ()) -> pd.DataFrame:
@@ -72,7 +73,8 @@ def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = (
     pandas.DataFrame
         ``name`` of each factor and ``direction``, what happens there in the first group, or as the
         number grows, such as "brighter" or "larger"; ``brightness_percent`` and
-        ``displacement_um``, what the difference of this factor alone does at most.
+        ``displacement_um``, what the difference of this factor alone does at most. The columns of
+        `beyond.BEYOND` stand at the end.
     """
     table = study.table()
     if not cards:
@@ -86,11 +88,14 @@ def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = (
     table["direction"] = np.where(table["difference"] < 0, turned, ways)
     percent = table["factor"].map({key: each.brightness_percent for key, each in told.items()})
     far = table["factor"].map({key: each.displacement_um for key, each in told.items()})
-    return table.assign(brightness_percent=percent * steps, displacement_um=far * steps.abs())
+    table = table.assign(brightness_percent=percent * steps, displacement_um=far * steps.abs())
+    return table[[*table.columns.difference(BEYOND, sort=False), *BEYOND]]
 
 
 def forest_plot(table: pd.DataFrame, name: str = "factor") -> Figure:
     """Draw effects with their intervals; sure ones in colour, unreplicated ones hollow.
+
+    One that only goes with another is in that colour, paler, and says so.
 
     Parameters
     ----------
@@ -111,18 +116,21 @@ def forest_plot(table: pd.DataFrame, name: str = "factor") -> Figure:
     for row, (_, each) in enumerate(table.iterrows()):
         sure = each["p_fwe"] <= ALPHA
         hollow = bool(pd.notna(each.get("replicated")) and not each["replicated"])
-        color = _SURE if sure else _UNSURE
+        follows = isinstance(each.get("goes_with"), str)
+        color = (_FOLLOWS if follows else _SURE) if sure else _UNSURE
         axes.plot([each["low"], each["high"]], [row, row], color=color, linewidth=1.6)
         face = "white" if hollow else color
         axes.plot(each["effect"], row, "o", color=color, markerfacecolor=face, markersize=6)
-        axes.text(1.02, row, _p(each["p_fwe"]), transform=axes.get_yaxis_transform(),
-                  va="center", fontsize=8, color=color)  # fmt: skip
+        said = _p(each["p_fwe"]) + (f"; goes with {each['goes_with']}" if follows else "")
+        axes.text(1.02, row, said, transform=axes.get_yaxis_transform(), va="center", fontsize=8,
+                  color=color)  # fmt: skip
     axes.set_yticks(range(len(table)), [_label(each, name) for _, each in table.iterrows()])
     axes.set(xlim=(-edge, edge), ylim=(len(table) - 0.4, -0.6))
     axes.set_xlabel(f"{table['measure'].iloc[0]}, 95 % interval", fontsize=9)
     axes.tick_params(labelsize=8)
     axes.spines[["top", "right"]].set_visible(False)
-    found = f"grey: below {smallest:.2g}, too small to be found with a chance of 80 %"
+    over = f"corrected over {len(table)} {name}s"
+    found = f"grey: below {smallest:.2g}, too small to be found with a chance of 80 %, {over}"
     none = "too few units for any effect to be found" if math.isinf(smallest) else found
     title = f"{table['by'].iloc[0]}: {table['contrast'].iloc[0]}"
     figure.suptitle(f"{title}\n{none}; hollow: not replicated; right: family-wise p", fontsize=8)
@@ -303,7 +311,7 @@ def _report_parts(
         figures.save_figure(picture, folder / f"difference_{name}", about)
         parts.append((f"{by}: factors", "", forest))
         parts.append((f"{by}: the difference", "Orange is more in the first, blue less.", picture))
-        columns = ["effect", "low", "high", "p", "p_fwe", "q", "difference", "replicated"]
+        columns = ["effect", "low", "high", "p", "p_fwe", "q", "difference", "replicated", *BEYOND]
         shown = rows.set_index("factor")[columns].round(4)
         parts.append((f"{by}: numbers of the factors", "All columns are in compare.csv.", shown))
         if len(regions):

@@ -45,7 +45,9 @@ def _who(compared: Compared) -> str:
 
 def _factors(effects: Effects, rows: pd.DataFrame) -> list[str]:
     found = rows[rows["p_fwe"] <= ALPHA]
-    said = [_factor(effects, row) for _, row in found.iterrows()]
+    follows = found["goes_with"].notna()
+    said = [_factor(effects, row) for _, row in found[~follows].iterrows()]
+    said += [_follower(row) for _, row in found[follows].iterrows()]
     if not said:
         least = rows["p_fwe"].min()
         said = [
@@ -53,18 +55,39 @@ def _factors(effects: Effects, rows: pd.DataFrame) -> list[str]:
         ]
     if math.isinf(effects.smallest):
         return [*said, "There are too few brains, or orders of them, for any effect to be found."]
-    size = f"{effects.measure} {effects.smallest:.2g}"
     return [
         *said,
-        f"An effect smaller than {size} is missed by more than one such study in five: what is "
-        "not found is not shown to be absent.",
+        f"An effect smaller than {effects.measure} {effects.smallest:.2g} is missed by more than "
+        f"one such study in five, corrected over {_count(effects)}"
+        f"{_alone(effects)}: what is not found is not shown to be absent.",
     ]
+
+
+def _count(effects: Effects) -> str:
+    count = len(effects.names)
+    return "1 factor" if count == 1 else f"{count} factors"
+
+
+def _alone(effects: Effects) -> str:
+    """What a factor would have to be that was named beforehand; nothing if there is but one."""
+    if len(effects.names) == 1:
+        return ""
+    return f" ({effects.smallest_alone:.2g} of a factor that was chosen beforehand)"
+
+
+def _follower(row: pd.Series) -> str:
+    """Say that a factor differs, but not of its own."""
+    lead = row["goes_with"]
+    return (
+        f"{row['factor']} goes with {lead} (r = {row['r_with']:+.2f}, groups apart): beyond what "
+        f"is named above it differs by no more than chance explains (p = {row['p_beyond']:.2g})."
+    )
 
 
 def _factor(effects: Effects, row: pd.Series) -> str:
     name = f" ({row['name']}, {row['direction']})" if isinstance(row.get("name"), str) else ""
     size = f"{row['effect']:+.2f} [{row['low']:+.2f}, {row['high']:+.2f}]"
-    p = f"p = {row['p_fwe']:.2g}, corrected for {len(effects.names)} factors"
+    p = f"p = {row['p_fwe']:.2g}, corrected over {_count(effects)}"
     groups = effects.design.groups
     if groups is None:
         way = "rises" if row["effect"] > 0 else "falls"
@@ -140,6 +163,19 @@ def headline(study: Study, table: pd.DataFrame) -> Sequence[str]:
     lines = []
     for by, compared in study.compared.items():
         rows = table[(table["by"] == by) & (table["p_fwe"] <= ALPHA)]
-        names = ", ".join(rows["factor"]) or "no factor"
-        lines.append(f"{by}, {compared.design.contrast}: {names} at family-wise p <= {ALPHA:g}")
+        follows = rows["goes_with"].notna()
+        names = ", ".join(rows.loc[~follows, "factor"]) or "no factor"
+        more = [
+            f"; {row['factor']} goes with {row['goes_with']}" for _, row in rows[follows].iterrows()
+        ]
+        effects = compared.factors
+        least = (
+            "too few brains to find any effect"
+            if math.isinf(effects.smallest)
+            else f"found four times in five: {effects.measure} {effects.smallest:.2g} or more"
+        )
+        lines.append(
+            f"{by}, {compared.design.contrast}: {names} at family-wise p <= {ALPHA:g}"
+            f"{''.join(more)} ({least}, corrected over {_count(effects)})"
+        )
     return lines

@@ -73,6 +73,12 @@ class Effects:
         return PARTIAL_R if self.design.groups is None else COHENS_D
 
     @property
+    def smallest_alone(self) -> float:
+        """Size of effect found with that chance of a value that was named beforehand, by its p."""
+        dof = self.design.degrees_of_freedom
+        return _smallest(float(scipy.stats.t.ppf(1 - ALPHA / 2, dof)), self.design)
+
+    @property
     def found(self) -> npt.NDArray[np.bool_]:
         """``(T,)``, whether the family-wise p is at most `ALPHA`."""
         return np.asarray(self.test.p_fwe <= ALPHA)

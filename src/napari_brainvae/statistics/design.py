@@ -135,11 +135,7 @@ def make_design(
         If a column is not there, there are no two groups, the confounds say all that the tested
         column says, or fewer brains are left than the model has columns.
     """
-    taken_out = (*adjust, *([blocks] if blocks else []))
-    for name in (by, *taken_out):
-        _check_column(covariates, name)
-    if by in adjust or by == blocks:
-        raise InputError(f"{by} is what is compared: it cannot be taken out as well")
+    taken_out = _named(covariates, by, adjust, blocks)
     keep = np.ones(len(covariates), bool) if usable is None else np.array(usable, bool)
     tested, pair, chosen = _tested(covariates[by], groups, keep)
     brains, notes = _of_known(covariates[list(taken_out)], chosen)
@@ -158,6 +154,18 @@ def make_design(
     if blocks:
         design = _with_blocks(design, blocks, covariates[blocks].iloc[brains])
     return _checked(design)
+
+
+def _named(
+    covariates: pd.DataFrame, by: str, adjust: Sequence[str], blocks: str | None
+) -> tuple[str, ...]:
+    """Names of what is taken out, all of which are there, and none of which is compared."""
+    taken_out = (*adjust, *([blocks] if blocks else []))
+    for name in (by, *taken_out):
+        _check_column(covariates, name)
+    if by in taken_out:
+        raise InputError(f"{by} is what is compared: it cannot be taken out as well")
+    return taken_out
 
 
 def _of_known(
@@ -321,6 +329,12 @@ def _checked(design: Design) -> Design:
             "nothing to compare"
         )
     return design
+
+
+def with_taken_out(design: Design, columns: Floats) -> Design:
+    """Take further columns ``(n, K)`` of the units out, such as the code of another factor."""
+    more = np.hstack([design.confounds, columns])
+    return _replaced(design, None, confounds=_independent(within(more, design.blocks)))
 
 
 def within(values: npt.NDArray[Any], blocks: Indices) -> npt.NDArray[Any]:

@@ -53,6 +53,7 @@ FACTORS = [
     Column("low", "from", "{:+.2f}", "95 % interval."),
     Column("high", "to", "{:+.2f}", "95 % interval."),
     Column("p_fwe", "p", "{:.2g}", "Corrected for all factors (max-t)."),
+    Column("goes_with", "goes with", "{}", "Another that it differs with, and not of its own."),
     Column("name", "where", "{}"),
 ]
 REGIONS = [

@@ -1,0 +1,105 @@
+"""Which of the factors that differ do so of their own, and which only go with another that does.
+
+Factors are not as independent as their prior: one may take part in what another is about, and
+differs between groups because that one does. So the factor with the largest effect leads; of the
+others the one that stands out most is named of its own if it still differs with those before it
+taken out, and so on, until none does. The rest go with one that was named.
+
+Each step is a permutation test with a family-wise p over those that are left, so that one that only
+follows is named of its own in at most one study of twenty, where what it follows is measured well.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from napari_brainvae.io.progress import Progress, part_of
+from napari_brainvae.statistics.comparison import Effects
+from napari_brainvae.statistics.design import Design, with_taken_out, within
+from napari_brainvae.statistics.permutation import ALPHA, permutation_test
+
+BEYOND = ("p_beyond", "goes_with", "r_with")
+"""Columns of `beyond`."""
+
+_NOTHING_LEFT = 1e-6  # of the tested column's length: what is left of it is rounding
+
+
+def beyond(
+    values: pd.DataFrame,
+    effects: Effects,
+    *,
+    permutations: int = 10_000,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Tell factors that differ of their own from those that go with another.
+
+    Parameters
+    ----------
+    values
+        ``(N, T)``, those that `comparison.compare` was given.
+    effects
+        What it gave.
+    permutations, seed, progress
+        As in `permutation_test`.
+
+    Returns
+    -------
+    pandas.DataFrame
+        A row a value, in their order. ``p_beyond`` of each that was found but the leading one:
+        family-wise p with those named before it taken out. ``goes_with``: the one that it goes
+        with if it is not named of its own, else nothing; ``r_with``: its partial correlation with
+        that one, within the groups.
+
+    Raises
+    ------
+    Stopped
+        If ``progress`` asked to stop.
+    """
+    design, names = effects.design, list(effects.names)
+    codes = design.of_units(values.to_numpy(np.float64)[design.brains])
+    p = np.full(len(names), np.nan)
+    left = [int(i) for i in np.argsort(-np.abs(effects.test.t)) if effects.found[i]]
+    steps = max(len(left) - 1, 1)
+    leaders = [left.pop(0)] if left else []
+    for step in range(steps):
+        inner = with_taken_out(design, codes[:, leaders])
+        if not left or inner.degrees_of_freedom < 1:
+            break
+        if _is_said(inner):
+            p[left] = 1.0
+            break
+        told = part_of(progress, *(1000 * each // steps for each in (step, step + 1)))
+        test = permutation_test(codes[:, left], inner, permutations, seed, progress=told)
+        p[left] = test.p_fwe
+        first = int(np.argmax(np.abs(test.t)))
+        if test.p_fwe[first] > ALPHA:
+            break
+        leaders.append(left.pop(first))
+    table = pd.DataFrame({"p_beyond": p, "goes_with": None, "r_with": np.nan})
+    together = _correlated(codes, design)
+    for i in left:
+        if p[i] > ALPHA:  # others could not be asked: too few brains
+            leader = max(leaders, key=lambda j: abs(together[i, j]))
+            table.loc[i, "goes_with"], table.loc[i, "r_with"] = names[leader], together[i, leader]
+    return table
+
+
+def _is_said(design: Design) -> bool:
+    """Whether what is taken out says all that the tested column says."""
+    tested = within(design.tested[:, None], design.blocks)
+    confounds = within(design.confounds, design.blocks)
+    rest = tested - confounds @ np.linalg.lstsq(confounds, tested, rcond=None)[0]
+    return bool(np.linalg.norm(rest) < _NOTHING_LEFT * np.linalg.norm(tested))
+
+
+def _correlated(codes: npt.NDArray[np.float64], design: Design) -> npt.NDArray[np.float64]:
+    """Correlations ``(T, T)`` of what the tested column and confounds leave of the codes."""
+    columns = within(np.column_stack([design.tested, design.confounds]), design.blocks)
+    inside = within(codes, design.blocks)
+    rest = inside - columns @ np.linalg.lstsq(columns, inside, rcond=None)[0]
+    size = np.linalg.norm(rest, axis=0)
+    rest = rest / np.where(size > 1e-9 * np.linalg.norm(inside, axis=0), size, np.inf)
+    return np.asarray(rest.T @ rest)
