@@ -77,8 +77,9 @@ def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = (
         `beyond.BEYOND` stand at the end.
     """
     table = study.table()
+    own = {name: table.pop(name) for name in BEYOND}
     if not cards:
-        return table
+        return table.assign(**own)
     told = {card.description.factor: card.description for card in cards}
     spread = dict(zip(told, code_spread(model), strict=True))
     steps = table["difference"] / table["factor"].map(spread)
@@ -89,7 +90,7 @@ def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = (
     percent = table["factor"].map({key: each.brightness_percent for key, each in told.items()})
     far = table["factor"].map({key: each.displacement_um for key, each in told.items()})
     table = table.assign(brightness_percent=percent * steps, displacement_um=far * steps.abs())
-    return table[[*table.columns.difference(BEYOND, sort=False), *BEYOND]]
+    return table.assign(**own)
 
 
 def forest_plot(table: pd.DataFrame, name: str = "factor") -> Figure:
