@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from math import gcd
 
 import numpy as np
@@ -173,7 +174,13 @@ class SplitHalves:
         if len(self.images) < 6:
             raise InputError(f"{len(self.images)} sections cannot be split in halves: give 6")
         self.splits, self.seed = splits, seed
-        self._sections = _Sections.of(self.images)
+        self._sections = sections = _Sections.of(self.images)
+        halves = self._halves = list(random_halves(len(self.images), splits, seed))
+        # L + AGAIN components are wanted again three numbers of factors later. Of no method, so
+        # that nothing keeps the sections when this object is gone.
+        self._fit_both = lru_cache(2 * (AGAIN + 1) * splits)(
+            lambda split, count: sections.fit_both(halves[split], count)
+        )
 
     def measure(self, latent_dim: int, progress: Progress | None = None) -> FactorStability:
         """Hold the factors fitted to all brains against those of halves.
@@ -247,9 +254,9 @@ class SplitHalves:
         count, gram = codes.shape[1], self._sections.gram
         kept = trimmed_components_of(gram, np.ones(len(gram), dtype=bool), count).kept
         maps, correlations, overlaps, left = [], [], [], []
-        for done, half in enumerate(random_halves(len(gram), self.splits, self.seed), start=1):
-            fits = self._sections.fit_both(half, min(components, self.most))
-            more = self._sections.fit_both(half, min(components + AGAIN, self.most))
+        for split, half in enumerate(self._halves):
+            fits = self._fit_both(split, min(components, self.most))
+            more = self._fit_both(split, min(components + AGAIN, self.most))
             matched = [_match(products, norms, fit) for fit in (*fits, *more)]
             # Of each half, the worse of both numbers of components.
             similar = np.array([similarity for similarity, _ in matched])
@@ -262,7 +269,7 @@ class SplitHalves:
             one, other = (fit.components.leading(count) for fit in fits)
             overlaps.append(np.square(one.weights.T @ gram @ other.weights).sum() / count)
             left.append(_left(gram, [(one, ~half & kept), (other, half & kept)]))
-            report(progress, done, self.splits)
+            report(progress, split + 1, self.splits)
         return FactorStability(
             half_similarity=np.array(maps),
             code_correlation=np.array(correlations),

@@ -36,7 +36,7 @@ class FitChoice(Widget):
         self.suggest = QPushButton("Suggest factors")
         self.suggest.setToolTip(
             "<p>Ask for as many latent factors as come again in split halves of the brains, of 1 "
-            "to 12. It takes minutes for hundreds of brains.</p>"
+            "to 12. It takes a minute or two for hundreds of brains, and can be cancelled.</p>"
         )
         self.out = QLineEdit(toolTip=f"<p>{FitOptions.model_fields['out'].description}</p>")
         self._place = QPushButton("…", toolTip="Choose the folder of the run.")
