@@ -139,6 +139,30 @@ def test_artifacts_are_marked_and_repaired_while_asked_for(reconstruct, qtbot):
     assert "as it came" in widget._readout.text()
 
 
+def test_finding_artifacts_makes_no_brain_look_worse(reconstruct, qtbot):
+    """Its error is that of what is left, its verdict that of the section as it came; both said."""
+    viewer, widget = reconstruct
+    population, found = population_of(viewer.layers["phantom"]), []
+    for brain in np.flatnonzero(population.flagged):
+        widget._plain.setChecked(True)
+        show(viewer, widget, qtbot, brain)
+        plain = reconstruct_section(widget.source.model, population, brain, robust=False)
+        assert f"squared error {plain.error:.5f}" in widget._readout.text()
+        widget._plain.setChecked(False)
+        widget._robust.setChecked(True)
+        qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+        look = reconstruct_section(widget.source.model, population, brain, robust=True)
+        if look.artifact_share > 0.01:  # leakage or missing tissue, no grid
+            assert look.error_left < plain.error
+            found.append(brain)
+        left = " of what is left" if look.artifact_share else ""
+        assert f"squared error {look.error_left:.5f}{left}" in widget._readout.text()
+    assert len(found) >= 3
+    mask = viewer.layers["artifact: phantom"]
+    nothing, artifact = mask.colormap.map(np.array([0.0, 1.0]))
+    assert nothing[3] == 0 and mask.opacity * artifact[:3].max() >= 0.5, "seen on black"
+
+
 def test_outliers_are_denoised_robustly_unless_she_says_otherwise(reconstruct, qtbot, tmp_path):
     """And what is exported is what is shown."""
     viewer, widget = reconstruct

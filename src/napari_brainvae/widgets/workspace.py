@@ -21,6 +21,7 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import DEMO_MODEL, load_checkpoint
+from napari_brainvae.widgets.fitted_view import keep_fitted
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, is_atlas
 from napari_brainvae.widgets.layers.brain_points import BrainPoints
@@ -98,6 +99,7 @@ class Workspace:
         viewer.layers.events.inserted.connect(self._inserted, position="last")
         viewer.layers.events.removed.connect(self._removed)
         free_in_own_context(viewer)
+        keep_fitted(viewer)
         for layer in viewer.layers:
             self._take(layer)
 

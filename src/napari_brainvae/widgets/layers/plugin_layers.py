@@ -128,6 +128,7 @@ class SideBySide:
     def __init__(self, viewer: Any) -> None:
         self._viewer = viewer
         self._before: tuple[Any, ...] = ()
+        self._fitted = False
         self._visible: dict[Layer, bool] = {}
         self._named: list[Layer] = []
 
@@ -135,6 +136,7 @@ class SideBySide:
         """Lay layers out as large as the canvas allows, each of them whole."""
         grid, scene = canvas_grid(self._viewer), camera(self._viewer)
         if not self._before:
+            self._fitted = is_fitted(self._viewer)
             self._before = grid.enabled, grid.shape, grid.stride, scene.zoom, scene.center
             self._visible = {layer: layer.visible for layer in self._viewer.layers}
             for layer in self._viewer.layers:
@@ -157,6 +159,8 @@ class SideBySide:
                     layer.visible = visible
             self._before, self._visible = (), {}
             self._name([])
+            if self._fitted:  # the canvas may have another size by now
+                self._viewer.reset_view()
 
     def _name(self, layers: list[Layer]) -> None:
         for layer in {*self._named, *layers}:
@@ -182,6 +186,18 @@ def _is_line_drawing(layer: Layer) -> bool:
 def camera(viewer: Any) -> Any:
     """The viewer's camera, which napari 0.9 moved to its scene."""
     return viewer.scene.camera if hasattr(viewer, "scene") else viewer.camera
+
+
+def is_fitted(viewer: Any) -> bool:
+    """Whether the view is as napari has fitted it, not as the user has moved it."""
+    if viewer.dims.ndisplay != 2:
+        return False
+    view = camera(viewer)
+    before = view.zoom, view.center
+    viewer.reset_view()
+    fitted = before == (view.zoom, view.center)
+    view.zoom, view.center = before
+    return fitted
 
 
 def grid_shape(count: int, aspect: float, canvas: tuple[int, int]) -> tuple[int, int]:

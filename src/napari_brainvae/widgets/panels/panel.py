@@ -22,7 +22,6 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_brainvae.widgets.layers.plugin_layers import camera
 from napari_brainvae.widgets.saved_workspace import ask_to_open, ask_to_save
 from napari_brainvae.widgets.workers import PluginWidget
 from napari_brainvae.widgets.workspace import workspace_of
@@ -68,7 +67,6 @@ class Panel(PluginWidget):
         outer.addWidget(self._head())
         self._scrolled = _Scrolled(self.body)
         outer.addWidget(self._scrolled, 1)
-        self._fitted = _is_fitted(viewer)
         for signal in self._signals():
             signal.connect(self._tell_first)
         self._tell_first()
@@ -84,8 +82,6 @@ class Panel(PluginWidget):
         """Open the samples: brains, a model and an atlas that belong together."""
         for sample in SAMPLES:
             self.viewer.open_sample("napari-brainvae", sample)
-        # The layer controls are as wide as the layers ask, and leave less for the view.
-        QTimer.singleShot(0, self.viewer.reset_view)
 
     def read_page(self) -> None:
         """Show the panel's page of the docs in a browser."""
@@ -140,7 +136,7 @@ class Panel(PluginWidget):
         self._samples.setVisible(missing and not any(there.values()))
 
     def _settle(self) -> None:
-        """Lie behind the panels that are docked already, or make room beside the view."""
+        """Lie in front of the panels that are docked already, as a tab of theirs."""
         window, mine = self.window(), _dock(self)
         if self._done_with or mine is None or not isinstance(window, QMainWindow):
             return
@@ -163,8 +159,6 @@ class Panel(PluginWidget):
             mine.raise_()
             for bar in window.findChildren(QTabBar):  # words are not cut: arrows lead to the others
                 bar.setElideMode(Qt.TextElideMode.ElideNone)
-        elif self._fitted:
-            self.viewer.reset_view()
 
     def _name_dock(self, dock: QDockWidget) -> None:
         """Leave the plugin's name out of the title, which napari writes anew when it is moved."""
@@ -207,13 +201,3 @@ def _dock(widget: QWidget) -> QDockWidget | None:
     while above is not None and not isinstance(above, QDockWidget):
         above = above.parent()
     return above
-
-
-def _is_fitted(viewer: Any) -> bool:
-    """Whether the view is as napari has fitted it, not as the user has moved it."""
-    view = camera(viewer)
-    before = view.zoom, view.center
-    viewer.reset_view()
-    fitted = before == (view.zoom, view.center)
-    view.zoom, view.center = before
-    return fitted
