@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel, Field
 from pydantic_settings import CliPositionalArg
 
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, present
 from napari_brainvae.io.option_types import Seed, Steps
 from training.cli import main
 
@@ -177,9 +177,9 @@ def _cards(path: Path, model: Model, folder: Path) -> list[Part]:
 
     population = Population.open(path)
     known, sections = population.description, usable_sections(population)
-    assert known.plane is not None  # a phantom says it
     atlas = Atlas.open(path.with_suffix(".atlas"))
-    section = AtlasSection.lay(atlas, known.plane, model.shape, known.pixel_size_um)
+    plane = present(known.plane, "the plane of a phantom")
+    section = AtlasSection.lay(atlas, plane, model.shape, known.pixel_size_um)
     codes = factors_of(brain_table(model, population)).iloc[sections]
     labels, tree = labels_and_tree(section)
     cards = factor_cards(

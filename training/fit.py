@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, Stopped
@@ -42,8 +43,6 @@ def fit(
     Stopped
         If ``progress`` says so; the run can be resumed.
     """
-    import torch
-
     from napari_brainvae.data.marks import NONE
     from napari_brainvae.data.population import Population
     from training.fitting.findings import summary
@@ -69,16 +68,25 @@ def fit(
         watched.listening(),
     ):
         folder.keep_marks(population)
-        try:
+        with _said_to_her():
             findings = train(job, model, folder, progress or watched)
-        except Stopped as stopped:
-            raise Stopped(f"{stopped} steps, and saved: --resume goes on") from None
-        except torch.OutOfMemoryError as error:
-            raise InputError(
-                "the device has not enough memory: give a smaller --batch-size or --resident-gb"
-            ) from error
     if findings:
         log.info(summary(findings, folder.model))
+
+
+@contextmanager
+def _said_to_her() -> Iterator[None]:
+    """Say what she can do about an end before the last step."""
+    import torch
+
+    try:
+        yield
+    except Stopped as stopped:
+        raise Stopped(f"{stopped} steps, and saved: --resume goes on") from None
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            "the device has not enough memory: give a smaller --batch-size or --resident-gb"
+        ) from error
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -17,6 +18,8 @@ from napari_brainvae.io.atomic_files import (
     write_text,
 )
 from napari_brainvae.io.progress import Stopped, report
+
+REPOSITORY = Path(__file__).parents[2]
 
 
 def test_a_file_appears_whole_or_not_at_all(tmp_path):
@@ -296,3 +299,53 @@ def test_a_folder_that_holds_no_population_is_not_replaced_by_one(tmp_path):
     with pytest.raises(FileExistsError, match="holds no population"):
         Population(images).save(path, overwrite=True)
     assert content(path) == ["her work"]
+
+
+# nobody else renames
+
+
+def renames(source: str) -> list[int]:
+    """Lines of a program that give a file another name."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.ImportFrom) and node.module in ("os", "shutil"):
+            named = {alias.name for alias in node.names}
+            found += [node.lineno] * bool(named & {"replace", "rename", "renames", "move", "link"})
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            continue
+        called = ast.unparse(node.func)
+        # A path's takes one argument in its place; that of a text takes two, of a table keywords.
+        one = len(node.args) == 1 and not node.keywords
+        if called in ("os.replace", "os.rename", "os.renames", "os.link", "shutil.move") or (
+            one and node.func.attr in ("rename", "replace", "hardlink_to", "move", "move_into")
+        ):
+            found.append(node.lineno)
+    return found
+
+
+def test_every_rename_stands_in_one_file():
+    """Where what is renamed is on disk before, and its folder after it."""
+    checked = []
+    for folder in (REPOSITORY / "src", REPOSITORY / "training"):
+        for file in folder.rglob("*.py"):
+            lines = renames(file.read_text(encoding="utf-8"))
+            assert not lines or file.name == "atomic_files.py", f"{file}, line {lines}"
+            checked += lines
+    assert len(checked) > 5, "those of atomic_files.py are seen"
+
+
+@pytest.mark.parametrize(
+    ("line", "seen"),
+    [
+        ("os.replace(a, b)", True),
+        ("shutil.move(a, b)", True),
+        ("path.rename(b)", True),
+        ("(folder / 'a').replace(path)", True),
+        ("from os import replace", True),
+        ("text.replace('a', 'b')", False),
+        ("table.rename(columns=names)", False),
+        ("dataclasses.replace(job, device=3)", False),
+    ],
+)
+def test_a_rename_is_told_from_what_is_only_called_so(line, seen):
+    assert bool(renames(line)) == seen

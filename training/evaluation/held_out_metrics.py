@@ -148,7 +148,8 @@ class Measurement:
 
     def __sub__(self, other: Measurement) -> Measurement:
         """Paired difference of the same measure of two models."""
-        assert (self.metric, self.kind) == (other.metric, other.kind)
+        if (self.metric, self.kind) != (other.metric, other.kind):
+            raise TypeError(f"{self.metric}, {self.kind}, less {other.metric}, {other.kind}")
         return Measurement(
             self.metric,
             self.kind,

@@ -17,7 +17,7 @@ from napari_brainvae.arrays import Images
 from napari_brainvae.data.augmentation import corrupt_by_chance
 from napari_brainvae.data.population import Description, Population
 from napari_brainvae.data.preprocessing import Preprocessing
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, present
 from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.objective import Objective
 from napari_brainvae.reporting.provenance import provenance
@@ -164,14 +164,7 @@ def make_job(
         ),
         corruption(options, preprocessing),
         fabric,
-        provenance(
-            options,
-            population,
-            packages=PACKAGES,
-            without={"resume", "out", "marks"},
-            fingerprint=fingerprint,
-            measured=train if len(train) + len(held_out) < len(population) else None,
-        ),
+        _record(options, population, fingerprint, train, held_out),
         [population.ids[i] for i in held_out],
         splits,
     )
@@ -188,6 +181,24 @@ def _fitted(
     return leave_out_flagged(population, train, include_flagged=flagged), held_out
 
 
+def _record(
+    options: FitOptions,
+    population: Population,
+    fingerprint: str,
+    train: list[int],
+    held_out: list[int],
+) -> dict[str, Any]:
+    everyone = len(train) + len(held_out) == len(population)
+    return provenance(
+        options,
+        population,
+        packages=PACKAGES,
+        without={"resume", "out", "marks"},
+        fingerprint=fingerprint,
+        measured=None if everyone else train,
+    )
+
+
 def make_plan(options: FitOptions, shape: tuple[int, int], count: int) -> Plan:
     """Turn resolved options into a plan for ``count`` sections of ``(H, W)`` px.
 
@@ -196,8 +207,7 @@ def make_plan(options: FitOptions, shape: tuple[int, int], count: int) -> Plan:
     InputError
         If the sections of a step do not divide among the devices.
     """
-    assert options.batch_size and options.steps  # by `resolved`
-    batch_size = min(options.batch_size, count)
+    batch_size = min(present(options.batch_size, "a resolved batch size"), count)
     if batch_size % options.devices:
         raise InputError(
             f"{batch_size} sections a step do not divide among {options.devices} devices: "
@@ -207,7 +217,7 @@ def make_plan(options: FitOptions, shape: tuple[int, int], count: int) -> Plan:
         objective=options.objective(shape),
         batch_size=batch_size,
         learning_rate=options.learning_rate,
-        steps=options.steps,
+        steps=present(options.steps, "a resolved number of steps"),
         seed=options.seed,
         schedule="constant" if options.recipe == "paper" else "cosine",
     )

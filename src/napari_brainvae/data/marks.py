@@ -21,7 +21,7 @@ import pandas as pd
 from napari_brainvae.data.covariates import join_covariates
 from napari_brainvae.data.tables import Table, read_table
 from napari_brainvae.io.atomic_files import replacing
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, present
 
 log = logging.getLogger(__name__)
 
@@ -187,8 +187,7 @@ def write_marks(marks: Marks, ids: Sequence[str]) -> None:
     OSError
         If nothing can be written there.
     """
-    assert marks.path is not None
-    with replacing(marks.path) as beside:
+    with replacing(present(marks.path, "the file of marks")) as beside:
         try:
             marks.table.to_csv(beside, index_label="id")
             same = _read(beside, ids).of(ids) == marks.of(ids)

@@ -38,6 +38,7 @@ from napari_brainvae.factors.projective_field import (
 )
 from napari_brainvae.factors.projective_field import Field as Estimate
 from napari_brainvae.factors.signed_change import change_by_region, signed_change
+from napari_brainvae.io.errors import present
 from napari_brainvae.io.progress import Progress, Stopped
 from napari_brainvae.models.base import Model
 
@@ -184,10 +185,13 @@ class FieldJob:
         return [AtlasRegion(acronym) for acronym in self.section.structures]
 
     @property
+    def _counted_on(self) -> AtlasSection:
+        return present(self.section, "an atlas to count by")
+
+    @property
     def _names(self) -> dict[str, str]:
         """Full names of the regions."""
-        assert self.section is not None  # nothing is counted without
-        atlas, sides = self.section.atlas, {"both": "", "left": ", left", "right": ", right"}
+        atlas, sides = self._counted_on.atlas, {"both": "", "left": ", left", "right": ", right"}
         return {
             region.name: atlas.structure(region.acronym).name + sides[region.side]
             for region in self.counted
@@ -196,8 +200,7 @@ class FieldJob:
     @cached_property
     def _elsewhere(self) -> dict[str, Mask]:
         """The tissue that no region holds, if there is any."""
-        assert self.section is not None  # nothing is counted without
-        rest = self.section.tissue & ~np.any(list(self._masks.values()), axis=0)
+        rest = self._counted_on.tissue & ~np.any(list(self._masks.values()), axis=0)
         return {ELSEWHERE: rest} if rest.any() else {}
 
     @cached_property

@@ -80,5 +80,5 @@ def generate(
     """
     section = against.model.decode(codes[None])[0]
     far = "" if brains is None else how_far_out(brains, codes)
-    assert against.bright  # now, not in the window
+    _ = against.bright  # now, not in the window
     return Generated(against, codes, section, section - against.section, far)

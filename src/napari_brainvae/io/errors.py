@@ -7,6 +7,9 @@ import struct
 import tokenize
 import zipfile
 import zlib
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 
 class InputError(ValueError):
@@ -24,6 +27,19 @@ class InputError(ValueError):
     ...     print("a person can put this right")
     a person can put this right
     """
+
+
+def present(value: Value | None, what: str) -> Value:
+    """Give what must be there by now; where it is not, that is a bug, which is said in its words.
+
+    Raises
+    ------
+    RuntimeError
+        If it is None.
+    """
+    if value is None:
+        raise RuntimeError(f"{what}: there is none yet")
+    return value
 
 
 DAMAGED = (

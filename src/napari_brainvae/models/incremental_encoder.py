@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -46,8 +46,7 @@ class IncrementalEncoder:
         maps = F.pad(centred, network.padding)
         self._layers = []
         for i in range(LAYERS):
-            conv = network.encoder[2 * i]
-            assert isinstance(conv, nn.Conv2d)
+            conv = cast(nn.Conv2d, network.encoder[2 * i])
             self._layers.append(_Layer(conv, maps))
             maps = F.relu_(conv(maps))
         self._maps = maps[0].permute(1, 2, 0).contiguous()
@@ -101,7 +100,8 @@ class _Layer:
     """A convolution and the inputs that the section itself gives it."""
 
     def __init__(self, conv: nn.Conv2d, inputs: Tensor) -> None:
-        assert conv.kernel_size == (4, 4) and conv.stride == (2, 2) and conv.padding == (1, 1)
+        if (conv.kernel_size, conv.stride, conv.padding) != ((4, 4), (2, 2), (1, 1)):
+            raise NotImplementedError(f"a window of {conv} is not known")
         # Channels last, so that a row of a window is one stretch of memory.
         self._weight, self._bias = conv.weight.permute(0, 2, 3, 1).flatten(1), conv.bias
         padded = F.pad(inputs, (1, 1, 1, 1))[0].permute(1, 2, 0).contiguous()

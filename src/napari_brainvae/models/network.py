@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, present
 
 CHANNELS = 32
 HIDDEN = 256
@@ -107,8 +107,7 @@ class Network(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)
-                assert module.bias is not None
-                nn.init.zeros_(module.bias)
+                nn.init.zeros_(present(module.bias, "biases"))
 
     def set_mean_image(self, mean: Tensor) -> None:
         """Centre inputs and outputs on the mean section ``(H, W)`` in [0, 1]."""
@@ -149,9 +148,7 @@ class Network(nn.Module):
         mean = self.mean_image.flatten().clamp(0.02, 0.98)
         self.shortcut_in.copy_(flat / scales[:, None])
         self.shortcut_out.copy_((flat * scales[:, None] / (mean * (1 - mean))).T)
-        head, draw = self.encoder[-1], self.decoder[-1]
-        assert isinstance(head, nn.Linear)
-        assert isinstance(draw, nn.ConvTranspose2d) and draw.bias is not None
+        head, draw = cast(nn.Linear, self.encoder[-1]), cast(ToPixels, self.decoder[-1])
         head.weight.mul_(0.01)
         head.bias[self.latent_dim :] = torch.log(noise_variance / (scales**2 + noise_variance))
         if rotation is not None:
@@ -160,7 +157,7 @@ class Network(nn.Module):
             precision = (scales**2 + noise_variance) / noise_variance
             head.bias[self.latent_dim :] = -torch.log(precision @ rotation.square())
         draw.weight.mul_(0.01)
-        draw.bias.zero_()
+        present(draw.bias, "biases").zero_()
 
     def encode(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Posterior mean and log-variance, each ``(N, L)``, of sections ``(N, 1, H, W)``."""
@@ -209,10 +206,10 @@ class ToPixels(nn.ConvTranspose2d):
         """Give ``(N, 1, 2 H, 2 W)`` of ``(N, C, H, W)``."""
         if torch.is_grad_enabled() or maps.device.type != "cpu":
             return super().forward(maps, output_size)
-        assert self.bias is not None
+        bias = present(self.bias, "biases")
         # Row 2 i + p of the kernel reaches row p of the square, from the input row i before it.
         kernel = self.weight.view(-1, 2, 2, 2, 2).flip(1, 3).permute(2, 4, 0, 1, 3).flatten(0, 1)
-        squares = F.conv2d(maps, kernel, self.bias.expand(4), padding=1)
+        squares = F.conv2d(maps, kernel, bias.expand(4), padding=1)
         count, _, rows, columns = squares.shape
         pixels = squares.view(count, 2, 2, rows, columns).permute(0, 3, 1, 4, 2)
         return pixels.reshape(count, 1, 2 * rows, 2 * columns)[..., 1:-1, 1:-1]

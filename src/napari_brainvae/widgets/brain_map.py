@@ -24,6 +24,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_brainvae.denoising.brain_table import factors_of, with_covariates
+from napari_brainvae.io.errors import present
 from napari_brainvae.reporting.brain_map import PAIRED, TITLES, MapOptions, export_brain_map
 from napari_brainvae.reporting.export import results_folder
 from napari_brainvae.reporting.provenance import provenance
@@ -262,22 +263,22 @@ class BrainMapWidget(Panel):
         self._follow()
 
     def _plane(self, x: str, y: str, row: int = 0, column: int = 0) -> Plane:
-        assert self.table is not None and self._look is not None and self._coloured is not None
-        points = self.table[[x, y]].to_numpy(np.float64)
-        outlines = []
-        for group in self._coloured.groups if self.ellipses.isChecked() else ():
-            ellipse = covariance_ellipse(points[group.members & ~self._look.hollow])
+        points = present(self.table, "a list of brains")[[x, y]].to_numpy(np.float64)
+        outlines, look = [], present(self._look, "the look of the brains")
+        groups = present(self._coloured, "the colours of the brains").groups
+        for group in groups if self.ellipses.isChecked() else ():
+            ellipse = covariance_ellipse(points[group.members & ~look.hollow])
             if ellipse is not None:
                 outlines.append((group.colour, ellipse.outline(), ellipse.mean))
         return Plane(TITLES.get(x, x), TITLES.get(y, y), points, row, column, outlines)
 
     def _said(self, brain: int) -> str:
         """What is said of a brain under the mouse."""
-        assert self.table is not None
-        name, by = str(self.table.index[brain]), self.options.colour
+        table = present(self.table, "a list of brains")
+        name, by = str(table.index[brain]), self.options.colour
         if not by:
             return name
-        value = self.table[by].iloc[brain]
+        value = table[by].iloc[brain]
         if isinstance(value, bool | np.bool_):
             value = "yes" if value else "no"
         shown = f"{value:.4g}" if isinstance(value, float) else value

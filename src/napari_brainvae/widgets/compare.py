@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import napari.viewer
 import numpy as np
@@ -24,7 +24,7 @@ from qtpy.QtWidgets import (
 from napari_brainvae.arrays import Images, Mask
 from napari_brainvae.atlas.atlas_section import AtlasRegion, labels_and_tree, place_of
 from napari_brainvae.factors.cards import FactorCard, factor_cards
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, present
 from napari_brainvae.io.progress import Progress
 from napari_brainvae.reporting.comparison_words import headline, summary
 from napari_brainvae.reporting.factor_cards import card_size, factor_card
@@ -222,8 +222,7 @@ class CompareWidget(Panel):
             self._lay(difference, f"{compared.design.contrast}: {what}")
 
     def _lay(self, picture: Images, name: str) -> None:
-        assert self.found is not None  # nothing is shown without
-        layer = self.found.inputs.sections
+        layer = present(self.found, "a comparison").inputs.sections
         if layer in self.viewer.layers:
             show_change(self._made, np.nan_to_num(picture), layer, name)
 
@@ -245,8 +244,8 @@ class CompareWidget(Panel):
         if self.found is not None and atlas is not None:
             self._show_difference()
             atlas.pick(AtlasRegion(self.found.regions["region"].iloc[row]))
-            assert self.source.atlas is not None  # it was asked for
-            outline_picked(self.viewer, self.source.atlas.layer)
+            shown = present(self.source.atlas, "the atlas on show")
+            outline_picked(self.viewer, shown.layer)
 
     def _show_brain(self, row: int) -> None:
         if self.found is not None:
@@ -308,8 +307,8 @@ def _compared(inputs: Inputs, progress: Progress) -> Found:
     """Compare, and say what the factors are; runs in a background thread."""
     from napari_brainvae.reporting.comparison_report import comparison_table
 
-    _, model, population, section, options = inputs
-    assert isinstance(options, ComparisonOptions)
+    _, model, population, section, chosen = inputs
+    options = cast(ComparisonOptions, chosen)
     masks: dict[str, Mask] = {} if section is None else section.structures
     pixel_size_um = population.description.pixel_size_um or model.header.pixel_size_um
     study = compare_population(

@@ -31,6 +31,7 @@ from napari_brainvae.factors.path_options import PathOptions
 from napari_brainvae.factors.projective_field import population_mean
 from napari_brainvae.factors.replication import factor_names, replicated_of
 from napari_brainvae.factors.signed_change import code_spread
+from napari_brainvae.io.errors import present
 from napari_brainvae.io.progress import Progress
 from napari_brainvae.reporting.traversal import write_traversal
 from napari_brainvae.widgets.inputs import Inputs
@@ -221,8 +222,8 @@ class ExplorerWidget(Panel):
     @property
     def index(self) -> int:
         """Position of the brain on show."""
-        assert self._inputs is not None
-        return shown_index(self._inputs.sections, self.viewer.dims.point)
+        inputs = present(self._inputs, "a brain to explore from")
+        return shown_index(inputs.sections, self.viewer.dims.point)
 
     def refresh(self) -> None:
         """Ask for the section that the sliders say, instead of any asked for before."""

@@ -24,6 +24,7 @@ from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.factors.cards import FactorCard, factor_cards
 from napari_brainvae.factors.field_colours import BRIGHTER, DARKER
 from napari_brainvae.factors.impact import usable_sections
+from napari_brainvae.io.errors import present
 from napari_brainvae.io.progress import Progress
 from napari_brainvae.reporting.factor_cards import card_size, factor_card
 from napari_brainvae.reporting.provenance import provenance
@@ -175,8 +176,8 @@ class FactorsWidget(Panel):
 
     def _show_change(self, factor: int) -> None:
         """Show a factor's change; its contrast is the user's as long as it is this factor."""
-        assert self.described is not None  # nothing was chosen without
-        layer, change = self.described.inputs.sections, self.described.cards[factor].change
+        described = present(self.described, "a description of the factors")
+        layer, change = described.inputs.sections, described.cards[factor].change
         show_change(self._made, change, layer, f"change: F{factor + 1}")
 
     def _go_to(self, index: int) -> None:

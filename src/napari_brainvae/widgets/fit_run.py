@@ -22,7 +22,7 @@ from qtpy.QtCore import QCoreApplication, QObject, QTimer, Signal
 import napari_brainvae
 from napari_brainvae.io.atomic_files import make_folder
 from napari_brainvae.io.command_line import command_words
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, present
 from napari_brainvae.io.places import check_places
 from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.run_state import LOG, MODEL, RunState, ask_to_stop, run_state
@@ -171,11 +171,10 @@ class FitRun(QObject):
 
     def look(self) -> None:
         """See how far it is."""
-        assert self.folder is not None
-        process = self._held.process
+        folder, process = present(self.folder, "the folder of a run"), self._held.process
         # First the process, then the folder: what it wrote last is seen.
         code = None if process is None else process.poll()
-        self.state = run_state(self.folder)
+        self.state = run_state(folder)
         if process is None and self.state.kind != "running":
             self._end(0 if self.state.kind == "complete" else INTERRUPTED)
         elif code is not None:

@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 )
 
 from napari_brainvae.denoising.brain_table import factors_of
+from napari_brainvae.io.errors import present
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.reporting.export import results_folder
 from napari_brainvae.reporting.gallery_page import export_gallery
@@ -195,8 +196,7 @@ class GalleryWidget(Panel):
 
     def _about(self, positions: Any) -> pd.DataFrame:
         """Id, caption and what was measured of some brains."""
-        population, table = self.workspace.population, self._table()
-        assert population is not None
+        population, table = present(self.workspace.population, "a population"), self._table()
         by = list(ORDERS.values())[self._order.currentIndex()]
         about = pd.DataFrame({"id": population.ids})
         if table is not None:

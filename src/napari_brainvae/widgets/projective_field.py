@@ -28,7 +28,7 @@ from napari_brainvae.factors.field_refinement import (
     all_fields,
 )
 from napari_brainvae.factors.projective_field import traverse
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, present
 from napari_brainvae.widgets.layers.all_fields import AllFieldLayers
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, outline_picked
 from napari_brainvae.widgets.layers.change_layer import show_change
@@ -255,8 +255,8 @@ class ProjectiveFieldWidget(Panel):
         job, name = step.job, f"F{step.job.factor + 1}"
         if self.signed:
             self._made.remove("field")
-            assert self.source.layer is not None  # nothing was asked for without
-            show_change(self._made, job.change, self.source.layer, f"change: {name}")
+            layer = present(self.source.layer, "a layer of sections")
+            show_change(self._made, job.change, layer, f"change: {name}")
             self._legend.setText(change_legend(job.percent(change_limit(job.change))))
             self.table.fill(job.change_shares)
             return
@@ -292,8 +292,8 @@ class ProjectiveFieldWidget(Panel):
             self._every.show(self._fields, self.source.layer, **look)
 
     def _put(self, part: str, picture: Any, name: str, **look: Any) -> None:
-        assert self.source.layer is not None  # nothing was asked for without
-        self._made.show(part, picture, self.source.layer, name, **look)
+        layer = present(self.source.layer, "a layer of sections")
+        self._made.show(part, picture, layer, name, **look)
 
     def _move(self, event: Any = None) -> None:
         """Ask for the section that the model draws at the slider's position, above all pictures.

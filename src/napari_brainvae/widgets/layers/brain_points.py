@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pandas as pd
 from napari.layers import Image, Points
 
+from napari_brainvae.io.errors import present
 from napari_brainvae.widgets.layers.section_layers import add_quietly, section_geometry
 from napari_brainvae.widgets.shared_brains import BrainTable, SharedBrains
 
@@ -84,11 +85,11 @@ class BrainPoints:
 
     def _places(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
         """Where the brains are, px, and of which that is known; others are not shown."""
-        assert self._plane is not None
-        known = np.asarray(np.isfinite(self._plane).all(axis=1))
-        places = np.zeros_like(self._plane)
+        plane = present(self._plane, "the plane of the map")
+        known = np.asarray(np.isfinite(plane).all(axis=1))
+        places = np.zeros_like(plane)
         if known.any():
-            places[known] = _over(self._plane[known], self._shape)
+            places[known] = _over(plane[known], self._shape)
         return places, known
 
     def _drop_stale(self) -> None:

@@ -11,6 +11,7 @@ from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
 from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
+from napari_brainvae.io.errors import present
 from napari_brainvae.reporting.point_raster import Offsets, cross, disc, packed, ring, stamp
 from napari_brainvae.statistics.brain_map import enclosed, nearest, simplified
 from napari_brainvae.widgets.panels.brain_planes import Look, Plane, ticks
@@ -217,8 +218,8 @@ class BrainScatter(QWidget):
     def _paint_points(self, painter: QPainter) -> None:
         """Draw all brains, and those that are selected above them, again only after a change."""
         if self._all is None:
-            assert self.look is not None
-            self._all = self._picture(np.arange(len(self.look.colours)), 0.0)
+            count = len(present(self.look, "the look of the brains").colours)
+            self._all = self._picture(np.arange(count), 0.0)
             self.drawn += 1
         if self.selected and self._top is None:
             chosen = np.fromiter(sorted(self.selected), np.intp, len(self.selected))
@@ -231,8 +232,8 @@ class BrainScatter(QWidget):
 
     def _picture(self, chosen: npt.NDArray[np.intp], larger: float) -> QImage:
         """Draw some brains in all planes; few of them finer than the screen is, to be smooth."""
-        assert self.look is not None
-        look, many = self.look, len(self.look.colours) * len(self.planes)
+        look = present(self.look, "the look of the brains")
+        many = len(look.colours) * len(self.planes)
         fine = self.devicePixelRatioF() * (2 if many <= FINE else 1)
         height, width = round(self.height() * fine), round(self.width() * fine)
         picture = np.zeros((height, width), np.uint32)
@@ -360,11 +361,10 @@ class BrainScatter(QWidget):
         """End a lasso, or a click; nothing selects nothing."""
         if event.button() != Qt.MouseButton.LeftButton or not self.lasso:
             return
-        line, plane = np.array(self.lasso), self._lassoed
+        line, plane = np.array(self.lasso), present(self._lassoed, "a plane to draw in")
         self.lasso, self._lassoed = [], None
         self.update()
         mode = _mode(event.modifiers())
-        assert plane is not None
         if np.ptp(line, axis=0).max() >= REACH / 2:
             # Simpler by half a pixel: the time is that of points times corners.
             places = self._places[plane]

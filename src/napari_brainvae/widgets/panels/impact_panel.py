@@ -26,7 +26,7 @@ from qtpy.QtWidgets import (
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.factors.impact import Impact, impact_matrix, unusable_regions
 from napari_brainvae.factors.perturbation import ImpactOptions
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, present
 from napari_brainvae.io.progress import Progress
 from napari_brainvae.reporting.export import export_impact, export_regions, results_folder
 from napari_brainvae.reporting.paper_figures import (
@@ -282,8 +282,7 @@ class MeasurePanel(QWidget):
 
     def _in_direction(self) -> Impact:
         """The measured impact in the direction that is chosen now: it needs no new measurement."""
-        assert self.measured is not None
-        impact = self.measured.impact
+        impact = present(self.measured, "a measured impact").impact
         direction = self.controls.widgets["direction"].value
         if impact.options.direction == direction:
             return impact

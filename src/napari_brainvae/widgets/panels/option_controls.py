@@ -116,8 +116,8 @@ def _control(name: str, field: FieldInfo, left_to: str) -> ValueWidget[Any]:
             kind = float
     label = name.replace("_", " ").capitalize()
     value = options["min"] if optional else field.get_default()
-    widget = create_widget(value=value, annotation=kind, name=name, label=label, options=options)
-    assert isinstance(widget, ValueWidget)
+    made = create_widget(value=value, annotation=kind, name=name, label=label, options=options)
+    widget = cast(ValueWidget[Any], made)
     if isinstance(widget, CheckBox):
         widget.text = ""  # the label says it already
     if optional:  # one step below the smallest number
