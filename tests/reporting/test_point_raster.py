@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napari_brainvae.reporting.point_raster import cross, disc, packed, ring, stamp
+from napari_brainvae.reporting.point_raster import cross, disc, draw_points, packed, ring, stamp
 
 
 def drawn(places, mark, colours=None, shape=(20, 30)):
@@ -47,6 +47,29 @@ def test_at_the_edge_the_rest_is_left_out(places):
         for r, c in mark:
             expected[20 + row + r, 20 + column + c] = 7
     assert np.array_equal(drawn(places, mark), expected[20:40, 20:50])
+
+
+def test_all_planes_at_once_are_what_each_is_alone(rng):
+    """Plain points first, hollow ones above them, crosses above all; unknown ones nowhere."""
+    count, shape = 60, (40, 90)
+    places = rng.uniform(2, 38, (2, 2, count))
+    places[1, 0] += 45
+    places[0, :, 5] = np.nan
+    colours = rng.integers(0, 256, (count, 3), dtype=np.uint8)
+    hollow, crossed = rng.random((2, count)) < 0.2
+    drawn = draw_points(shape, places, colours, hollow, crossed, radius=2.0, line=1.0)
+    expected, shades = np.zeros(shape, np.uint32), packed(colours)
+    for x_of, y_of in places:
+        for which, mark in (
+            (~hollow & ~crossed, disc(2)),
+            (hollow, ring(2, 1)),
+            (crossed, cross(3, 1)),
+        ):
+            for i in np.flatnonzero(which & np.isfinite(x_of)):
+                for row, column in mark + np.floor([y_of[i], x_of[i]]).astype(int):
+                    if 0 <= row < shape[0] and 0 <= column < shape[1]:
+                        expected[row, column] = shades[i]
+    assert np.array_equal(drawn, expected)
 
 
 def test_colours_as_qt_packs_them():

@@ -14,6 +14,7 @@ from napari_brainvae.statistics.brain_map import (
     colour_brains,
     colour_columns,
     covariance_ellipse,
+    ellipses_of_pairs,
     enclosed,
     hollow_and_crossed,
     nearest,
@@ -92,6 +93,25 @@ def test_two_brains_have_no_ellipse_and_a_line_has_a_flat_one():
     assert covariance_ellipse([[0, 0], [1, 1], [np.nan, 2]]) is None
     flat = covariance_ellipse([[0, 0], [1, 1], [2, 2]]).outline()
     assert np.allclose(flat[:, 0], flat[:, 1])
+
+
+def test_the_ellipses_of_all_pairs_are_those_of_each(rng):
+    """Also where other rows are unknown in each column, and far from zero."""
+    columns = rng.normal(1e6, [1, 3, 0.1, 5], (40, 4))
+    columns[rng.random(columns.shape) < 0.2] = np.nan
+    columns[2:, 3] = np.nan
+    pairs = [(0, 1), (2, 1), (0, 3), (0, 0)]
+    known, of_pairs = ellipses_of_pairs(columns, pairs)
+    assert known.tolist() == [True, True, False, True]
+    lines = of_pairs.outline(count=9)
+    for index, pair in enumerate(pairs):
+        points = columns[:, pair]
+        points = points[np.isfinite(points).all(axis=1)]
+        if known[index]:
+            assert of_pairs.mean[index] == pytest.approx(points.mean(axis=0), rel=1e-12)
+            assert of_pairs.covariance[index] == pytest.approx(np.cov(points.T), rel=1e-7)
+            alone = covariance_ellipse(points).outline(count=9)
+            assert lines[index] == pytest.approx(alone, rel=1e-9)
 
 
 def test_groups_have_colours_by_name_and_those_unknown_are_grey():

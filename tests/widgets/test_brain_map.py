@@ -10,6 +10,7 @@ from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
 
+from benchmarks import brain_map as benchmark
 from napari_brainvae.denoising.brain_table import brain_table
 from napari_brainvae.models.checkpoint import save_checkpoint
 from napari_brainvae.models.pca import PCA
@@ -146,11 +147,53 @@ def test_all_pairs_are_linked_and_lead_to_one(brain_map, viewer, qtbot):
     click(qtbot, pairs, 6, plane=2)
     assert brain_map.brains.selected == pairs.selected == {6}
     assert pairs.shown == viewer.dims.point[0] == 6
-    frame = pairs._frame(pairs.planes[2]).center().toPoint()
+    frame = pairs._lay_out().frames[2].center().toPoint()
     qtbot.mouseDClick(pairs, LEFT, pos=frame)
     shown = pairs.planes[2]
     assert (brain_map.options.x, brain_map.options.y) == (shown.x, shown.y)
     assert brain_map.pages.currentWidget() is brain_map.plane
+
+
+def test_only_what_has_changed_is_drawn_again(brain_map, viewer, qtbot):
+    """At a hundred thousand brains, or in all pairs, that is most of the time."""
+    brain_map.pages.setCurrentWidget(brain_map.pairs)
+    pairs = brain_map.pairs
+    qtbot.waitUntil(lambda: pairs._around is not None)
+    drawn, around = pairs.drawn, pairs._around
+    brain_map.brains.select([2, 5])
+    viewer.dims.set_point(0, 7)
+    hover(pairs, *pairs.place_of(3))
+    pairs.grab()
+    assert pairs.drawn == drawn and pairs._around is around
+    brain_map.ellipses.setChecked(False)
+    pairs.grab()
+    assert pairs._around is not around, "groups are outlined no more"
+
+
+def test_a_brain_that_is_not_known_is_not_drawn_and_is_in_no_way(brain_map):
+    table = brain_map.table.copy()
+    table.iloc[4, table.columns.get_loc("F2")] = np.nan
+    brain_map.table = table
+    brain_map._draw()
+    where = brain_map.plane._lay_out().places[0]
+    assert np.isnan(where[:, 4]).all() and np.isfinite(np.delete(where, 4, axis=1)).all()
+    brain_map.plane.show_brain(4)
+    brain_map.plane.grab()
+
+
+def test_a_plane_of_a_column_with_itself_is_a_diagonal(brain_map):
+    brain_map.options = brain_map.options.model_copy(update={"x": "F2", "y": "F2"})
+    across, upwards = brain_map.plane._lay_out().places[0]
+    assert len(brain_map.plane.planes) == 1 and np.corrcoef(across, upwards)[0, 1] < -0.999
+
+
+def test_its_benchmark_runs(make_napari_viewer, capsys):
+    widget = benchmark.opened(make_napari_viewer(show=True), 40)
+    benchmark.measure(widget, 40, turns=1)
+    acts = [name for name in vars(benchmark.Acts) if not name.startswith("_")]
+    said = capsys.readouterr().out
+    assert all(act.replace("_", " ") in said for act in acts)
+    assert widget.pairs.selected, "the last lasso held somebody"
 
 
 def test_brains_are_a_layer_with_features(brain_map, viewer):

@@ -184,19 +184,28 @@ def nearest(points: npt.ArrayLike, at: tuple[float, float], within: float) -> in
 
 @dataclass(frozen=True, eq=False)
 class Ellipse:
-    """Where a group lies: its mean ``(2,)`` and covariance ``(2, 2)``."""
+    """Where a group lies, or a group in each of several planes.
+
+    Attributes
+    ----------
+    mean
+        ``(..., 2)``.
+    covariance
+        ``(..., 2, 2)``.
+    """
 
     mean: Floats
     covariance: Floats
 
     def outline(self, share: float = SHARE, count: int = 64) -> Floats:
-        """Line ``(count, 2)`` around that share of a normal distribution of this covariance."""
+        """Line ``(..., count, 2)`` round that share of a normal distribution of this covariance."""
         variances, axes = np.linalg.eigh(self.covariance)
         # Two squared normal deviates together are exponential: their quantile has a closed form.
         radius = np.sqrt(-2 * np.log1p(-share) * variances.clip(0))
         angles = np.linspace(0, 2 * np.pi, count)
         circle = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
-        return np.asarray(self.mean + (circle * radius) @ axes.T)
+        turned = (circle * radius[..., None, :]) @ np.swapaxes(axes, -1, -2)
+        return np.asarray(self.mean[..., None, :] + turned)
 
 
 def covariance_ellipse(points: npt.ArrayLike) -> Ellipse | None:
@@ -208,8 +217,46 @@ def covariance_ellipse(points: npt.ArrayLike) -> Ellipse | None:
     >>> ellipse.mean.tolist(), ellipse.covariance.round(3).tolist()
     ([1.0, 2.0], [[1.333, 0.0], [0.0, 5.333]])
     """
-    known = np.asarray(points, np.float64)
-    known = known[np.isfinite(known).all(axis=1)]
-    if len(known) < 3:
-        return None
-    return Ellipse(known.mean(axis=0), np.cov(known.T))
+    known, of_pairs = ellipses_of_pairs(points, [(0, 1)])
+    return Ellipse(of_pairs.mean[0], of_pairs.covariance[0]) if known[0] else None
+
+
+def ellipses_of_pairs(
+    columns: npt.ArrayLike, pairs: npt.ArrayLike
+) -> tuple[npt.NDArray[np.bool_], Ellipse]:
+    """Say where a group lies in the planes of several pairs of its columns, all at once.
+
+    Parameters
+    ----------
+    columns
+        ``(N, C)``; of a pair those rows count of which both are finite.
+    pairs
+        ``(P, 2)``, indices of columns.
+
+    Returns
+    -------
+    known
+        ``(P,)``: three rows or more count. The ellipse of other pairs is of zeros.
+    ellipse
+        With a plane for each pair in front.
+    """
+    table = np.asarray(columns, np.float64)
+    finite = np.isfinite(table)
+    middle = np.where(finite, table, 0).sum(axis=0) / finite.sum(axis=0).clip(1)
+    # Sums over the rows that a pair has in common are products of matrices; about the middle, so
+    # that no digits are lost.
+    away, counts = np.where(finite, table - middle, 0), finite.astype(np.float64)
+    first, second = np.asarray(pairs, np.intp).T
+    shared, sums, squares = counts.T @ counts, away.T @ counts, (away**2).T @ counts
+    count = shared[first, second]
+    known = np.asarray(count >= 3)
+    count = np.where(known, count, 2)
+    mean = np.stack([sums[first, second], sums[second, first]], axis=-1) / count[:, None]
+    product = (away.T @ away)[first, second] - count * mean[:, 0] * mean[:, 1]
+    square = np.stack([squares[first, second], squares[second, first]], axis=-1)
+    square = square - count[:, None] * mean**2
+    covariance = np.stack([square[:, 0], product, product, square[:, 1]], axis=-1)
+    covariance = covariance / (count - 1)[:, None]
+    mean = mean + np.stack([middle[first], middle[second]], axis=-1)
+    covariance = np.where(known[:, None], covariance, 0).reshape(-1, 2, 2)
+    return known, Ellipse(np.where(known[:, None], mean, 0), covariance)

@@ -31,7 +31,7 @@ from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.statistics.brain_map import (
     colour_brains,
     colour_columns,
-    covariance_ellipse,
+    ellipses_of_pairs,
     hollow_and_crossed,
     number_columns,
 )
@@ -247,30 +247,45 @@ class BrainMapWidget(Panel):
     def _draw_pairs(self, _: Any = None) -> None:
         """Draw all pairs, once somebody looks at them."""
         if self.pages.currentWidget() is self.pairs and not self.pairs.planes:
-            order = {name: i for i, name in enumerate(dict.fromkeys(sum(self._pairs, ())))}
-            planes = [self._plane(x, y, order[y] - 1, order[x]) for x, y in self._pairs]
-            self.pairs.show_planes(planes, self._look)
+            self.pairs.show_planes(self._planes(self._pairs), self._look)
 
     def _draw_plane(self, _: Any = None) -> None:
         """Draw the one plane anew."""
         options = self.options
         shown = self._look is not None and options.x and options.y
-        planes = [self._plane(options.x, options.y)] if shown else []
+        planes = self._planes([(options.x, options.y)]) if shown else []
         self.plane.show_planes(planes, self._look)
         if self.table is not None and shown:
             self._points.show(self.table, options.x, options.y)
         self._show_selected()
         self._follow()
 
-    def _plane(self, x: str, y: str, row: int = 0, column: int = 0) -> Plane:
-        points = present(self.table, "a list of brains")[[x, y]].to_numpy(np.float64)
-        outlines, look = [], present(self._look, "the look of the brains")
+    def _planes(self, pairs: list[tuple[str, str]]) -> list[Plane]:
+        """Where all brains and groups are in the planes of some pairs; nothing without."""
+        if not pairs:
+            return []
+        table, look = present(self.table, "a list of brains"), present(self._look, "their look")
+        order = {name: i for i, name in enumerate(dict.fromkeys(sum(pairs, ())))}
+        columns = table[[*order]].to_numpy(np.float64)
+        indices = [(order[x], order[y]) for x, y in pairs]
+        outlines: list[list[Any]] = [[] for _ in pairs]
         groups = present(self._coloured, "the colours of the brains").groups
         for group in groups if self.ellipses.isChecked() else ():
-            ellipse = covariance_ellipse(points[group.members & ~look.hollow])
-            if ellipse is not None:
-                outlines.append((group.colour, ellipse.outline(), ellipse.mean))
-        return Plane(TITLES.get(x, x), TITLES.get(y, y), points, row, column, outlines)
+            known, of_pairs = ellipses_of_pairs(columns[group.members & ~look.hollow], indices)
+            lines = of_pairs.outline(count=64 if len(pairs) == 1 else 24)
+            for pair in known.nonzero()[0]:
+                outlines[pair].append((group.colour, lines[pair], of_pairs.mean[pair]))
+        return [
+            Plane(
+                TITLES.get(x, x),
+                TITLES.get(y, y),
+                columns[:, [order[x], order[y]]],
+                max(order[y] - 1, 0),
+                order[x],
+                outlines[pair],
+            )
+            for pair, (x, y) in enumerate(pairs)
+        ]
 
     def _said(self, brain: int) -> str:
         """What is said of a brain under the mouse."""

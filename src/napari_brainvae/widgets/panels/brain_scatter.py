@@ -8,13 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtCore import QEvent, QPointF, QRectF, QSize, Qt, Signal
-from qtpy.QtGui import QColor, QImage, QPainter, QPen, QPolygonF
+from qtpy.QtGui import QColor, QImage, QPainter, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_brainvae.io.errors import present
-from napari_brainvae.reporting.point_raster import Offsets, cross, disc, packed, ring, stamp
+from napari_brainvae.reporting.point_raster import draw_points
 from napari_brainvae.statistics.brain_map import enclosed, nearest, simplified
-from napari_brainvae.widgets.panels.brain_planes import Look, Plane, ticks
+from napari_brainvae.widgets.panels.brain_planes import ROOM, Layout, Look, Plane, polygon, ticks
 
 REACH = 10
 """How far from a brain the mouse may be, px."""
@@ -25,12 +25,10 @@ FINE = 20_000
 STEP = 2
 """Between two points of a lasso, px."""
 
-ROOM, GAP = 44, 4
-"""Left and below for ticks and names; between planes, px."""
-
 FADED = 0.3
 """Of brains that are not selected, where some are."""
 
+Chosen = npt.NDArray[np.intp]
 Mode = Literal["only", "more", "less"]
 """Whether brains are selected alone, too, or no more."""
 
@@ -67,12 +65,10 @@ class BrainScatter(QWidget):
         self.named: int | None = None
         self._under: tuple[float, float] | None = None
         self._lassoed: int | None = None
-        self._grid = 1, 1
-        self._places: list[npt.NDArray[np.float64]] = []
-        self._lines: list[list[tuple[QColor, QPolygonF, QPolygonF]]] = []
+        self._layout: Layout | None = None
         self._all: QImage | None = None
         self._top: QImage | None = None
-        self._outlines: tuple[QColor, QImage] | None = None
+        self._around: tuple[QColor, QImage, QImage] | None = None
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         self.setMinimumSize(240, 200)
@@ -84,8 +80,6 @@ class BrainScatter(QWidget):
     def show_planes(self, planes: Sequence[Plane], look: Look | None) -> None:
         """Show the same brains in some planes; none without."""
         self.planes, self.look = planes, look
-        rows, columns = ([getattr(p, way) for p in planes] for way in ("row", "column"))
-        self._grid = 1 + max(rows, default=0), 1 + max(columns, default=0)
         self._forget()
 
     def show_selected(self, selected: Collection[int]) -> None:
@@ -102,61 +96,31 @@ class BrainScatter(QWidget):
     def brain_at(self, x: float, y: float) -> int | None:
         """Give the brain nearest to a pixel, if it is near."""
         plane = self._plane_at(x, y)
-        return None if plane is None else nearest(self._places[plane], (x, y), REACH)
+        if plane is None or self._layout is None:
+            return None
+        return nearest(self._layout.places[plane].T, (x, y), REACH)
 
     def place_of(self, index: int, plane: int = 0) -> tuple[float, float]:
         """Give the pixel where a brain is."""
-        self._lay_out()
-        x, y = self._places[plane][index].tolist()
+        x, y = self._lay_out().places[plane, :, index].tolist()
         return x, y
 
     def _forget(self) -> None:
         """Draw all anew."""
-        self._places, self._lines = [], []
-        self._all = self._top = self._outlines = None
+        self._layout = self._all = self._top = self._around = None
         self.lasso, self._lassoed, self.named = [], None, None
         self.update()
 
     # Where planes and points are
 
-    def _frame(self, plane: Plane) -> QRectF:
-        """Where a plane is, px."""
-        rows, columns = self._grid
-        width = (self.width() - ROOM - GAP) / columns
-        height = (self.height() - ROOM - GAP) / rows
-        gap = GAP if len(self.planes) > 1 else 0
-        left, top = ROOM + plane.column * width, GAP + plane.row * height
-        return QRectF(left, top, width - gap, height - gap)
-
-    def _lay_out(self) -> None:
+    def _lay_out(self) -> Layout:
         """Find the pixel of every brain in every plane, once a size."""
-        if self._places:
-            return
-        side = 5 if len(self.planes) == 1 else 2.5
-        diamond = side * np.array([[0, -1], [1, 0], [0, 1], [-1, 0]])
-        for plane in self.planes:
-            self._places.append(self._pixels(plane, plane.points))
-            self._lines.append(
-                [
-                    (
-                        QColor(colour),
-                        _polygon(self._pixels(plane, line)),
-                        _polygon(self._pixels(plane, mean[None]) + diamond),
-                    )
-                    for colour, line, mean in plane.outlines
-                ]
-            )
-
-    def _pixels(self, plane: Plane, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        frame, (low, high) = self._frame(plane), plane.limits
-        shares = (points - low) / (high - low)
-        corner, size = np.array([frame.left(), frame.bottom()]), [frame.width(), -frame.height()]
-        return np.asarray(corner + shares * size)
+        if self._layout is None:
+            self._layout = Layout(self.planes, self.width(), self.height())
+        return self._layout
 
     def _plane_at(self, x: float, y: float) -> int | None:
-        self._lay_out()
-        frames = (self._frame(plane) for plane in self.planes)
-        return next((i for i, frame in enumerate(frames) if frame.contains(x, y)), None)
+        return self._lay_out().plane_at(x, y) if self.planes else None
 
     # What is painted
 
@@ -169,20 +133,42 @@ class BrainScatter(QWidget):
             painter.drawText(self.rect(), centred, self.empty)
             painter.end()
             return
-        self._lay_out()
-        for plane in self.planes:
-            self._paint_axes(painter, plane)
-        self._paint_points(painter)
-        self._paint_outlines(painter)
-        self._paint_shown(painter)
+        layout = self._lay_out()
+        around = self._drawn_around(layout, painter)
+        painter.drawImage(QPointF(0, 0), around[1])
+        self._paint_points(layout, painter)
+        painter.drawImage(QPointF(0, 0), around[2])
+        self._paint_shown(layout, painter)
         self._paint_name(painter)
         if self.lasso:
             painter.setPen(QPen(painter.pen().color(), 1.2, Qt.PenStyle.DashLine))
-            painter.drawPolygon(_polygon(np.array(self.lasso)))
+            painter.drawPolygon(polygon(np.array(self.lasso)))
         painter.end()
 
-    def _paint_axes(self, painter: QPainter, plane: Plane) -> None:
-        frame, (low, high) = self._frame(plane), plane.limits
+    def _drawn_around(self, layout: Layout, painter: QPainter) -> tuple[QColor, QImage, QImage]:
+        """Draw axes below the points and outlines above, again only after a change or a theme's."""
+        text = painter.pen().color()
+        if self._around is None or self._around[0] != text:
+            pictures = []
+            for paint in (self._paint_axes, self._paint_outlines):
+                ratio = self.devicePixelRatioF()
+                picture = QImage(self.size() * ratio, QImage.Format.Format_ARGB32_Premultiplied)
+                picture.setDevicePixelRatio(ratio)
+                picture.fill(0)
+                inside = QPainter(picture)
+                inside.setRenderHint(QPainter.RenderHint.Antialiasing)
+                inside.setFont(self.font())
+                for plane in range(len(self.planes)):
+                    inside.setPen(text)
+                    paint(inside, layout, plane)
+                inside.end()
+                pictures.append(picture)
+            self._around = text, *pictures
+        return self._around
+
+    def _paint_axes(self, painter: QPainter, layout: Layout, index: int) -> None:
+        plane, frame = self.planes[index], layout.frames[index]
+        low, high = layout.limits[index]
         single = len(self.planes) == 1
         painter.setOpacity(0.35)
         painter.drawRect(frame)
@@ -202,8 +188,7 @@ class BrainScatter(QWidget):
             return
         for axis in (0, 1):
             for value in ticks(low[axis], high[axis]):
-                at = self._pixels(plane, np.where(np.arange(2) == axis, value, low)[None])[0]
-                x, y = at.tolist()
+                x, y = layout.pixels(index, np.where(np.arange(2) == axis, value, low)).tolist()
                 painter.setOpacity(0.15)
                 end = (x, frame.top()) if axis == 0 else (frame.right(), y)
                 painter.drawLine(QPointF(x, y), QPointF(*end))
@@ -215,44 +200,37 @@ class BrainScatter(QWidget):
                     box = QRectF(18, y - 9, ROOM - 21, 18)
                     painter.drawText(box, right | Qt.AlignmentFlag.AlignVCenter, text)
 
-    def _paint_points(self, painter: QPainter) -> None:
+    def _paint_points(self, layout: Layout, painter: QPainter) -> None:
         """Draw all brains, and those that are selected above them, again only after a change."""
         if self._all is None:
-            count = len(present(self.look, "the look of the brains").colours)
-            self._all = self._picture(np.arange(count), 0.0)
+            self._all = self._picture(layout, slice(None), 0.0)
             self.drawn += 1
         if self.selected and self._top is None:
-            chosen = np.fromiter(sorted(self.selected), np.intp, len(self.selected))
-            self._top = self._picture(chosen, 1.0)
+            chosen = np.fromiter(self.selected, np.intp, len(self.selected))
+            chosen.sort()
+            self._top = self._picture(layout, chosen, 1.0)
         painter.setOpacity(FADED if self.selected else 1.0)
         painter.drawImage(QRectF(self.rect()), self._all)
         painter.setOpacity(1.0)
         if self.selected and self._top is not None:
             painter.drawImage(QRectF(self.rect()), self._top)
 
-    def _picture(self, chosen: npt.NDArray[np.intp], larger: float) -> QImage:
+    def _picture(self, layout: Layout, chosen: slice | Chosen, larger: float) -> QImage:
         """Draw some brains in all planes; few of them finer than the screen is, to be smooth."""
         look = present(self.look, "the look of the brains")
         many = len(look.colours) * len(self.planes)
         fine = self.devicePixelRatioF() * (2 if many <= FINE else 1)
         height, width = round(self.height() * fine), round(self.width() * fine)
-        picture = np.zeros((height, width), np.uint32)
-        small = len(self.planes) > 1
-        radius = fine * (larger + (1.6 if small or many > FINE else 3.0))
-        thick = max(1.0, 1.2 * fine)
-        hollow, crossed = look.hollow[chosen], look.crossed[chosen]
-        marks: tuple[tuple[npt.NDArray[np.bool_], Offsets], ...] = (
-            (~hollow & ~crossed, disc(radius)),
-            (hollow, ring(radius, thick)),
-            (crossed, cross(radius + fine, thick)),
+        small, dense = len(self.planes) > 1 or many > FINE, len(self.planes) > 1 and many > FINE
+        picture = draw_points(
+            (height, width),
+            layout.places[:, :, chosen] * fine,
+            look.colours[chosen],
+            look.hollow[chosen],
+            look.crossed[chosen],
+            radius=fine * (larger + (1.0 if dense else 1.6 if small else 3.0)),
+            line=max(1.0, 1.2 * fine),
         )
-        colours = packed(look.colours[chosen])
-        for places in self._places:
-            at = places[chosen]
-            drawn = np.asarray(np.isfinite(at).all(axis=1))
-            pixels = np.floor(np.where(drawn[:, None], at, 0)[:, ::-1] * fine).astype(np.intp)
-            for which, mark in marks:
-                stamp(picture, pixels[drawn & which], colours[drawn & which], mark)
         # Each pixel is a colour or nothing, which is the same with its alpha multiplied.
         form = QImage.Format.Format_ARGB32_Premultiplied
         image = QImage(picture.data, width, height, 4 * width, form)
@@ -261,38 +239,28 @@ class BrainScatter(QWidget):
         ours = image.scaled(size, transformMode=smooth)
         return ours.copy() if size == image.size() else ours  # owns its pixels
 
-    def _paint_outlines(self, painter: QPainter) -> None:
-        """Draw where groups lie, again only after a change, or in another theme."""
-        text = painter.pen().color()
-        if self._outlines is None or self._outlines[0] != text:
-            ratio = self.devicePixelRatioF()
-            picture = QImage(self.size() * ratio, QImage.Format.Format_ARGB32_Premultiplied)
-            picture.setDevicePixelRatio(ratio)
-            picture.fill(0)
-            inside = QPainter(picture)
-            inside.setRenderHint(QPainter.RenderHint.Antialiasing)
-            for plane, lines in zip(self.planes, self._lines, strict=True):
-                inside.setClipRect(self._frame(plane))
-                for colour, line, mean in lines:
-                    inside.setPen(QPen(colour, 1.5))
-                    inside.setBrush(Qt.BrushStyle.NoBrush)
-                    inside.drawPolyline(line)
-                    inside.setPen(QPen(text, 1))
-                    inside.setBrush(colour)
-                    inside.drawPolygon(mean)
-            inside.end()
-            self._outlines = text, picture
-        painter.drawImage(QPointF(0, 0), self._outlines[1])
+    def _paint_outlines(self, painter: QPainter, layout: Layout, index: int) -> None:
+        """Draw where groups lie: a line of 1 px takes a thirtieth of the time of a wider one."""
+        text, single = painter.pen().color(), len(self.planes) == 1
+        diamond = (5 if single else 2.5) * np.array([[0, -1], [1, 0], [0, 1], [-1, 0]])
+        painter.setClipRect(layout.frames[index])
+        for name, line, mean in self.planes[index].outlines:
+            colour = QColor(name)
+            painter.setPen(QPen(colour, 1.5 if single else 1))
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.drawPolyline(polygon(layout.pixels(index, line)))
+            painter.setPen(QPen(text, 1))
+            painter.setBrush(colour)
+            painter.drawPolygon(polygon(layout.pixels(index, mean) + diamond))
 
-    def _paint_shown(self, painter: QPainter) -> None:
+    def _paint_shown(self, layout: Layout, painter: QPainter) -> None:
         if self.shown is None or self.look is None or self.shown >= len(self.look.colours):
             return
         radius = 7.0 if len(self.planes) == 1 else 4.0
         painter.save()
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.setPen(QPen(painter.pen().color(), 2))
-        for places in self._places:
-            x, y = places[self.shown].tolist()
+        for x, y in layout.places[:, :, self.shown].tolist():
             if np.isfinite(x + y):
                 painter.drawEllipse(QPointF(x, y), radius, radius)
         painter.restore()
@@ -367,7 +335,7 @@ class BrainScatter(QWidget):
         mode = _mode(event.modifiers())
         if np.ptp(line, axis=0).max() >= REACH / 2:
             # Simpler by half a pixel: the time is that of points times corners.
-            places = self._places[plane]
+            places = self._lay_out().places[plane].T
             within = enclosed(places, simplified(line, 0.5) if len(places) > FINE else line)
             self.lassoed.emit(np.flatnonzero(within), mode)
             return
@@ -388,7 +356,3 @@ def _mode(modifiers: Any) -> Mode:
     if modifiers & (Qt.KeyboardModifier.ShiftModifier | Qt.KeyboardModifier.ControlModifier):
         return "more"
     return "less" if modifiers & Qt.KeyboardModifier.AltModifier else "only"
-
-
-def _polygon(line: npt.NDArray[np.float64]) -> QPolygonF:
-    return QPolygonF([QPointF(x, y) for x, y in line.tolist()])
