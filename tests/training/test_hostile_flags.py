@@ -229,6 +229,16 @@ def test_no_more_threads_than_cpus(phantom_file, tmp_path, monkeypatch, caplog):
     assert caplog.text.count("--threads 1024: as many as this machine has CPUs, 2,") == 1
 
 
+@pytest.mark.parametrize("call", ["fit", "sweep", "stability"])
+def test_a_hundred_thousand_threads(call, capsys):
+    """More than torch ever starts: 100,000 of them ended its process without a word."""
+    arguments = [*CALLS[call][1], "--threads", "100000"]
+    code, [line] = ended(capsys, call, arguments, run=pytest.fail)
+    assert code == 2
+    assert "--threads" in line
+    assert "1024" in line
+
+
 def test_a_device_with_too_little_memory(phantom_file, tmp_path, monkeypatch):
     def full(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9 TiB")

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import psutil
 import pytest
 import torch
 from lightning_fabric import Fabric
 
+from napari_brainvae.data import population_files
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.network import Network
 from napari_brainvae.models.objective import BetaVAEObjective
+from tests.data.test_population_files import KINDS, sections
 from tests.gradients import gradients
 from training.fit import fit
 from training.fitting import steps
@@ -155,3 +159,55 @@ def test_a_recorded_step_is_the_step():
         taken = training_steps(fabric, wrapped, optimizer, sections, plan, capture=capture)
         losses.append(torch.stack([s.terms["reconstruction"] for s in taken]).cpu())
     assert torch.allclose(*losses, rtol=1e-3)
+
+
+class InTurn(Streamed):
+    """Sections of several files; a batch's first position says of which."""
+
+    def __init__(self, paths: list[Path], preprocessing: Preprocessing, count: int) -> None:
+        super().__init__(paths[0], preprocessing, range(count), CPU, readers=3)
+        self.count = count
+        self.files = [Streamed(path, preprocessing, range(count), CPU) for path in paths]
+
+    def read(self, positions):
+        population_files.IN_MEMORY = 2**22  # or compressed archives of this size stay in memory
+        file, first = divmod(positions[0], self.count)
+        return self.files[file].read([first, *(p % self.count for p in positions[1:])])
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from Linux")
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 3 worker:UserWarning")
+def test_memory_of_three_readers_does_not_grow_with_the_population(tmp_path):
+    """After 4 MB of every kind, 42 MB of any kind take hardly more, in none of the readers."""
+    kinds = {name: write for name, write in KINDS.items() if "npz" in name or "tif" in name}
+    some = np.kron(sections(8, 32, 32, np.float32), np.ones((4, 4), np.float32))
+    paths, batches = [], []
+    for count in (64, 640):
+        for name, write in kinds.items():
+            paths.append(tmp_path / str(count) / name)
+            paths[-1].parent.mkdir(exist_ok=True)
+            write(paths[-1], np.resize(some, (count, 128, 128)))
+    # Readers are ahead by twelve batches: of the small files come that many more.
+    for file in [0, 1, 2, 3] * 9 + [4, 5, 6, 7] * 18:
+        start = len(batches) * 32 % (64 if file < 4 else 640)
+        batches.append(torch.arange(start, start + 32) % 640 + 640 * file)
+    streamed = InTurn(paths, Preprocessing.fit(some), 640)
+    small: dict[int, float] = {}
+    for number, images in enumerate(streamed.batches(batches)):
+        assert images.shape == (32, 1, 128, 128)
+        if number == 23:
+            small = peaks_of_children()
+        elif number == len(batches) - 1:  # before the readers end
+            growth = {pid: peak - small[pid] for pid, peak in peaks_of_children().items()}
+    assert len(growth) >= 3
+    assert max(growth.values()) < 15, f"MB by process: {growth}"
+
+
+def peaks_of_children() -> dict[int, float]:
+    """The most memory, MB, that each child of this process has had."""
+    peaks = {}
+    for child in psutil.Process().children():
+        found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{child.pid}/status").read_text())
+        if found:
+            peaks[child.pid] = int(found[1]) / 1024
+    return peaks
