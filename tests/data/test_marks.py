@@ -72,6 +72,14 @@ def test_a_pipe_is_refused_not_waited_for(tmp_path):
         read_marks(tmp_path / "a.marks.csv", IDS)
 
 
+@pytest.mark.parametrize("target", ["nowhere.csv", "a.marks.csv"])
+def test_a_link_to_nothing_is_not_taken_for_no_marks(target, tmp_path):
+    """What was excluded would be fitted without a word."""
+    (tmp_path / "a.marks.csv").symlink_to(target)
+    with pytest.raises(InputError, match=r"a\.marks\.csv is a link to a file that is not there"):
+        read_marks(tmp_path / "a.marks.csv", IDS)
+
+
 def test_marking_writes_at_once_what_a_person_can_read(tmp_path):
     file = tmp_path / "a.marks.csv"
     book = MarkBook(read_marks(file, IDS), IDS)

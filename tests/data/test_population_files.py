@@ -532,6 +532,14 @@ def test_a_pixel_size_that_cannot_be_is_not_believed(tmp_path, size):
     assert Population.open(path).description.pixel_size_um is None
 
 
+def test_a_table_that_is_a_link_to_nothing_is_named(tmp_path):
+    """The brains that it flags would be fitted without a word."""
+    path = npy(tmp_path / "a.npy")
+    (tmp_path / "a.csv").symlink_to("nowhere.csv")
+    with pytest.raises(OSError, match=r"a\.csv"):
+        Population.open(path)
+
+
 @pytest.mark.parametrize("old", [b"<OME", b"<Pixels", b"</OME>", b"SizeT=", b'PhysicalSizeX="2'])
 def test_a_broken_ome_description_leaves_the_pixels(tmp_path, old):
     path = ome(tmp_path / "a.ome.tif", PhysicalSizeX=25.0)

@@ -12,7 +12,13 @@ from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from napari_brainvae.models.displacing import Displacing
-from napari_brainvae.models.displacing_network import Displaced, DisplacingNetwork, fine, grid_of
+from napari_brainvae.models.displacing_network import (
+    Displaced,
+    DisplacingNetwork,
+    _sample,
+    fine,
+    grid_of,
+)
 from napari_brainvae.models.header import Header, Rotation
 from napari_brainvae.models.objective import DisplacingObjective, usual
 
@@ -204,6 +210,22 @@ def test_few_or_equal_sections_all_count(errors, kept):
 def test_another_loss_is_refused():
     with pytest.raises(InputError, match="bernoulli"):
         DisplacingObjective.of({"beta": 3.0, "loss": "bernoulli"}, SHAPE)
+
+
+def test_weights_that_are_no_numbers_draw_none_and_end_no_process(codes):
+    """In the gradient torch's sampler wrote outside of its memory, at a place that was NaN."""
+    model = fresh()
+    where = torch.zeros(1, 2, 3, 2)
+    where[0, 1, 2, 0] = torch.nan
+    where.requires_grad_()
+    drawn = _sample(torch.rand(1, 4, 5, 5, requires_grad=True), where)
+    assert drawn.isnan().nonzero()[:, 2:].unique(dim=0).tolist() == [[1, 2]]
+    drawn.sum().backward()
+    model.network.displacement.data[0, 0, 3, 3] = torch.nan
+    assert model.network.decode(torch.from_numpy(codes)).isnan().any()
+    mean, log_variance = model.network.encode(torch.rand(2, 1, *SHAPE))
+    assert mean.isfinite().all()
+    assert log_variance.isnan().any()
 
 
 # --------------------------------------------------------------------------------- the file

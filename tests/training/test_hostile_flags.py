@@ -267,6 +267,13 @@ def test_a_device_with_too_little_memory(phantom_file, tmp_path, monkeypatch):
         (["--held-out", "0.9999999"], 2),
         (["--held-out", "1e-320", "--augment", "1"], 0),
         (["--latent-dim", "512"], 2),
+        (["--recipe", "displacing", "--learning-rate", "1e300"], 2),
+        (["--recipe", "displacing", "--learning-rate", "1e38"], 2),
+        (["--recipe", "displacing", "--learning-rate", "1e10"], 2),
+        (["--recipe", "displacing", "--learning-rate", "1e-320"], 0),
+        (["--recipe", "displacing", "--beta", "1e300"], 0),
+        (["--recipe", "displacing", "--beta", "0"], 0),
+        (["--recipe", "displacing", "--smoothing", "100"], 0),
     ],
     ids=str,
 )
@@ -279,7 +286,7 @@ def test_extreme_values_of_a_fit(flags, ends, phantom_file, tmp_path, capsys, mo
         torch.set_num_threads(threads)
     assert code == ends, said
     # What diverges in a step leaves the linear start that it began with.
-    begun = "--learning-rate" in flags or "1e30" in flags
+    begun = "--learning-rate" in flags or "--beta" in flags
     assert (tmp_path / "run" / "model.safetensors").exists() == (ends == 0 or begun)
     assert not any("Traceback" in line for line in said)
     if ends == 2:

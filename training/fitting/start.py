@@ -103,7 +103,8 @@ def noise_variance(job: Job) -> float:
     Without a KL divergence posteriors have no optimal variance: beta 0 starts as a small one.
     """
     smallest = 1e-3 / 2 / (FULL_SIZE / np.prod(job.preprocessing.shape))
-    return float(max(job.plan.objective.noise_variance, smallest))
+    # No weight can hold more.
+    return float(np.clip(job.plan.objective.noise_variance, smallest, np.finfo(np.float32).max))
 
 
 def _header(

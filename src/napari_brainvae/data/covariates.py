@@ -236,7 +236,8 @@ def table_beside(path: Path) -> Path | None:
     """Find the table of the same name as an array file; ``a.csv`` also stands by ``a.ome.tif``."""
     stems = dict.fromkeys((path.stem, path.stem.removesuffix(".ome")))
     names = [path.with_name(stem + suffix) for stem in stems for suffix in SUFFIXES]
-    return next((name for name in names if name.exists()), None)
+    # Also a link to nothing, for its reader to refuse: what it flags would be fitted unseen.
+    return next((name for name in names if name.exists() or name.is_symlink()), None)
 
 
 def flags_of(table: pd.DataFrame, source: str = "") -> npt.NDArray[np.bool_]:

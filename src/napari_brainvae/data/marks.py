@@ -141,9 +141,11 @@ def read_marks(path: Path, ids: Sequence[str]) -> Marks:
     ------
     InputError
         If it is no table with the columns id and mark, names one brain twice or none of these, or
-        has another word than `WORDS`.
+        has another word than `WORDS`; if it is a link to nothing.
     """
     if not path.exists():
+        if path.is_symlink():
+            raise InputError(f"{path.name} is a link to a file that is not there: delete it")
         return Marks(path)
     marks = _read(path, ids)
     strangers = [name for name in marks.table.index.difference(list(ids)) if name]

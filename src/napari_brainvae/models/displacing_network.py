@@ -216,7 +216,14 @@ def _places(latents: Tensor, fields: Tensor) -> Tensor:
 
 
 def _sample(images: Tensor, where: Tensor) -> Tensor:
-    return F.grid_sample(images, where, padding_mode="border", align_corners=False)
+    """Images ``(N, C, H, W)`` at other places; NaN where a place is no number."""
+    lost = None
+    # On a CPU torch would look for such a place outside of its memory, and end the process.
+    if where.device.type == "cpu" and where.detach().sum().isnan():
+        lost = where.isnan().any(dim=-1)[:, None]
+        where = where.nan_to_num(nan=0.0)
+    sampled = F.grid_sample(images, where, padding_mode="border", align_corners=False)
+    return sampled if lost is None else sampled.masked_fill(lost, math.nan)
 
 
 def _pooled(images: Tensor, side: int) -> Tensor:
