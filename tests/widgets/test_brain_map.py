@@ -95,6 +95,19 @@ def test_a_click_shows_a_brain_and_a_lasso_selects(brain_map, viewer, qtbot):
     assert brains.selected == frozenset()
 
 
+def test_a_lasso_may_begin_beside_the_plane(brain_map, qtbot):
+    """A brain at the edge is drawn around from outside."""
+    scatter, brains = brain_map.plane, brain_map.brains
+    lowest = int(np.argmin([scatter.place_of(i)[0] for i in range(24)]))
+    line, within = around(scatter, [lowest], reach=20)
+    left = min(corner[0] for corner in line)
+    assert left < scatter._lay_out().frames[0].left(), "else it is no such brain"
+    lasso(qtbot, scatter, line)
+    assert brains.selected == within >= {lowest}
+    qtbot.mouseClick(scatter, LEFT, pos=QPoint(2, 2))
+    assert brains.selected == within, "too far away to be meant"
+
+
 def test_the_arrows_lead_through_the_selected_brains(brain_map, viewer):
     brain_map.brains.select([3, 8, 11])
     seen = []

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from collections import Counter
 
 import numpy as np
 import pandas as pd
-from hypothesis import HealthCheck, Phase, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 from napari.layers import Image
 from qtpy.QtCore import Qt
 
@@ -25,33 +22,48 @@ PANELS = {
     "map": "Map of brains",
     "list": "Reconstruct and denoise",
     "factors": "Factors",
+    "gallery": "Gallery",
 }
-BRAINS, STEPS = 9, 40
+BRAINS = 9
 KEYS = (
     Qt.KeyboardModifier.NoModifier,
     Qt.KeyboardModifier.ShiftModifier,
     Qt.KeyboardModifier.AltModifier,
 )
-DOINGS = (
-    *("click_in_the_map", "draw_a_lasso", "click_in_a_list", "move_the_slider", "measure") * 2,
-    *("select_none", "select_a_group", "select_points", "step", "describe", "draw_in_pairs"),
-    *("open_panel", "close_panel", "switch_model", "switch_sections", "choose_axes"),
+SELECTING = (
+    *("click_in_the_map", "draw_a_lasso", "draw_in_pairs", "click_in_a_list"),
+    *("click_in_the_gallery", "select_none", "select_a_group", "select_points"),
 )
-desk = SimpleNamespace()
-"""What the walk has: window, ``qtbot`` and files; and how often what was seen."""
+DOINGS = (
+    *(*SELECTING, "move_the_slider", "step", "choose_axes") * 3,
+    *("open_panel", "close_panel") * 2,
+    *("describe", "measure", "switch_model", "switch_sections"),
+)
+"""What she does in a round: what takes long, less often."""
 
 
-class Walk(RuleBasedStateMachine):
-    """One window; every rule is something she may do, by real events where there are any."""
+class Walk:
+    """One window; whatever she may do, by real events where there are any.
 
-    def __init__(self):
-        super().__init__()
-        self.viewer, self.workspace = desk.viewer, workspace_of(desk.viewer)
+    Attributes
+    ----------
+    expected
+        What must be selected now.
+    handled
+        How often each panel was told that others are selected, since it was looked at.
+    done
+        How often each doing found something to be done to.
+    """
+
+    def __init__(self, viewer, qtbot, populations, models):
+        self.viewer, self.qtbot, self.models = viewer, qtbot, models
+        self.workspace = workspace_of(viewer)
         self.shared, self.panels = self.workspace.brains, {}
-        for population in desk.populations:
+        self.handled, self.done, self.seen = Counter(), Counter(), 0
+        for population in populations:
             images, options, _ = population_layer(population, population.ids[0])
             self.viewer.add_layer(Image(images, **options))
-        self.workspace.checkpoint = desk.models[0]
+        self.workspace.checkpoint = models[0]
         for name in PANELS:
             self.open(name)
         self.expected, self.told = frozenset(self.shared.selected), []
@@ -62,13 +74,11 @@ class Walk(RuleBasedStateMachine):
         self.panels["map"].measure()
         self.wait()
 
-    def teardown(self):
+    def end(self):
         self.shared.selection_changed.disconnect(self.note)
         self.viewer.dims.events.current_step.disconnect(self.note_slider)
         while self.panels:
             self.viewer.window.remove_dock_widget(self.panels.popitem()[1])
-        self.viewer.layers.clear()
-        self.workspace.checkpoint = None
 
     def note(self):
         self.told.append(self.shared.selected)
@@ -77,7 +87,22 @@ class Walk(RuleBasedStateMachine):
         self.moved.append(self.index)
 
     def open(self, name):
-        _, self.panels[name] = self.viewer.window.add_plugin_dock_widget(PLUGIN, PANELS[name])
+        _, panel = self.viewer.window.add_plugin_dock_widget(PLUGIN, PANELS[name])
+        self.panels[name] = panel
+        views = {"map": ("plane", "pairs"), "gallery": ("thumbnails",)}
+        for view in views.get(name, ()):
+            self.count(name, getattr(panel, view))
+
+    def count(self, name, view):
+        """Note how often a panel shows which brains are selected."""
+        of = "show_selected" if name == "map" else "select"
+        show = getattr(view, of)
+
+        def counted(selected):
+            self.handled[name, view.objectName() or id(view)] += 1
+            show(selected)
+
+        setattr(view, of, counted)
 
     def wait(self):
         def still():
@@ -86,8 +111,8 @@ class Walk(RuleBasedStateMachine):
             latest = self.panels["list"].latest.idle if "list" in self.panels else True
             return not loading and latest and not any(job.running for job in jobs)
 
-        desk.qtbot.waitUntil(still, timeout=LONG)
-        desk.qtbot.wait(1)  # what would go round in a loop, would now
+        self.qtbot.waitUntil(still, timeout=LONG)
+        self.qtbot.wait(1)  # what would go round in a loop, would now
 
     @property
     def index(self):
@@ -99,31 +124,33 @@ class Walk(RuleBasedStateMachine):
         panel = self.panels.get("map")
         return panel if panel is not None and panel.table is not None else None
 
-    @rule(what=st.sampled_from(DOINGS), number=st.integers(0, 999), to=st.integers(0, 999))
     def do(self, what, number, to):
         before = self.expected
-        self.told.clear()
-        self.moved.clear()
-        desk.done[what] = desk.done.get(what, 0) + bool(getattr(self, what)(number, to))
+        for noted in (self.told, self.moved, self.handled):
+            noted.clear()
+        self.done[what] += bool(getattr(self, what)(number, to))
         self.wait()
         changes = [] if self.expected == before else [self.expected]
         assert self.told == changes, f"{what}: each change once, and no other"
         assert len(self.moved) <= 1, f"{what}: the slider moves once"
+        if what in SELECTING:
+            views = 2 * ("map" in self.panels) + ("gallery" in self.panels)
+            assert [*self.handled.values()] == [1] * views * len(changes), f"{what}: once each"
+        self.all_have_the_same()
 
     # What she may do; each says whether there was anything to do it to, and notes what follows
 
     def show_page(self, panel, page):
         panel.pages.setCurrentWidget(page)
         self.front(panel)
-        desk.qtbot.waitUntil(lambda: page.isVisible() and page.height() > 100, timeout=LONG)
+        self.qtbot.waitUntil(lambda: page.isVisible() and page.height() > 100, timeout=LONG)
 
-    @staticmethod
-    def front(panel):
+    def front(self, panel):
         above = panel
         while not hasattr(above, "toggleViewAction"):
             above = above.parent()
         above.raise_()
-        desk.qtbot.waitUntil(panel.isVisible, timeout=LONG)
+        self.qtbot.waitUntil(panel.isVisible, timeout=LONG)
 
     def clicked(self, brain, key):
         """What follows a click, which toggles with a key."""
@@ -143,7 +170,7 @@ class Walk(RuleBasedStateMachine):
             self.show_page(panel, panel.plane)
             place = panel.plane.place_of(number % BRAINS)
             brain = panel.plane.brain_at(*np.round(place).tolist())  # another may lie upon it
-            click(desk.qtbot, panel.plane, number % BRAINS, KEYS[to % 2])
+            click(self.qtbot, panel.plane, number % BRAINS, KEYS[to % 2])
             self.clicked(brain, KEYS[to % 2])
             assert self.index == brain
             return True
@@ -153,7 +180,7 @@ class Walk(RuleBasedStateMachine):
             self.show_page(panel, panel.plane)
             brains = sorted({number % BRAINS, to % BRAINS})
             line, within = around(panel.plane, brains, reach=6)
-            lasso(desk.qtbot, panel.plane, line, KEYS[to % 3])
+            lasso(self.qtbot, panel.plane, line, KEYS[to % 3])
             self.combined(frozenset(within), KEYS[to % 3])
             return True
 
@@ -161,7 +188,7 @@ class Walk(RuleBasedStateMachine):
         if panel := self.map:
             self.show_page(panel, panel.pairs)
             line, within = around(panel.pairs, [number % BRAINS], reach=6)
-            lasso(desk.qtbot, panel.pairs, line, KEYS[to % 3])
+            lasso(self.qtbot, panel.pairs, line, KEYS[to % 3])
             self.combined(frozenset(within), KEYS[to % 3])
             return True
 
@@ -180,13 +207,15 @@ class Walk(RuleBasedStateMachine):
     def click_in_a_list(self, number, to):
         view, brains = self.rows(number)
         if not brains:
+            view, brains = self.rows(number + 1)
+        if not brains:
             return False
-        desk.qtbot.waitUntil(view.isVisible, timeout=LONG)
+        self.qtbot.waitUntil(view.isVisible, timeout=LONG)
         row, add = to % len(brains), number % 3 == 0
         key = Qt.KeyboardModifier.ControlModifier if add else Qt.KeyboardModifier.NoModifier
         view.scrollTo(view.table.index(row, 0))
         middle = view.visualRect(view.table.index(row, 0)).center()
-        desk.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, key, middle)
+        self.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, key, middle)
         brain = brains[row]
         if add:
             self.expected = (self.expected & set(brains)) ^ {brain}
@@ -194,6 +223,21 @@ class Walk(RuleBasedStateMachine):
             self.expected = frozenset({brain})
         assert self.index == brain
         return True
+
+    def click_in_the_gallery(self, number, to):
+        panel = self.panels.get("gallery")
+        if panel and (order := panel.thumbnails.brains.order):
+            self.front(panel)
+            row, add = number % len(order), to % 3 == 0
+            key = Qt.KeyboardModifier.ControlModifier if add else Qt.KeyboardModifier.NoModifier
+            view = panel.thumbnails
+            view.scrollTo(view.brains.index(row))
+            middle = view.visualRect(view.brains.index(row)).center()
+            self.qtbot.mouseClick(view.viewport(), Qt.MouseButton.LeftButton, key, middle)
+            brain = order[row]
+            self.expected = self.expected ^ {brain} if add else frozenset({brain})
+            assert self.index == brain
+            return True
 
     def move_the_slider(self, number, _):
         self.viewer.dims.set_point(0, number % BRAINS)
@@ -254,11 +298,13 @@ class Walk(RuleBasedStateMachine):
             self.wait()
             return panel.described is not None
 
-    def open_panel(self, number, _):
-        name = [*PANELS][number % len(PANELS)]
-        if name not in self.panels:
-            self.open(name)
-            return True
+    def open_panel(self, number, to):
+        """Or, where all are open, one of them anew."""
+        if len(self.panels) == len(PANELS):
+            self.close_panel(number, to)
+        closed = [name for name in PANELS if name not in self.panels]
+        self.open(closed[number % len(closed)])
+        return True
 
     def close_panel(self, number, _):
         if len(self.panels) > 1:
@@ -266,29 +312,28 @@ class Walk(RuleBasedStateMachine):
             self.viewer.window.remove_dock_widget(self.panels.pop(name))
             return True
 
-    def switch_model(self, number, _):
-        path = desk.models[number % 2]
-        if path != self.workspace.checkpoint:
-            self.workspace.checkpoint = path
-            assert self.shared.table is None
-            return True
+    def switch_model(self, *_):
+        first, second = self.models
+        self.workspace.checkpoint = second if self.workspace.checkpoint == first else first
+        assert self.shared.table is None
+        return True
 
-    def switch_sections(self, number, _):
+    def switch_sections(self, *_):
         layers = self.workspace.chosen("sections").layers
-        if (layer := layers[number % len(layers)]) is not self.workspace.sections:
-            self.workspace.sections = layer
-            self.expected = frozenset()
-            return True
+        self.workspace.sections = next(
+            each for each in layers if each is not self.workspace.sections
+        )
+        self.expected = frozenset()
+        return True
 
     # What must hold
 
-    @invariant()
     def all_have_the_same(self):
         assert self.shared.selected == self.expected
         table, points = self.shared.table, self.workspace.points.layer
         if table is not None:
             assert table.inputs.same(self.workspace.inputs(atlas=False)), "stale"
-            desk.seen += bool(self.expected)
+            self.seen += bool(self.expected)
         if panel := self.panels.get("map"):
             assert (panel.table is None) == (table is None) == (not panel.plane.planes)
             assert set(panel.plane.selected) == set(panel.pairs.selected) == self.expected
@@ -300,6 +345,9 @@ class Walk(RuleBasedStateMachine):
             rows = {brains[each.row()] for each in view.selectionModel().selectedRows()}
             assert rows == self.expected & set(brains)
             assert brains[view.currentIndex().row()] == self.index
+        if (panel := self.panels.get("gallery")) and (order := panel.thumbnails.brains.order):
+            rows = panel.thumbnails.selectionModel().selectedIndexes()
+            assert {order[each.row()] for each in rows} == self.expected & set(order)
         if points is not None and points in self.viewer.layers:
             assert table is not None, "features of nothing"
             if points in self.viewer.layers.selection:
@@ -322,20 +370,18 @@ def files(tmp_path, rng):
     return populations, models
 
 
-def test_selecting_anywhere_selects_everywhere(make_napari_viewer, qtbot, tmp_path, rng):
-    desk.viewer, desk.qtbot, desk.done, desk.seen = make_napari_viewer(show=True), qtbot, {}, 0
-    desk.populations, desk.models = files(tmp_path, rng)
-    run_state_machine_as_test(
-        Walk,
-        settings=settings(
-            max_examples=4,
-            stateful_step_count=STEPS,
-            deadline=None,
-            database=None,
-            derandomize=True,
-            phases=[Phase.generate],
-            suppress_health_check=list(HealthCheck),
-        ),
-    )
-    assert desk.seen > STEPS, "most of the time there is something to see"
-    assert sum(bool(count) for count in desk.done.values()) > 10, desk.done
+def test_selecting_anywhere_selects_everywhere(
+    make_napari_viewer, qtbot, tmp_path, rng, pytestconfig
+):
+    """The same walk every time; ``--walk-rounds 20`` goes on, and does other things each round."""
+    viewer, rounds = make_napari_viewer(show=True), pytestconfig.getoption("--walk-rounds")
+    walk, steps = Walk(viewer, qtbot, *files(tmp_path, rng)), 0
+    for _ in range(rounds):
+        for what in rng.permutation(DOINGS):
+            if walk.shared.table is None and rng.random() < 0.5:
+                walk.do("measure", *rng.integers(1000, size=2).tolist())
+            walk.do(str(what), *rng.integers(1000, size=2).tolist())
+            steps += 1
+    walk.end()
+    assert walk.seen > steps / 2, "most of the time there is something to see"
+    assert all(walk.done[what] for what in DOINGS), walk.done

@@ -109,9 +109,14 @@ class Layout:
             self._corners[plane] + self._scales[plane] * (points - self.limits[plane, 0])
         )
 
-    def plane_at(self, x: float, y: float) -> int | None:
-        """Index of the plane that a pixel is in."""
-        return next((i for i, frame in enumerate(self.frames) if frame.contains(x, y)), None)
+    def plane_at(self, x: float, y: float, reach: float = 0) -> int | None:
+        """Index of the plane that a pixel is in, or that is nearest to it and within reach."""
+        away = [
+            max(frame.left() - x, x - frame.right(), frame.top() - y, y - frame.bottom(), 0)
+            for frame in self.frames
+        ]
+        nearest = int(np.argmin(away)) if away else 0
+        return nearest if away and away[nearest] <= reach else None
 
 
 def _limits(points: Floats) -> Floats:

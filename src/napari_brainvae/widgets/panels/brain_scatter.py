@@ -19,6 +19,9 @@ from napari_brainvae.widgets.panels.brain_planes import ROOM, Layout, Look, Plan
 REACH = 10
 """How far from a brain the mouse may be, px."""
 
+BESIDE = 30
+"""How far beside a plane a lasso may begin, px: brains at its edge are drawn around from there."""
+
 FINE = 20_000
 """Points, up to which they are drawn finer than the screen, and a lasso is taken exactly."""
 
@@ -119,8 +122,8 @@ class BrainScatter(QWidget):
             self._layout = Layout(self.planes, self.width(), self.height())
         return self._layout
 
-    def _plane_at(self, x: float, y: float) -> int | None:
-        return self._lay_out().plane_at(x, y) if self.planes else None
+    def _plane_at(self, x: float, y: float, reach: float = 0) -> int | None:
+        return self._lay_out().plane_at(x, y, reach) if self.planes else None
 
     # What is painted
 
@@ -295,7 +298,7 @@ class BrainScatter(QWidget):
         """Begin a lasso, or a click."""
         x, y = event.position().x(), event.position().y()
         if event.button() == Qt.MouseButton.LeftButton and self.look is not None:
-            self._lassoed = self._plane_at(x, y)
+            self._lassoed = self._plane_at(x, y, BESIDE)
             self.lasso = [(x, y)] if self._lassoed is not None else []
 
     def mouseMoveEvent(self, event: Any) -> None:
