@@ -71,7 +71,10 @@ WRONG = {
     "nothing": "",
     "a list": "[]",
     "no format": "{}",
-    "a later format": '{"format": "napari-brainvae workspace 2"}',
+    "a later format": '{"format": "napari-brainvae workspace 3"}',
+    "codes without end": json.dumps(GOOD | {"codes": [0] * 20_000}),
+    "a code that is none": json.dumps(GOOD | {"codes": [float("inf")]}),
+    "a map of nothing": json.dumps(GOOD | {"map": {"colour": "sex"}}),
     "another key": json.dumps(GOOD | {"run": "rm"}),
     "no path": json.dumps(GOOD | {"sections": {"path": "", "size": 1, "sha256": "0" * 64}}),
     "no hash": json.dumps(GOOD | {"sections": {"path": "a", "size": 1, "sha256": "x"}}),
@@ -173,6 +176,86 @@ def test_a_window_comes_again_as_it_was(make_napari_viewer, files, qtbot):
     open_workspace(again, files / "a.brainvae.json", pytest.fail)
     assert len(again.layers["mice"].data) == 24
     assert state(again)["layers"] == before["layers"]
+
+
+def test_what_panels_show_of_a_model_comes_again(make_napari_viewer, files, qtbot):
+    """The factor, what the sliders say to the bit, and the map as soon as it has brains."""
+    viewer = make_napari_viewer(show=True)
+    field, explorer, shown = with_views(viewer, files, qtbot)
+    shown.measure()
+    qtbot.waitUntil(lambda: shown.table is not None, timeout=LONG)
+    field.factor = 2
+    explorer.codes = np.array([0.1, -1.234567, 4.5, np.float32(np.pi)], np.float32)
+    look = {"x": "F3", "y": "deviation", "colour": "flagged", "ellipses": False}
+    shown.options = shown.options.model_copy(update=look)
+    codes, options = explorer.codes, shown.options
+    save_workspace(viewer, files / "a.brainvae.json")
+    viewer.close()
+    again = make_napari_viewer(show=True)
+    assert open_workspace(again, files / "a.brainvae.json", pytest.fail) == []
+    qtbot.waitUntil(lambda: workspace_of(again).ready, timeout=LONG)
+    field, explorer, shown = (saved_workspace._panel(again, each) for each in VIEWS)
+    assert field.factor == 2
+    assert explorer.codes.tobytes() == codes.tobytes()
+    qtbot.waitUntil(lambda: explorer.latest.idle, timeout=LONG)
+    section = again.layers["generated: mice"].data.squeeze()
+    assert np.array_equal(section, workspace_of(again).model.decode(codes[None])[0])
+    shown.measure()
+    qtbot.waitUntil(lambda: shown.table is not None, timeout=LONG)
+    assert shown.options == options
+
+
+def test_views_of_another_model_are_not_shown(make_napari_viewer, files, qtbot):
+    viewer = make_napari_viewer(show=True)
+    field, explorer, shown = with_views(viewer, files, qtbot)
+    file = files / "a.brainvae.json"
+    SavedWorkspace(
+        sections=LinkedFile.to(files / "mice.zarr", files),
+        models=(LinkedFile.to(files / "run" / "model.safetensors", files),),
+        model=0,
+        panels=VIEWS,
+        factor=99,
+        codes=(1.0, 2.0),
+        map={"x": "F9", "y": "F1", "colour": "no such column"},
+    ).save(file)
+    codes = explorer.codes
+    open_workspace(viewer, file, pytest.fail)
+    assert field.factor == 0 and np.array_equal(explorer.codes, codes), "it has no such factors"
+    shown.measure()
+    qtbot.waitUntil(lambda: shown.table is not None, timeout=LONG)
+    assert (shown.options.x, shown.options.y) == ("F1", "F1")
+
+
+VIEWS = ("Projective field", "Explore factors", "Map of brains")
+
+
+def with_views(viewer, files, qtbot):
+    """Open sections, a model and the panels that show something of it."""
+    for name in ("mice.zarr", "run"):
+        viewer.open(files / name, plugin=PLUGIN)
+    panels = [viewer.window.add_plugin_dock_widget(PLUGIN, name)[1] for name in VIEWS]
+    qtbot.waitUntil(lambda: workspace_of(viewer).ready, timeout=LONG)
+    return panels
+
+
+def test_a_workspace_of_format_1_opens(make_napari_viewer, files, qtbot):
+    """As it was written before factor, codes and map were in it."""
+    file = files / "a.brainvae.json"
+    SavedWorkspace(
+        sections=LinkedFile.to(files / "mice.zarr", files),
+        models=(LinkedFile.to(files / "run" / "model.safetensors", files),),
+        model=0,
+        panels=("Explore factors",),
+        selected=("m1",),
+    ).save(file)
+    older = json.loads(file.read_text())
+    for later in ("factor", "codes", "map"):
+        del older[later]
+    file.write_text(json.dumps(older | {"format": "napari-brainvae workspace 1"}))
+    viewer = make_napari_viewer(show=True)
+    assert open_workspace(viewer, file, pytest.fail) == []
+    qtbot.waitUntil(lambda: workspace_of(viewer).ready, timeout=LONG)
+    assert workspace_of(viewer).sections.name == "mice"
 
 
 def test_missing_files_are_asked_for_and_changed_ones_said(make_napari_viewer, files, qtbot):

@@ -225,6 +225,15 @@ class ExplorerWidget(Panel):
         inputs = present(self._inputs, "a brain to explore from")
         return shown_index(inputs.sections, self.viewer.dims.point)
 
+    @property
+    def codes(self) -> Latents:
+        """``(L,)``, what the sliders say."""
+        return self.sliders.codes
+
+    @codes.setter
+    def codes(self, codes: npt.ArrayLike) -> None:
+        self.sliders.set_codes(codes)
+
     def refresh(self) -> None:
         """Ask for the section that the sliders say, instead of any asked for before."""
         if self._inputs is not None and self._against is not None:

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QDockWidget, QFileDialog
 from napari_brainvae.atlas.atlas_section import AtlasRegion
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.data.marks import marks_beside
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, present
 from napari_brainvae.widgets.layers.region_layers import REGION_LOOK, shapes_in_pixels
 from napari_brainvae.widgets.layers.section_layers import (
     population_of,
@@ -33,7 +33,8 @@ from napari_brainvae.widgets.workspace_file import (
 )
 
 PLUGIN = "napari-brainvae"
-ATLAS_PANEL = "Atlas"
+ATLAS_PANEL, FIELD_PANEL = "Atlas", "Projective field"
+EXPLORER_PANEL, MAP_PANEL = "Explore factors", "Map of brains"
 FILES = f"Workspaces (*{SUFFIX})"
 
 Ask = Callable[[str, Path], Path | None]
@@ -65,6 +66,7 @@ def save_workspace(viewer: Any, path: Path, *, overwrite: bool = False) -> list[
     if file is not None and marks is not None and marks != marks_beside(file) and marks.exists():
         about["marks"] = LinkedFile.to(marks, folder)
     about["panels"], about["raised"] = _panels(viewer)
+    about |= _views(viewer, workspace)
     population = workspace.population
     if population is not None and sections is not None:
         about["brain"] = population.ids[shown_index(sections, viewer.dims.point)]
@@ -116,6 +118,24 @@ def _panels(viewer: Any) -> tuple[list[str], str]:
     return list(docks), next(iter(seen), "")
 
 
+def _panel(viewer: Any, name: str) -> Any:
+    """One of our panels, if it is open."""
+    return viewer.window.dock_widgets.get(f"{name} ({PLUGIN})")
+
+
+def _views(viewer: Any, workspace: Workspace) -> dict[str, Any]:
+    """What panels show of a model: it comes again with that."""
+    views: dict[str, Any] = {}
+    if workspace.ready:
+        if (field := _panel(viewer, FIELD_PANEL)) is not None:
+            views["factor"] = field.factor
+        if (explorer := _panel(viewer, EXPLORER_PANEL)) is not None:
+            views["codes"] = explorer.codes.tolist()
+        if (shown := _panel(viewer, MAP_PANEL)) is not None and shown.table is not None:
+            views["map"] = shown.options
+    return views
+
+
 def open_workspace(viewer: Any, path: Path, ask: Ask | None = None) -> list[str]:
     """Open all that a workspace names; gives what is to be said, in sentences.
 
@@ -149,6 +169,8 @@ def open_workspace(viewer: Any, path: Path, ask: Ask | None = None) -> list[str]
     if saved.atlas is not None and atlas is not None and saved.atlas.plane is not None:
         _when_laid(viewer, saved.atlas)
     _open_panels(viewer, saved)
+    if saved.model is not None and workspace.checkpoint == models[saved.model]:
+        _show_views(viewer, saved)
     _select(viewer, workspace, saved)
     workspace.say(" ".join(found.said) or f"Opened {path.name}.")
     return found.said
@@ -238,6 +260,44 @@ def _when_laid(viewer: Any, saved: AtlasOnShow) -> None:
             atlas.add(region)
 
     workspace.atlas_changed.connect(came)
+
+
+def _show_views(viewer: Any, saved: SavedWorkspace) -> None:
+    """Show of the model what was on show, as soon as it is read; the map, once it has brains."""
+    workspace = workspace_of(viewer)
+    brains = workspace.brains
+
+    def of_model() -> None:
+        factors = present(workspace.model, "a model").latent_dim
+        field, explorer = (_panel(viewer, each) for each in (FIELD_PANEL, EXPLORER_PANEL))
+        if field is not None and saved.factor is not None and saved.factor < factors:
+            field.factor = saved.factor
+        if explorer is not None and len(saved.codes) == factors:
+            explorer.codes = saved.codes
+
+    def of_brains() -> None:
+        if (panel := _panel(viewer, MAP_PANEL)) is not None and saved.map is not None:
+            panel.options = saved.map
+
+    _once(workspace, workspace.model_changed, lambda: workspace.ready, of_model)
+    _once(workspace, brains.table_changed, lambda: brains.table is not None, of_brains)
+
+
+def _once(
+    workspace: Workspace, signal: Any, there: Callable[[], bool], show: Callable[[], None]
+) -> None:
+    """Show something as soon as it is there; never if another model is chosen before."""
+    checkpoint = workspace.checkpoint
+
+    def came() -> None:
+        another = workspace.checkpoint != checkpoint
+        if another or there():
+            signal.disconnect(came)
+            if not another:
+                show()
+
+    signal.connect(came)
+    came()
 
 
 def _open_panels(viewer: Any, saved: SavedWorkspace) -> None:

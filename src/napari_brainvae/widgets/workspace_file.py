@@ -13,11 +13,12 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.io.atomic_files import write_text
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.reporting.brain_map import MapOptions
 
 SUFFIX = ".brainvae.json"
 WHOLE = 2**24
@@ -85,7 +86,10 @@ class SavedWorkspace(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    format: Literal["napari-brainvae workspace 1"] = "napari-brainvae workspace 1"
+    # Format 1 says neither factor nor codes nor map.
+    format: Literal["napari-brainvae workspace 1", "napari-brainvae workspace 2"] = (
+        "napari-brainvae workspace 2"
+    )
     sections: LinkedFile | None = None
     models: tuple[LinkedFile, ...] = Field((), max_length=100)
     model: int | None = Field(None, ge=0, description="Which of the models is chosen.")
@@ -96,6 +100,9 @@ class SavedWorkspace(BaseModel):
     raised: Name = ""
     brain: Name = Field("", description="Id of the one on show.")
     selected: tuple[Name, ...] = ()
+    factor: int | None = Field(None, ge=0, le=10_000, description="Of the projective field.")
+    codes: tuple[FiniteFloat, ...] = Field((), max_length=10_000, description="Of the sliders.")
+    map: MapOptions | None = Field(None, description="Axes and colours of the map of brains.")
 
     def save(self, path: Path, *, overwrite: bool = False) -> None:
         """Write it as JSON, in one step.
