@@ -198,7 +198,7 @@ def test_what_panels_show_of_a_model_comes_again(make_napari_viewer, files, qtbo
     assert field.factor == 2
     assert explorer.codes.tobytes() == codes.tobytes()
     qtbot.waitUntil(lambda: explorer.latest.idle, timeout=LONG)
-    section = again.layers["generated: mice"].data.squeeze()
+    section = again.layers["generated"].data
     assert np.array_equal(section, workspace_of(again).model.decode(codes[None])[0])
     shown.measure()
     qtbot.waitUntil(lambda: shown.table is not None, timeout=LONG)
