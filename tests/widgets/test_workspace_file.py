@@ -220,6 +220,7 @@ def test_views_of_another_model_are_not_shown(make_napari_viewer, files, qtbot):
     ).save(file)
     codes = explorer.codes
     open_workspace(viewer, file, pytest.fail)
+    qtbot.waitUntil(lambda: workspace_of(viewer).ready, timeout=LONG)
     assert field.factor == 0 and np.array_equal(explorer.codes, codes), "it has no such factors"
     shown.measure()
     qtbot.waitUntil(lambda: shown.table is not None, timeout=LONG)
