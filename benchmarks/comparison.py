@@ -1,8 +1,11 @@
 """What a comparison claims: false positives, power, time and memory.
 
 python -m benchmarks.comparison                     errors and power, time on factors
+python -m benchmarks.comparison --time              time on factors alone
 python -m benchmarks.comparison --pixels            the map of pixels, 1,723 x 320 x 448
-python -m benchmarks.comparison --phantom 10        ten populations with planted cases
+python -m benchmarks.comparison --phantom 20        populations with planted cases, and brains
+                                                    beside them that are alike in all else
+python -m benchmarks.comparison --phantom 20 --chance    brains drawn by chance
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from napari_brainvae.phantom.options import (
     PhantomOptions,
 )
 from napari_brainvae.phantom.phantom import FACTORS, Phantom, draw_section, write_phantom
+from napari_brainvae.statistics.beyond import beyond
 from napari_brainvae.statistics.comparison import compare
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.statistics.design import make_design
@@ -93,10 +97,18 @@ def time_of_factors():
     rng = np.random.default_rng(0)
     codes, mice = simulate(rng, 1723)
     mice["sex"] = rng.choice(["F", "M"], len(mice))
-    start = time.perf_counter()
-    compare(codes, make_design(mice, "group", adjust=["age", "sex"]), permutations=10_000)
-    seconds = time.perf_counter() - start
-    print(f"\n1,723 brains x 8 factors x 10,000 orders, two confounds: {seconds:.1f} s")
+    design = make_design(mice, "group", adjust=["age", "sex"])
+    for differ in (0, 8):
+        codes.iloc[:, :differ] += (np.arange(1, differ + 1) * 0.3 * design.tested[:, None]).copy()
+        start = time.perf_counter()
+        effects = compare(codes, design, permutations=10_000)
+        table = beyond(codes, effects, permutations=10_000)
+        seconds = time.perf_counter() - start
+        asked = table["p_beyond"].notna().sum()
+        print(
+            f"\n1,723 brains x 8 factors x 10,000 orders, two confounds, {effects.found.sum()} "
+            f"factors differ, {asked} asked whether of their own: {seconds:.1f} s"
+        )
 
 
 def time_of_pixels(orders):
@@ -111,9 +123,10 @@ def time_of_pixels(orders):
     print(f"1,723 x 320 x 448 px x {orders} orders, one confound: {seconds:.0f} s, {peak:.1f} GB")
 
 
-def planted(count, spread, height=80, width=112):
+def planted(count, spread, pairs, height=80, width=112):
     """Populations whose cases differ in one region and in the cortex's thickness."""
-    print(f"{count} phantoms of 40 cases and 40 controls, {height} x {width} px, spread {spread}\n")
+    print(f"{count} phantoms of 40 cases and 40 controls, {height} x {width} px, spread {spread},")
+    print(f"{'alike in all else' if pairs else 'drawn by chance'}\n")
     section, folder = draw_section(height, width), Path(tempfile.mkdtemp())
     base = {"height": height, "width": width, "artifacts": 0}
     write_phantom(Phantom(section, PhantomOptions(count=240, seed=100, **base)), folder / "r.zarr")
@@ -129,9 +142,16 @@ def planted(count, spread, height=80, width=112):
     sizes = {name: spread * size for name, size in usual.items()}
     rows = []
     for seed in range(count):
-        options = PhantomOptions(count=80, seed=seed, cases=0.5, **sizes, **base)
+        options = PhantomOptions(count=80, seed=seed, cases=0.5, pairs=pairs, **sizes, **base)
         rows.append(of_one(Phantom(section, options), model, masks, folder / f"{seed}.zarr"))
-    print(pd.DataFrame(rows).round(2).to_string())
+    table = pd.DataFrame(rows)
+    print(table.round(2).to_string())
+    within = (table["HPF %"] / table["true %"] - 1).abs() <= 0.25
+    print(f"\nHPF named {table['HPF named'].sum()}, its size within 25 % {within.sum()}")
+    within = (table["um"] / table["true um"] - 1).abs() <= 0.25
+    print(f"Isocortex named {table['cortex named'].sum()}, its um within 25 % {within.sum()}")
+    print(f"another region named {(table['others'] != '').sum()}")
+    print(f"both factors named of their own {table['both'].sum()}, another {table['wrong'].sum()}")
 
 
 def of_one(phantom, model, masks, path):
@@ -151,6 +171,9 @@ def of_one(phantom, model, masks, path):
     along = np.corrcoef(inside.T, left.T)[: codes.shape[1], codes.shape[1] :]
     about = np.array(FACTORS)[np.abs(along).argmax(axis=1)]
     compared = study.compared["group"]
+    own = compared.factors.found & compared.beyond["goes_with"].isna().to_numpy()
+    follows = compared.factors.found & ~own
+    wanted = {CASE_REGION, "cortical thickness"}
     regions = study.region_table().query("p_fwe <= 0.05")
     bright = regions[regions["what"] == "brightness"].set_index("region")
     planted_brightness = phantom.brightness(realised)
@@ -158,7 +181,10 @@ def of_one(phantom, model, masks, path):
     full = study.region_table().query("what == 'brightness'").set_index("region")
     moved = np.hypot(*phantom.displacement(realised)).max() * phantom.section.pixel_size_um
     return {
-        "factors named": ", ".join(about[compared.factors.found]),
+        "of their own": ", ".join(about[own]),
+        "follow": ", ".join(about[follows]),
+        "both": wanted <= set(about[own]),
+        "wrong": not set(about[own]) <= wanted,
         "HPF named": CASE_REGION in bright.index,
         "others": ", ".join(name for name in bright.index if not truly[name]),
         "HPF %": full.loc[CASE_REGION, "difference"],
@@ -177,11 +203,15 @@ def main():
     parser.add_argument("--pixels", action="store_true")
     parser.add_argument("--phantom", type=int, default=0)
     parser.add_argument("--spread", type=float, default=0.3)
+    parser.add_argument("--time", action="store_true")
+    parser.add_argument("--chance", action="store_true")
     options = parser.parse_args()
     if options.pixels:
         time_of_pixels(1000)
+    elif options.time:
+        time_of_factors()
     elif options.phantom:
-        planted(options.phantom, options.spread)
+        planted(options.phantom, options.spread, not options.chance)
     else:
         errors_and_power(options.populations, options.brains, options.orders)
         time_of_factors()

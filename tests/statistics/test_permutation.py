@@ -14,8 +14,8 @@ from scipy.stats import binom, ttest_ind
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Stopped
 from napari_brainvae.statistics import permutation
-from napari_brainvae.statistics.design import make_design
-from napari_brainvae.statistics.permutation import permutation_test
+from napari_brainvae.statistics.design import make_design, with_taken_out
+from napari_brainvae.statistics.permutation import Crossed, permutation_test
 from tests.statistics.populations import simulate
 
 
@@ -217,3 +217,20 @@ def test_pups_of_one_litter_are_no_brains_of_their_own():
         naive += permutation_test(values, by_brain, 199).p[0] <= 0.05
     assert wrong <= binom.ppf(0.999, count, 0.05)
     assert naive > binom.ppf(0.999, count, 0.05)
+
+
+def test_one_set_of_products_serves_every_test_of_the_columns(rng):
+    """Of the second value with the first taken out: the numbers are those of orders of its own."""
+    codes, mice = simulate(rng, 60)
+    mice["litter"] = np.arange(60) // 6
+    values = codes.to_numpy()
+    for blocks in (None, "litter"):
+        design = make_design(mice, "group", adjust=["age"], blocks=blocks)
+        inner = with_taken_out(design, values[:, [0]])
+        crossed = Crossed.of(values, design, 199, 5)
+        found = permutation_test(values[:, 1:], inner, 199, 5, crossed=crossed)
+        expected = permutation_test(values[:, 1:], inner, 199, 5)
+        for name in ("t", "p", "p_fwe", "critical"):
+            assert_allclose(getattr(found, name), getattr(expected, name))
+    with pytest.raises(Stopped):
+        Crossed.of(values, design, 199, 5, progress=lambda done, total: False)

@@ -199,3 +199,18 @@ def test_cases_are_as_many_as_asked_for_and_differ_as_said(tmp_path):
     assert (shift[:, 6] > 0).all()
     np.testing.assert_allclose(np.delete(shift, [2, 6], axis=1), 0, atol=1e-12)
     np.testing.assert_allclose((with_cases - without)[~is_case], 0)
+
+
+def test_pairs_share_what_was_planted_and_nothing_else():
+    options = PhantomOptions(count=8, height=64, width=80, artifacts=0, cases=0.5, pairs=True)
+    phantom = Phantom(draw_section(64, 80), options)
+    brains = [phantom.brain(i) for i in range(8)]
+    factors = np.stack([brain.factors for brain in brains])
+    shift = factors[1::2] - factors[::2]
+    assert [brain.group for brain in brains] == ["control", "case"] * 4
+    np.testing.assert_allclose(np.delete(shift, [2, 6], axis=1), 0, atol=1e-12)
+    np.testing.assert_allclose(shift, shift[:1].repeat(4, axis=0), atol=1e-12)
+    assert (np.ptp(factors[::2], axis=0) > 0.5).all()
+    assert not np.array_equal(brains[0].clean, brains[2].clean)
+    plain = Phantom(phantom.section, options.model_copy(update={"pairs": False})).brain(2)
+    np.testing.assert_array_equal(plain.image, brains[2].image)

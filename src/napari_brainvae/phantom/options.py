@@ -54,6 +54,12 @@ class PhantomOptions(BaseModel):
         "the covariate 'group' says who is one",
     )
 
+    pairs: bool = Field(
+        False,
+        description="brains come in pairs with the same planted factors: half of them cases, the "
+        "groups differ in nothing that was planted but what cases have more",
+    )
+
     @field_validator("planted")
     @classmethod
     def _are_factors(cls, text: str) -> str:

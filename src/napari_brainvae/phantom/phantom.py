@@ -255,7 +255,11 @@ class Phantom:
             raise InputError(f"brain {index} is not in the population: 0 to {len(self) - 1}")
         rng = np.random.default_rng([self.options.seed, index])
         # Drawn for all, whichever vary: the rest of a brain does not depend on it.
-        factors = rng.standard_normal(len(FACTORS)) * self._planted
+        factors = rng.standard_normal(len(FACTORS))
+        if self.options.pairs:
+            first = np.random.default_rng([self.options.seed, index - index % 2])
+            factors = first.standard_normal(len(FACTORS))
+        factors = factors * self._planted
         # Spread evenly, so that just the wanted share are cases.
         is_case = int((index + 1) * self.options.cases) > int(index * self.options.cases)
         factors = factors + is_case * self._of_cases

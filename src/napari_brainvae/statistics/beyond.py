@@ -18,7 +18,7 @@ import pandas as pd
 from napari_brainvae.io.progress import Progress, part_of
 from napari_brainvae.statistics.comparison import Effects
 from napari_brainvae.statistics.design import Design, with_taken_out, within
-from napari_brainvae.statistics.permutation import ALPHA, permutation_test
+from napari_brainvae.statistics.permutation import ALPHA, Crossed, permutation_test
 
 BEYOND = ("p_beyond", "goes_with", "r_with")
 """Columns of `beyond`."""
@@ -64,6 +64,10 @@ def beyond(
     left = [int(i) for i in np.argsort(-np.abs(effects.test.t)) if effects.found[i]]
     steps = max(len(left) - 1, 1)
     leaders = [left.pop(0)] if left else []
+    crossed = None
+    if left:
+        told = part_of(progress, 0, 900)
+        crossed = Crossed.of(codes, design, permutations, seed, progress=told)
     for step in range(steps):
         inner = with_taken_out(design, codes[:, leaders])
         if not left or inner.degrees_of_freedom < 1:
@@ -71,8 +75,10 @@ def beyond(
         if _is_said(inner):
             p[left] = 1.0
             break
-        told = part_of(progress, *(1000 * each // steps for each in (step, step + 1)))
-        test = permutation_test(codes[:, left], inner, permutations, seed, progress=told)
+        told = part_of(progress, 900 + 100 * step // steps, 1000)
+        test = permutation_test(
+            codes[:, left], inner, permutations, seed, crossed=crossed, progress=told
+        )
         p[left] = test.p_fwe
         first = int(np.argmax(np.abs(test.t)))
         if test.p_fwe[first] > ALPHA:

@@ -14,8 +14,9 @@ stop when asked, and takes several times the memory of the sections.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,6 +32,11 @@ ALPHA = 0.05
 """Rate of false positives over the family of what is tested together."""
 
 _BLOCK = 8_000_000  # numbers held at a time
+
+Shares = Iterator[tuple[slice, npt.NDArray[Any]]]
+"""Some of the orders, and what each of them has."""
+SharesOf = Callable[[npt.NDArray[Any], Floats], Shares]
+"""Of a residual and regressors."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +75,7 @@ def permutation_test(
     permutations: int = 10_000,
     seed: int = 0,
     *,
+    crossed: Crossed | None = None,
     progress: Progress | None = None,
 ) -> Permuted:
     """Test every column of ``values`` for the tested covariate of a design.
@@ -82,6 +89,8 @@ def permutation_test(
         p is exact.
     seed
         Of the random orders.
+    crossed
+        What is to be known of those orders, if it is at hand; of values and a design within it.
 
     Raises
     ------
@@ -94,10 +103,15 @@ def permutation_test(
     array = array if array.dtype == np.float32 else array.astype(np.float64)
     if array.ndim != 2 or len(array) != design.units or not np.isfinite(array).all():
         raise InputError(f"values (n, T) of {design.units} units, all finite, are tested")
-    orders, exact = _orders(design, permutations, seed)
-    counted = _count(array, design, orders, progress)
+    shares: SharesOf
+    if crossed is None:
+        orders, exact = _orders(design, permutations, seed)
+        tried, shares = len(orders), partial(_shares, orders=orders)
+    else:
+        tried, exact, shares = len(crossed.products), False, crossed.shares
+    counted = _count(array, design, tried, shares, progress)
     observed = 0 if exact else 1  # among all orders it is already
-    total, dof = len(orders) + observed, design.degrees_of_freedom
+    total, dof = tried + observed, design.degrees_of_freedom
     return Permuted(
         t=counted.sign * _t(counted.share, dof),
         p=(counted.alone + observed) / total,
@@ -106,6 +120,53 @@ def permutation_test(
         orders=total,
         exact=exact,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Crossed:
+    """What random orders make of some columns: enough for any test of the ones given the others.
+
+    Attributes
+    ----------
+    basis
+        ``(n, M)`` orthonormal columns that span them.
+    products
+        ``(P, M, M)`` of the basis in another order with the basis.
+    """
+
+    basis: Floats
+    products: Floats
+
+    @classmethod
+    def of(
+        cls,
+        values: npt.ArrayLike,
+        design: Design,
+        permutations: int,
+        seed: int,
+        *,
+        progress: Progress | None = None,
+    ) -> Crossed:
+        """Draw orders for the columns of a design and for values ``(n, T)`` of its units.
+
+        Raises
+        ------
+        Stopped
+            If ``progress`` asked to stop.
+        """
+        columns = np.column_stack([design.tested, design.confounds, np.asarray(values, np.float64)])
+        basis = np.linalg.qr(within(columns, design.blocks))[0]
+        orders = random_orders(design, permutations, seed)
+        products = np.empty((permutations, basis.shape[1], basis.shape[1]))
+        for rows, drawn in _drawn(basis, basis, orders):
+            report(progress, rows.start, permutations)
+            products[rows] = drawn
+        return cls(basis, products)
+
+    def shares(self, residual: Floats, regressors: Floats) -> Shares:
+        """Yield what `_shares` does of columns within the basis, all orders at once."""
+        left, right = (self.basis.T @ each for each in (regressors, residual))
+        yield slice(0, len(self.products)), _share(left.T @ self.products @ right)
 
 
 class _Counted(NamedTuple):
@@ -125,13 +186,14 @@ class _Counted(NamedTuple):
 def _count(
     array: npt.NDArray[Any],
     design: Design,
-    orders: npt.NDArray[np.intp],
+    tried: int,
+    shares: SharesOf,
     progress: Progress | None,
 ) -> _Counted:
     regressors, confounds = _orthogonal(design)
     tolerance = 1e-6 if array.dtype == np.float32 else 1e-12
     share = np.empty(array.shape[1])
-    sign, alone, largest = np.empty_like(share), np.zeros_like(share), np.zeros(len(orders))
+    sign, alone, largest = np.empty_like(share), np.zeros_like(share), np.zeros(tried)
     step = max(1, _BLOCK // len(array))
     starts = range(0, array.shape[1], step)
     stepped = np.zeros_like(share)
@@ -141,8 +203,8 @@ def _count(
         drawn = regressors.T @ residual
         share[part], sign[part] = _share(drawn[None])[0], np.sign(drawn[0])
         rising = np.argsort(share[part], kind="stable")
-        for rows, permuted in _shares(residual, regressors, orders):
-            report(progress, i * len(orders) + rows.start, len(starts) * len(orders))
+        for rows, permuted in shares(residual, regressors):
+            report(progress, i * tried + rows.start, len(starts) * tried)
             alone[part] += (permuted >= share[part] - tolerance).sum(axis=0)
             largest[rows] = np.maximum(largest[rows], permuted.max(axis=1))
             if len(starts) == 1:
@@ -153,9 +215,21 @@ def _count(
         falling = np.argsort(share, kind="stable")[::-1]
         stepped[falling] = np.maximum.accumulate(stepped[falling])
     else:
-        as_large = len(orders) - np.searchsorted(np.sort(largest), share - tolerance)
+        as_large = tried - np.searchsorted(np.sort(largest), share - tolerance)
         stepped = as_large.astype(np.float64)
     return _Counted(share, sign, alone, stepped, largest)
+
+
+def random_orders(design: Design, permutations: int, seed: int) -> npt.NDArray[np.intp]:
+    """Draw random orders of the units ``(P, n)`` that keep each in its block."""
+    rng = np.random.default_rng(seed)
+    orders = np.tile(np.arange(design.units), (permutations, 1))
+    if not design.blocks.any():
+        return rng.permuted(orders, axis=1, out=orders)  # in place: it takes a fifth of the time
+    for block in np.unique(design.blocks):
+        inside = np.flatnonzero(design.blocks == block)
+        orders[:, inside] = rng.permuted(orders[:, inside], axis=1)
+    return orders
 
 
 def _orders(design: Design, permutations: int, seed: int) -> tuple[npt.NDArray[np.intp], bool]:
@@ -171,11 +245,7 @@ def _orders(design: Design, permutations: int, seed: int) -> tuple[npt.NDArray[n
             orders = np.repeat(orders, len(inside), axis=0)
             orders[:, block] = np.tile(inside, (len(orders) // len(inside), 1))
         return orders, True
-    rng = np.random.default_rng(seed)
-    orders = np.tile(np.arange(design.units), (permutations, 1))
-    for block in blocks:
-        orders[:, block] = rng.permuted(orders[:, block], axis=1)
-    return orders, False
+    return random_orders(design, permutations, seed), False
 
 
 def _arrangements(kinds: npt.NDArray[Any]) -> int:
@@ -221,17 +291,21 @@ def _residual(values: npt.NDArray[Any], confounds: Floats, design: Design) -> np
     return left.astype(values.dtype)
 
 
-def _shares(
-    residual: npt.NDArray[Any], regressors: Floats, orders: npt.NDArray[np.intp]
-) -> Iterator[tuple[slice, npt.NDArray[Any]]]:
+def _shares(residual: npt.NDArray[Any], regressors: Floats, orders: npt.NDArray[np.intp]) -> Shares:
     """Yield some of the orders, and the share ``(p, T)`` that is explained in each."""
+    for rows, drawn in _drawn(residual, regressors, orders):
+        yield rows, _share(drawn)
+
+
+def _drawn(residual: npt.NDArray[Any], regressors: Floats, orders: npt.NDArray[np.intp]) -> Shares:
+    """Yield some of the orders, and what each regressor draws in them, ``(p, 1 + K, T)``."""
     columns = np.ascontiguousarray(regressors.T, residual.dtype)
     step = max(1, _BLOCK // (len(columns) * max(residual.shape)))
     for start in range(0, len(orders), step):
         rows = slice(start, min(start + step, len(orders)))
         moved = columns[:, orders[rows]]  # the model in another order is the residual in another
         drawn = moved.reshape(-1, len(residual)) @ residual
-        yield rows, _share(drawn.reshape(len(columns), -1, residual.shape[1]).swapaxes(0, 1))
+        yield rows, drawn.reshape(len(columns), -1, residual.shape[1]).swapaxes(0, 1)
 
 
 def _share(drawn: npt.NDArray[Any]) -> npt.NDArray[Any]:
