@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose
 
-from napari_brainvae.factors.signed_change import change_by_region, code_spread, signed_change
+from napari_brainvae.factors.signed_change import (
+    change_by_region,
+    code_spread,
+    overlap_of_place,
+    signed_change,
+)
 
 
 def test_it_starts_where_it_is_told(run_folder):
@@ -39,3 +44,17 @@ def test_shares_of_a_change_by_region():
     nothing = change_by_region(np.zeros_like(change), rows)
     assert nothing["share"].isna().all() and (nothing["mean"] == 0).all()
     assert change_by_region(change, rows).loc["top", "share"] == pytest.approx(1 / 46.5)
+
+
+def test_two_sides_of_a_border_are_one_place_and_two_regions_are_two():
+    rows, columns = np.mgrid[:100, :100]
+
+    def spot(row, column):
+        return np.exp(-((rows - row) ** 2 + (columns - column) ** 2) / 18)
+
+    brighter, moved = spot(30, 30), spot(29, 30) - spot(31, 30)
+    overlap = overlap_of_place(np.stack([brighter, moved, spot(70, 70), 0 * brighter]))
+    assert overlap[0, 1] > 0.5
+    assert overlap[0, 2] < 1e-6
+    assert_allclose(np.diag(overlap), [1, 1, 1, 0])
+    assert_allclose(overlap, overlap.T)

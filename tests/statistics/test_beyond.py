@@ -94,6 +94,30 @@ def test_none_is_asked_where_none_differs(mice, rng):
     assert beyond(codes, effects, permutations=ORDERS).isna().all(axis=None)
 
 
+def test_a_factor_that_acts_elsewhere_is_named_though_a_leading_one_hides_it(mice):
+    """F2 all but tells the groups apart, and has a part in F1, which differs of its own."""
+    rng = np.random.default_rng(7)
+    group = (mice["group"] == "ko").to_numpy()
+    noise = rng.standard_normal((100, 4))
+    noise[:, 1] += 0.4 * noise[:, 0]
+    noise[:, 2] += 0.6 * noise[:, 0]
+    codes = pd.DataFrame(noise, columns=["F1", "F2", "F3", "F4"])
+    codes["F2"] += 3.0 * group
+    codes["F1"] += 0.9 * group
+    codes["F3"] += 0.7 * group
+    effects = compare(codes, make_design(mice, "group"), permutations=ORDERS)
+    assert effects.found.tolist() == [True, True, True, False]
+    by_codes = beyond(codes, effects, permutations=ORDERS)
+    assert by_codes["goes_with"].tolist() == ["F2", None, "F2", None]
+    overlap = np.eye(4)
+    overlap[0, 2] = overlap[2, 0] = 0.9
+    table = beyond(codes, effects, overlap, permutations=ORDERS)
+    assert table["goes_with"].tolist() == [None, None, "F1", None]
+    assert table["p_beyond"][0] == by_codes["p_beyond"][0] > 0.05
+    inside = codes - codes.groupby(mice["group"]).transform("mean")
+    assert table["r_with"][2] == pytest.approx(pearsonr(inside["F1"], inside["F3"]).statistic)
+
+
 def test_blocks_are_kept(rng):
     """Littermates: what litters have of F1 and F2 is not what F1 has of F2."""
     mice = pd.DataFrame({"group": ["ko", "wt"] * 30, "litter": np.repeat(np.arange(10), 6)})

@@ -171,7 +171,7 @@ def test_what_only_goes_with_another_factor_is_not_named_of_its_own(cases, run_f
     table["p_fwe"] = [0.01, 0.02, 0.5, 0.6]
     table.loc[1, ["p_beyond", "goes_with", "r_with"]] = 0.4, "F1", -0.62
     text = " ".join(summary(study, table).values())
-    assert "F2 goes with F1 (r = -0.62, groups apart)" in text
+    assert "F2 goes with F1 (r = -0.62, groups apart) and acts where it does" in text
     assert "beyond what is named above it differs by no more than chance explains (p = 0.4)" in text
     assert "F2 is " not in text
     assert "corrected over 4 factors" in text

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+import scipy  # whose modules are imported when they are first used
 
 from napari_brainvae.arrays import Images, Latents, Mask
 from napari_brainvae.factors.projective_field import chosen_factors, traverse
@@ -93,6 +94,30 @@ def change_by_region(
         share = float(size[inside].sum(dtype=np.float64)) / whole
         rows[name] = share, float(change[inside].mean()), inside.sum() / counted.sum()
     return pd.DataFrame.from_dict(rows, orient="index", columns=["share", "mean", "area"])
+
+
+def overlap_of_place(changes: Images) -> npt.NDArray[np.float64]:
+    """How far factors act in the same place, whatever they do there.
+
+    Parameters
+    ----------
+    changes
+        ``(F, H, W)`` from `signed_change`.
+
+    Returns
+    -------
+    numpy.ndarray
+        ``(F, F)`` in [0, 1]: cosine of the squared changes, smoothed over a fiftieth of the height,
+        as the two sides of a border that moves are one place. A factor that does nothing has 0.
+    """
+    smooth = [
+        scipy.ndimage.gaussian_filter(np.square(change, dtype=np.float64), len(change) / 50)
+        for change in changes
+    ]
+    flat = np.reshape(smooth, (len(changes), -1))
+    size = np.linalg.norm(flat, axis=1, keepdims=True)
+    unit = flat / np.where(size > 0, size, 1)
+    return np.asarray((unit @ unit.T).clip(0, 1))
 
 
 def code_spread(model: Model) -> Latents:

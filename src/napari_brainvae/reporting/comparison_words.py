@@ -77,10 +77,10 @@ def _alone(effects: Effects) -> str:
 
 def _follower(row: pd.Series) -> str:
     """Say that a factor differs, but not of its own."""
-    lead = row["goes_with"]
+    together = f"{row['goes_with']} (r = {row['r_with']:+.2f}, groups apart)"
     return (
-        f"{row['factor']} goes with {lead} (r = {row['r_with']:+.2f}, groups apart): beyond what "
-        f"is named above it differs by no more than chance explains (p = {row['p_beyond']:.2g})."
+        f"{row['factor']} goes with {together} and acts where it does: beyond what is named above "
+        f"it differs by no more than chance explains (p = {row['p_beyond']:.2g})."
     )
 
 
@@ -99,6 +99,11 @@ def _factor(effects: Effects, row: pd.Series) -> str:
         text += f"; alone it changes brightness by up to {row['brightness_percent']:+.2g} %"
         if pd.notna(row.get("displacement_um")):
             text += f" and displaces tissue by up to {row['displacement_um']:.2g} µm"
+    if row["p_beyond"] > ALPHA:
+        text += (
+            "; it acts in another place than the others, but these brains' codes alone cannot tell "
+            f"its difference from theirs (p = {row['p_beyond']:.2g})"
+        )
     if pd.notna(row.get("replicated")) and not row["replicated"]:
         text += "; this factor did not come again in other brains, so take it for a hint"
     return text + "."

@@ -3,10 +3,12 @@
 Factors are not as independent as their prior: one may take part in what another is about, and
 differs between groups because that one does. So the factor with the largest effect leads; of the
 others the one that stands out most is named of its own if it still differs with those before it
-taken out, and so on, until none does. The rest go with one that was named.
+taken out, and so on, until none does. Each step is a permutation test with a family-wise p over
+those that are left.
 
-Each step is a permutation test with a family-wise p over those that are left, so that one that only
-follows is named of its own in at most one study of twenty, where what it follows is measured well.
+Codes alone cannot tell all: where a leading factor all but tells the groups apart, little is left
+to see beyond it, and a factor of something else that also differs would be lost. So a factor that
+acts in another place than all that were named is named as well; the rest go with one that was.
 """
 
 from __future__ import annotations
@@ -15,10 +17,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_brainvae.io.progress import Progress, part_of
+from napari_brainvae.io.progress import Progress, part_of, report
 from napari_brainvae.statistics.comparison import Effects
 from napari_brainvae.statistics.design import Design, with_taken_out, within
 from napari_brainvae.statistics.permutation import ALPHA, Crossed, permutation_test
+
+SAME_PLACE = 0.5
+"""Overlap, by `factors.signed_change.overlap_of_place`, from which on two act in one place."""
 
 BEYOND = ("p_beyond", "goes_with", "r_with")
 """Columns of `beyond`."""
@@ -29,6 +34,7 @@ _NOTHING_LEFT = 1e-6  # of the tested column's length: what is left of it is rou
 def beyond(
     values: pd.DataFrame,
     effects: Effects,
+    overlap: npt.NDArray[np.float64] | None = None,
     *,
     permutations: int = 10_000,
     seed: int = 0,
@@ -42,6 +48,8 @@ def beyond(
         ``(N, T)``, those that `comparison.compare` was given.
     effects
         What it gave.
+    overlap
+        ``(T, T)``, how far they act in the same place; by default nothing is known of that.
     permutations, seed, progress
         As in `permutation_test`.
 
@@ -50,8 +58,8 @@ def beyond(
     pandas.DataFrame
         A row a value, in their order. ``p_beyond`` of each that was found but the leading one:
         family-wise p with those named before it taken out. ``goes_with``: the one that it goes
-        with if it is not named of its own, else nothing; ``r_with``: its partial correlation with
-        that one, within the groups.
+        with, most by place if that is known, if it is not named of its own, else nothing;
+        ``r_with``: its partial correlation with that one, within the groups.
 
     Raises
     ------
@@ -60,35 +68,36 @@ def beyond(
     """
     design, names = effects.design, list(effects.names)
     codes = design.of_units(values.to_numpy(np.float64)[design.brains])
+    together = _correlated(codes, design)
+    place = np.abs(together) if overlap is None else overlap
     p = np.full(len(names), np.nan)
     left = [int(i) for i in np.argsort(-np.abs(effects.test.t)) if effects.found[i]]
-    steps = max(len(left) - 1, 1)
     leaders = [left.pop(0)] if left else []
     crossed = None
     if left:
         told = part_of(progress, 0, 900)
         crossed = Crossed.of(codes, design, permutations, seed, progress=told)
-    for step in range(steps):
+    while left:
+        report(progress, 1000 - 100 * len(left) // len(names), 1000)
         inner = with_taken_out(design, codes[:, leaders])
-        if not left or inner.degrees_of_freedom < 1:
-            break
+        if inner.degrees_of_freedom < 1:
+            break  # those left cannot be asked
+        first = 0
         if _is_said(inner):
             p[left] = 1.0
-            break
-        told = part_of(progress, 900 + 100 * step // steps, 1000)
-        test = permutation_test(
-            codes[:, left], inner, permutations, seed, crossed=crossed, progress=told
-        )
-        p[left] = test.p_fwe
-        first = int(np.argmax(np.abs(test.t)))
-        if test.p_fwe[first] > ALPHA:
-            break
+        else:
+            test = permutation_test(codes[:, left], inner, permutations, seed, crossed=crossed)
+            p[left], first = test.p_fwe, int(np.argmax(np.abs(test.t)))
+        if p[left[first]] > ALPHA:
+            apart = [i for i in left if (place[i, leaders] < SAME_PLACE).all()]
+            if overlap is None or not apart:
+                break
+            first = left.index(apart[0])
         leaders.append(left.pop(first))
     table = pd.DataFrame({"p_beyond": p, "goes_with": None, "r_with": np.nan})
-    together = _correlated(codes, design)
     for i in left:
-        if p[i] > ALPHA:  # others could not be asked: too few brains
-            leader = max(leaders, key=lambda j: abs(together[i, j]))
+        if p[i] > ALPHA:
+            leader = max(leaders, key=lambda j: place[i, j])
             table.loc[i, "goes_with"], table.loc[i, "r_with"] = names[leader], together[i, leader]
     return table
 

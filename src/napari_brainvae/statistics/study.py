@@ -12,6 +12,7 @@ import pandas as pd
 from napari_brainvae.arrays import Mask
 from napari_brainvae.data.population import Population
 from napari_brainvae.factors.impact import usable_sections
+from napari_brainvae.factors.signed_change import overlap_of_place, signed_change
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, part_of, report
 from napari_brainvae.models.base import Model
@@ -238,7 +239,7 @@ def _compare_by(
     how = partial(compare, design=design, permutations=options.permutations, seed=options.seed)
     factors = how(codes, progress=part_of(progress, 0, 60))
     own = beyond(
-        *(codes, factors),
+        *(codes, factors, overlap_of_place(signed_change(model))),
         permutations=options.permutations,
         seed=options.seed,
         progress=part_of(progress, 60, 100),
