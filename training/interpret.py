@@ -177,7 +177,8 @@ def _brains(
     if "brains" not in options.parts:
         return None
     with progress_bar("brains") as progress:
-        brains = brain_table(model, population, progress=progress)
+        robust = None if options.robust else False
+        brains = brain_table(model, population, robust=robust, progress=progress)
     return brains, associate(factors_of(brains).iloc[list(sections)], covariates)
 
 

@@ -58,6 +58,12 @@ class InterpretOptions(ImpactOptions, FieldOptions, LocatedOptions):
         "in a picture and a sentence).",
     )
 
+    robust: bool = Field(
+        True,
+        description="Take the factors of brains that are outliers of the model from their sections "
+        "without what it takes for artifact (column robust of brains.csv).",
+    )
+
     @field_validator("model", "regions", "region_file", "factors", "parts")
     @classmethod
     def _distinct(cls, values: list[Any]) -> list[Any]:

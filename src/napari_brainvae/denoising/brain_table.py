@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_brainvae.arrays import Images
+from napari_brainvae.arrays import Images, Mask
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing, crop_to
+from napari_brainvae.denoising.robust_inference import robust_inference
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.io.progress import Progress, report, still
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.measures import kl_divergence, squared_error
 
@@ -20,19 +22,29 @@ BATCH = 16
 
 
 def brain_table(
-    model: Model, population: Population, *, progress: Progress | None = None
+    model: Model,
+    population: Population,
+    *,
+    robust: bool | None = None,
+    progress: Progress | None = None,
 ) -> pd.DataFrame:
     """Measure every brain, flagged or not.
+
+    Parameters
+    ----------
+    robust
+        Whose codes are by `robust_inference`: those of outliers of the model with None, of all
+        brains, or of none. It takes a fifth of a second a brain of 320 x 448 px.
 
     Returns
     -------
     pandas.DataFrame
         A row a brain, indexed by id: ``squared_error``, averaged over pixels; ``kl_divergence``,
         nats; ``deviation``, spreads, and ``unusual``, bool, by `models.header.Reference`, if the
-        checkpoint has one; ``F1`` to ``FL``, the posterior means of the section as it is: of one
-        that is unusual, its artifact is in them, as it is in all other columns (`compare` takes
-        those of the repaired section, `denoising.reconstruction`); ``problem``, why a section
-        cannot be used, or nothing. Of one that cannot be used all numbers are NaN.
+        checkpoint has one; ``F1`` to ``FL``, the posterior means, of what was seen robustly without
+        its artifact, which is in all other columns; ``problem``, why a section cannot be used, or
+        nothing; ``robust``, bool, whether the codes are by `robust_inference`. Of one that cannot
+        be used all numbers are NaN.
 
     Raises
     ------
@@ -44,6 +56,7 @@ def brain_table(
     crop_to(np.empty((0, *population.shape)), model.shape)
     measures = np.full((len(population), 2 + model.latent_dim), np.nan)
     problems = [""] * len(population)
+    repaired = np.zeros(len(population), bool)
     for start in range(0, len(population), BATCH):
         report(progress, start, len(population))
         block = range(start, min(start + BATCH, len(population)))
@@ -51,7 +64,10 @@ def brain_table(
             if isinstance(sections, str):
                 problems[part[0]] = sections
             else:
-                measures[part] = _measure(model, sections)
+                asked = (
+                    None if progress is None else partial(still, progress, start, len(population))
+                )
+                measures[part], repaired[part] = _measure(model, sections, robust, asked)
     report(progress, len(population), len(population))
     if all(problems):
         raise InputError(f"no section can be used: {problems[0]}")
@@ -61,7 +77,7 @@ def brain_table(
         of_model = table["squared_error"], table["kl_divergence"]
         table.insert(2, "deviation", reference.deviation(*of_model))
         table.insert(3, "unusual", reference.is_outlier(*of_model))
-    table["problem"] = problems
+    table["problem"], table["robust"] = problems, repaired
     return table
 
 
@@ -96,8 +112,16 @@ def _usable(
                 yield from _usable(population, preprocessing, [i])
 
 
-def _measure(model: Model, sections: Images) -> npt.NDArray[np.float64]:
-    """Squared error, KL divergence and posterior means of sections, ``(N, 2 + L)``."""
+def _measure(
+    model: Model, sections: Images, robust: bool | None, progress: Progress | None
+) -> tuple[npt.NDArray[np.float64], Mask]:
+    """Squared error, KL divergence and codes ``(N, 2 + L)`` of sections; whose are robust."""
     mean, log_variance = model.encode(sections)
     error = squared_error(sections, model.decode(mean))
-    return np.column_stack([error, kl_divergence(mean, log_variance).sum(axis=1), mean])
+    kl = kl_divergence(mean, log_variance).sum(axis=1)
+    reference, chosen = model.header.reference, np.full(len(sections), robust is True)
+    if robust is None and reference is not None:
+        chosen = reference.is_outlier(error, kl)
+    if chosen.any():
+        mean[chosen] = robust_inference(model, sections[chosen], progress=progress).mean
+    return np.column_stack([error, kl, mean]), chosen

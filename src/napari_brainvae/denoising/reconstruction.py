@@ -21,7 +21,7 @@ from napari_brainvae.data.preprocessing import crop_to
 from napari_brainvae.denoising.robust_inference import robust_inference
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.io.progress import Progress, report, still
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.checkpoint import fingerprint
 from napari_brainvae.models.measures import kl_divergence, squared_error
@@ -382,11 +382,6 @@ def _batches(
         part = slice(start, min(start + BATCH, total))
         sections = population.prepared(model.header.preprocessing, part)
         # Asked in each round, too: a batch of them takes seconds.
-        asked = None if progress is None else partial(_still, progress, start, total)
+        asked = None if progress is None else partial(still, progress, start, total)
         yield part, denoise_sections(model, sections, robust=robust, progress=asked)
     report(progress, total, total)
-
-
-def _still(progress: Progress, done: int, total: int, *_: int) -> bool | None:
-    """Ask again, as far as things were, whatever round it is."""
-    return progress(done, total)

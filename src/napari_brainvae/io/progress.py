@@ -29,3 +29,8 @@ def part_of(progress: Progress | None, begin: int, end: int) -> Progress | None:
     if progress is None:
         return None
     return lambda done, total: progress(begin + (end - begin) * done // max(total, 1), 1000)
+
+
+def still(progress: Progress, done: int, total: int, *_: int) -> bool | None:
+    """Ask again, as far as things were, whatever round a part of them is in."""
+    return progress(done, total)
