@@ -5,14 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from napari_brainvae.io.errors import InputError
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from training.cli import main, progress_bar
 from training.comparing.options import CompareOptions
 from training.located import check_out, known_of, locate
 
 if TYPE_CHECKING:  # torch and all that follows wait until there is something to compare
-    from napari_brainvae.arrays import Mask
     from napari_brainvae.data.population import Population
     from napari_brainvae.models.base import Model
     from napari_brainvae.statistics.study import Study
@@ -29,6 +27,7 @@ def compare(options: CompareOptions) -> None:
     InputError, OSError
         For bad input, before anything is written.
     """
+    from napari_brainvae.atlas.atlas_section import measured_regions
     from napari_brainvae.data.population import Population
     from napari_brainvae.models.checkpoint import load_checkpoint
     from napari_brainvae.reporting.comparison_report import comparison_table
@@ -43,13 +42,14 @@ def compare(options: CompareOptions) -> None:
     covariates = known_of(options, population)
     place = locate(options, population, model)
     plain = ComparisonOptions(**options.model_dump(include=set(ComparisonOptions.model_fields)))
+    masks = measured_regions(place.section, options.regions)
     with progress_bar("compare", unit="‰") as progress:
         study = compare_population(
             model,
             population,
             covariates,
             plain,
-            masks=_masks(options, place),
+            masks=masks,
             pixel_size_um=place.pixel_size_um,
             progress=progress,
         )
@@ -92,15 +92,6 @@ def _export(
             pixel_size_um=place.pixel_size_um,
             borders=None if place.section is None else place.section.borders,
         )
-
-
-def _masks(options: CompareOptions, place: Place) -> dict[str, Mask]:
-    """Regions that are measured; none without an atlas."""
-    if place.section is None:
-        if options.regions:
-            raise InputError(f"the regions {', '.join(options.regions)} need --atlas")
-        return {}
-    return place.section.regions(options.regions) if options.regions else place.section.structures
 
 
 if __name__ == "__main__":

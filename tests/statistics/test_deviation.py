@@ -71,26 +71,77 @@ def test_too_few_brains_are_said_to_be_so(rng, mice):
         deviations(pd.DataFrame(rng.normal(size=(3, 1))), mice.iloc[[0, 1, 2]])
 
 
-def test_the_table_for_pcntoolkit_is_called_as_its_script_says(tmp_path, monkeypatch, rng, mice):
-    values = pd.DataFrame(rng.normal(size=(120, 2)), columns=["F1", "SSp"])
-    values.index = [f"{i:03d}" for i in range(120)]
-    values.index.name = "id"
-    known = mice.assign(run=np.repeat(["a", "b"], 60)).set_axis(values.index, axis=0)
-    known.iloc[4, 0] = np.nan
-    write_pcntoolkit(tmp_path / "pcntoolkit.csv", values, known, ["run"])
+def read_as_pcntoolkit(folder, monkeypatch):
+    """What the script asks of `NormData.from_dataframe`, which was read in PCNtoolkit 1.3.0.
+
+    It takes these columns of the table, looks for a covariate whether there is one or not, and
+    makes text of the batches.
+    """
     asked = {}
-    fake = SimpleNamespace(
-        NormData=SimpleNamespace(from_dataframe=lambda **given: asked.update(given))
-    )
+
+    def from_dataframe(*, name, dataframe, covariates, batch_effects, response_vars, subject_ids):
+        columns = [*covariates, *response_vars, *batch_effects, subject_ids]
+        assert covariates
+        assert response_vars
+        assert len(set(columns)) == len(columns) == dataframe[columns].shape[1]
+        assert not dataframe[columns].isna().any(axis=None)
+        assert (dataframe[[*covariates, *response_vars]].dtypes == np.float64).all()
+        assert dataframe[subject_ids].is_unique
+        asked.update(locals())
+
+    fake = SimpleNamespace(NormData=SimpleNamespace(from_dataframe=from_dataframe))
     monkeypatch.setitem(sys.modules, "pcntoolkit", fake)
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.chdir(folder)
     runpy.run_path("pcntoolkit.py")
+    return asked
+
+
+@pytest.fixture
+def measured(rng):
+    values = pd.DataFrame(rng.normal(size=(120, 2)), columns=["F1", "SSp"])
+    values.index = pd.Index([f"{i:03d}" for i in range(120)], name="id")
+    return values
+
+
+def test_the_table_for_pcntoolkit_is_called_as_its_script_says(
+    tmp_path, monkeypatch, measured, mice
+):
+    known = mice.assign(run=np.repeat(["1", "2"], 60)).set_axis(measured.index, axis=0)
+    known.iloc[4, 0] = np.nan
+    write_pcntoolkit(tmp_path / "pcntoolkit.csv", measured, known, ["run"])
+    asked = read_as_pcntoolkit(tmp_path, monkeypatch)
     table = asked["dataframe"]
     assert asked["covariates"] == ["age", "sex_M"]
     assert asked["batch_effects"] == ["run"]
     assert asked["response_vars"] == ["F1", "SSp"]
     assert len(table) == 119
     assert table[asked["subject_ids"]].iloc[0] == "000"
-    columns = [*asked["covariates"], *asked["batch_effects"], *asked["response_vars"]]
-    assert not table[columns].isna().any().any()
+    assert set(table["run"]) == {"1", "2"}
     assert_allclose(table["sex_M"], (known["sex"] == "M").drop("004"))
+    assert_allclose(table[["F1", "SSp"]], measured.drop("004"))
+
+
+@pytest.mark.parametrize("batches", [[], ["run"]])
+def test_pcntoolkit_is_given_a_covariate_though_none_was_named(
+    tmp_path, monkeypatch, measured, batches
+):
+    known = pd.DataFrame({"run": ["a", "b"] * 60}, measured.index)[batches]
+    write_pcntoolkit(tmp_path / "pcntoolkit.csv", measured, known, batches)
+    asked = read_as_pcntoolkit(tmp_path, monkeypatch)
+    assert asked["covariates"] == ["constant"]
+    assert set(asked["dataframe"]["constant"]) == {1.0}
+    assert asked["batch_effects"] == batches
+    assert "inscaler='none'" in (tmp_path / "pcntoolkit.py").read_text()
+
+
+def test_a_covariate_with_the_name_of_a_value_has_another_one(
+    tmp_path, monkeypatch, measured, mice
+):
+    known = mice.rename(columns={"age": "F1", "sex": "subject_ids"}).set_axis(
+        measured.index, axis=0
+    )
+    write_pcntoolkit(tmp_path / "pcntoolkit.csv", measured, known, ["subject_ids"])
+    asked = read_as_pcntoolkit(tmp_path, monkeypatch)
+    assert asked["covariates"] == ["covariate_F1"]
+    assert asked["batch_effects"] == ["covariate_subject_ids"]
+    assert_allclose(asked["dataframe"]["F1"], measured["F1"])

@@ -22,8 +22,3 @@ class CompareOptions(ComparisonOptions, LocatedOptions):
     """
 
     model: Path = Field(description="Checkpoint whose codes are compared.")
-    regions: list[str] = Field(
-        [],
-        description="Structures of the atlas, by acronym: A,B,C. By default every one that the "
-        "section shows.",
-    )

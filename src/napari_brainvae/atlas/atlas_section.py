@@ -213,6 +213,21 @@ def labels_and_tree(
     return (None, None) if section is None else (section.labels, section.atlas)
 
 
+def measured_regions(section: AtlasSection | None, keys: Sequence[str]) -> dict[str, Mask]:
+    """Masks ``(H, W)`` of these structures, or of all that the section shows; none without atlas.
+
+    Raises
+    ------
+    InputError
+        If structures are named without an atlas, or one that is not there.
+    """
+    if section is None:
+        if keys:
+            raise InputError(f"the regions {', '.join(keys)} need an atlas: give it (--atlas)")
+        return {}
+    return section.regions(keys) if keys else section.structures
+
+
 def place_of(section: AtlasSection | None) -> dict[str, Any]:
     """What a record says of the plane under the sections; nothing without an atlas."""
     if section is None:

@@ -42,6 +42,11 @@ class ComparisonOptions(BaseModel):
         description="Bring the codes of the first batch covariate's batches to one mean and one "
         "spread (ComBat), and keep what is compared and adjusted for.",
     )
+    regions: list[str] = Field(
+        [],
+        description="Structures of the atlas, by acronym: A,B,C. By default every one that the "
+        "section shows.",
+    )
     permutations: int = Field(
         10_000, ge=19, le=1_000_000, description="Random orders for factors and regions."
     )
@@ -56,7 +61,7 @@ class ComparisonOptions(BaseModel):
     )
     seed: Seed = Field(0, description="Of the random orders and of the folds of brains.")
 
-    @field_validator("by", "groups", "adjust", "batch")
+    @field_validator("by", "groups", "adjust", "batch", "regions")
     @classmethod
     def _distinct(cls, values: list[Any]) -> list[Any]:
         for value in values:

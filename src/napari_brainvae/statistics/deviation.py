@@ -14,6 +14,7 @@ from napari_brainvae.io.errors import InputError
 from napari_brainvae.statistics.design import Floats, as_names, is_number, missing, model_columns
 
 FOLDS = 10
+CONSTANT = "constant"
 
 
 def deviations(
@@ -93,13 +94,14 @@ def write_pcntoolkit(
     covariates: pd.DataFrame,
     batches: Sequence[str] = (),
 ) -> None:
-    """Write a table that PCNtoolkit reads, with its call in a text file beside it.
+    """Write a table that PCNtoolkit 1 reads, with its call in a program beside it.
 
     Parameters
     ----------
     path
         A ``.csv``: subject_ids, covariates (numbers; of names one column 0 or 1 for each but the
-        first), batch effects, and the values as response variables.
+        first; without any a constant, as PCNtoolkit needs one), batch effects, and the values as
+        response variables. A covariate with the name of a value is called ``covariate_NAME``.
     values
         ``(N, T)``, indexed by id; brains of which anything is missing are left out.
     covariates
@@ -111,25 +113,32 @@ def write_pcntoolkit(
     for _, column in covariates.items():
         known &= ~missing(column)
     values, covariates = values[known], covariates[known]
+    taken = {"subject_ids", *map(str, values.columns)}
+    new = {name: f"covariate_{name}" for name in map(str, covariates) if name in taken}
+    covariates = covariates.rename(columns=str).rename(columns=new)
+    batches = [new.get(name, name) for name in batches]
     table = pd.DataFrame({"subject_ids": values.index.to_numpy()})
     predictors = []
-    for name in [str(c) for c in covariates if c not in batches]:
-        column = covariates[name]
-        levels = [] if is_number(column) else sorted(as_names(column).unique())[1:]
-        if is_number(column):
-            table[name] = column.to_numpy(np.float64)
-            predictors.append(name)
-        for level in levels:
-            table[f"{name}_{level}"] = (as_names(column) == level).to_numpy(np.float64)
-            predictors.append(f"{name}_{level}")
+    for name in [name for name in covariates if name not in batches]:
+        for column, numbers in _numbers(name, covariates[name]).items():
+            table[column] = numbers
+            predictors.append(column)
+    note = ""
+    if not predictors:
+        table[CONSTANT], predictors = 1.0, [CONSTANT]
+        note = (
+            "# PCNtoolkit reads no table without a covariate, and none was to be taken out: it is\n"
+            "# the mean that predicts. Fit with inscaler='none', or add covariates.\n"
+        )
     for name in batches:
         table[name] = as_names(covariates[name]).to_numpy()
     responses = [f"{name}" for name in values.columns]
     table = pd.concat([table, values.reset_index(drop=True)], axis=1)
+    dtype = ", ".join(f"{name!r}: str" for name in ("subject_ids", *batches))
     call = (
-        "import pandas\nfrom pcntoolkit import NormData\n\n"
+        f"import pandas\nfrom pcntoolkit import NormData\n\n{note}"
         f"data = NormData.from_dataframe(\n    name={Path(path).stem!r},\n"
-        f"    dataframe=pandas.read_csv({Path(path).name!r}, dtype={{'subject_ids': str}}),\n"
+        f"    dataframe=pandas.read_csv({Path(path).name!r}, dtype={{{dtype}}}),\n"
         f"    covariates={predictors!r},\n    batch_effects={list(batches)!r},\n"
         f"    response_vars={responses!r},\n    subject_ids='subject_ids',\n)\n"
     )
@@ -137,3 +146,12 @@ def write_pcntoolkit(
         table.to_csv(beside, index=False)
     with replacing(Path(path).with_suffix(".py")) as beside:
         beside.write_text(call, encoding="utf-8")
+
+
+def _numbers(name: str, column: pd.Series) -> dict[str, Floats]:
+    """Columns of a covariate by name: itself, or 0 and 1 for each name but the first."""
+    if is_number(column):
+        return {name: column.to_numpy(np.float64)}
+    names = as_names(column)
+    levels = sorted(names.unique())[1:]
+    return {f"{name}_{level}": (names == level).to_numpy(np.float64) for level in levels}

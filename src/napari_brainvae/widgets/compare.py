@@ -21,8 +21,13 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
 )
 
-from napari_brainvae.arrays import Images, Mask
-from napari_brainvae.atlas.atlas_section import AtlasRegion, labels_and_tree, place_of
+from napari_brainvae.arrays import Images
+from napari_brainvae.atlas.atlas_section import (
+    AtlasRegion,
+    labels_and_tree,
+    measured_regions,
+    place_of,
+)
 from napari_brainvae.factors.cards import FactorCard, factor_cards
 from napari_brainvae.io.errors import InputError, present
 from napari_brainvae.io.progress import Progress
@@ -309,7 +314,7 @@ def _compared(inputs: Inputs, progress: Progress) -> Found:
 
     _, model, population, section, chosen = inputs
     options = cast(ComparisonOptions, chosen)
-    masks: dict[str, Mask] = {} if section is None else section.structures
+    masks = measured_regions(section, options.regions)
     pixel_size_um = population.description.pixel_size_um or model.header.pixel_size_um
     study = compare_population(
         model,

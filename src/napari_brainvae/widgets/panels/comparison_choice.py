@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -11,6 +12,7 @@ from qtpy.QtWidgets import (
     QComboBox,
     QFormLayout,
     QHBoxLayout,
+    QLineEdit,
     QListWidget,
     QListWidgetItem,
     QWidget,
@@ -25,7 +27,10 @@ MOST_GROUPS = 50
 """Values of a covariate, at most, to choose two groups from: more are no groups."""
 
 NONE = "–"
-PLAIN = ("permutations", "pixel_permutations", "robust", "harmonize")
+PLAIN = (
+    *("permutations", "pixel_permutations", "robust", "harmonize"),
+    *("include_flagged", "seed"),
+)
 
 
 class ComparisonChoice(QWidget):
@@ -43,9 +48,11 @@ class ComparisonChoice(QWidget):
         super().__init__()
         self._covariates = pd.DataFrame()
         self.by, self.first, self.second = QComboBox(), QComboBox(), QComboBox()
-        self.blocks, self.batch, self.adjust = QComboBox(), QComboBox(), QListWidget()
-        self.adjust.setMaximumHeight(3 * self.fontMetrics().height() + 12)
-        self.plain = Controls(ComparisonOptions, PLAIN)
+        self.blocks, self.batch, self.adjust = QComboBox(), QListWidget(), QListWidget()
+        for names, lines in ((self.adjust, 3), (self.batch, 2)):
+            names.setMaximumHeight(lines * self.fontMetrics().height() + 12)
+        self.regions = QLineEdit(placeholderText="all that the section shows")
+        self.plain = Controls(ComparisonOptions, PLAIN, columns=2)
         groups = QHBoxLayout()
         for combo in (self.first, self.second):
             groups.addWidget(combo, 1)
@@ -57,6 +64,7 @@ class ComparisonChoice(QWidget):
             ("Take out", "adjust", self.adjust),
             ("Litter, cage", "blocks", self.blocks),
             ("Batch", "batch", self.batch),
+            ("Regions", "regions", self.regions),
         ):
             layout.addRow(text, widget)
             tooltip = f"<p>{ComparisonOptions.model_fields[field].description}</p>"
@@ -65,11 +73,13 @@ class ComparisonChoice(QWidget):
                 each.setToolTip(tooltip)
         layout.addRow(self.plain)
         self.by.currentTextChanged.connect(self._fill_groups)
-        for combo in (self.first, self.second, self.blocks, self.batch):
+        for combo in (self.first, self.second, self.blocks):
             combo.currentTextChanged.connect(self.changed)
             _shrink(combo)
         _shrink(self.by)
-        self.adjust.itemChanged.connect(self.changed)
+        for names in (self.adjust, self.batch):
+            names.itemChanged.connect(self.changed)
+        self.regions.editingFinished.connect(self.changed)
         self.plain.changed.connect(self.changed)
 
     @property
@@ -83,18 +93,18 @@ class ComparisonChoice(QWidget):
             return
         self._covariates = covariates
         names = [str(n) for n in covariates if n != "flagged" and not missing(covariates[n]).all()]
-        taken = set(self._taken())
-        with QSignalBlocker(self.adjust):
-            self.adjust.clear()
-            for name in names:
-                item = QListWidgetItem(name, self.adjust)
-                checked = Qt.CheckState.Checked if name in taken else Qt.CheckState.Unchecked
-                item.setCheckState(checked)
+        for offered in (self.adjust, self.batch):
+            taken = set(_checked(offered))
+            with QSignalBlocker(offered):
+                offered.clear()
+                for name in names:
+                    item = QListWidgetItem(name, offered)
+                    checked = Qt.CheckState.Checked if name in taken else Qt.CheckState.Unchecked
+                    item.setCheckState(checked)
         varying = [n for n in names if covariates[n][~missing(covariates[n])].nunique() > 1]
         for combo, choices in (
             (self.by, varying),
             (self.blocks, [NONE, *names]),
-            (self.batch, [NONE, *names]),
         ):
             _offer(combo, choices)
         self._fill_groups()
@@ -107,12 +117,14 @@ class ComparisonChoice(QWidget):
         InputError
             If it does not fit together.
         """
+        by = self.by.currentText()
         chosen = {
-            "by": [self.by.currentText()],
+            "by": [by],
             "groups": self._groups(),
-            "adjust": [name for name in self._taken() if name != self.by.currentText()],
+            "adjust": [name for name in _checked(self.adjust) if name != by],
             "blocks": None if self.blocks.currentText() == NONE else self.blocks.currentText(),
-            "batch": [] if self.batch.currentText() == NONE else [self.batch.currentText()],
+            "batch": [name for name in _checked(self.batch) if name != by],
+            "regions": [name for name in re.split(r"[,;\s]+", self.regions.text()) if name],
         }
         try:
             return ComparisonOptions(**chosen, **self.plain.values())
@@ -125,10 +137,6 @@ class ComparisonChoice(QWidget):
             return []
         return [self.first.currentText(), self.second.currentText()]
 
-    def _taken(self) -> list[str]:
-        items = [self.adjust.item(i) for i in range(self.adjust.count())]
-        return [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
-
     def _fill_groups(self) -> None:
         """Offer the groups of the covariate; a number, such as a dose, has none."""
         name, names = self.by.currentText(), list[str]()
@@ -137,12 +145,18 @@ class ComparisonChoice(QWidget):
             values = column[~missing(column)]
             if not is_number(column) or values.nunique() == 2:
                 names = sorted(as_names(values).unique().tolist())[:MOST_GROUPS]
-        for row in range(self.adjust.count()):
-            self.adjust.item(row).setHidden(self.adjust.item(row).text() == name)
+        for offered in (self.adjust, self.batch):
+            for row in range(offered.count()):
+                offered.item(row).setHidden(offered.item(row).text() == name)
         for combo, choices in ((self.first, names), (self.second, names[1:] + names[:1])):
             _offer(combo, choices, keep=False)
             combo.setEnabled(len(names) > 1)
         self.changed.emit()
+
+
+def _checked(names: QListWidget) -> list[str]:
+    items = [names.item(i) for i in range(names.count())]
+    return [item.text() for item in items if item.checkState() == Qt.CheckState.Checked]
 
 
 def _offer(combo: QComboBox, choices: Sequence[str], *, keep: bool = True) -> None:

@@ -1,0 +1,126 @@
+"""Each option of a comparison means the same by the panel and by the command, to the bit."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import tifffile
+from qtpy.QtCore import Qt
+
+from napari_brainvae.data.covariates import write_covariates
+from napari_brainvae.data.population_files import creating
+from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section
+from napari_brainvae.statistics.comparison_options import ComparisonOptions
+from napari_brainvae.widgets.panels.comparison_choice import PLAIN
+from tests.widgets.windows import PLUGIN, add_atlas, done, open_widget
+from training.cli import main
+from training.compare import CompareOptions, compare
+
+SAME = {
+    "by": (["--by", "dose"], {"by": "dose"}),
+    "groups": (["--by", "line", "--groups", "c,a"], {"by": "line", "groups": ("c", "a")}),
+    "adjust": (["--adjust", "age_days,line"], {"adjust": ["age_days", "line"]}),
+    "blocks": (["--blocks", "litter"], {"blocks": "litter"}),
+    "batch": (["--batch", "day,run"], {"batch": ["day", "run"]}),
+    "harmonize": (["--batch", "day", "--harmonize"], {"batch": ["day"], "harmonize": True}),
+    "regions": (["--regions", "HPF,TH"], {"regions": "HPF, TH"}),
+    "permutations": (["--permutations", "199"], {"permutations": 199}),
+    "pixel_permutations": (["--pixel-permutations", "0"], {"pixel_permutations": 0}),
+    "robust": (["--no-robust"], {"robust": False}),
+    "include_flagged": (["--include-flagged"], {"include_flagged": True}),
+    "seed": (["--seed", "7"], {"seed": 7}),
+}
+USUAL = ["--permutations", "99", "--pixel-permutations", "19"]
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory):
+    """24 brains with artifacts, some flagged, and a table of every kind of covariate."""
+    path = tmp_path_factory.mktemp("known") / "phantom.zarr"
+    phantom = Phantom(
+        draw_section(64, 80), PhantomOptions(count=24, seed=5, height=64, width=80, artifacts=0.4)
+    )
+    brains = [phantom.brain(i) for i in range(24)]
+    table = pd.DataFrame({"flagged": [b.artifact == "grid" for b in brains]}, phantom.ids)
+    table["sex"], table["age_days"] = ["F", "M"] * 12, [b.age_days for b in brains]
+    table["dose"], table["line"] = np.arange(24.0) % 5, list("abcb") * 6
+    table["litter"], table["day"] = np.repeat(list("uvwx"), 6), list("aabb") * 6
+    table["run"] = list("xxxyyy") * 4
+    with creating(path, phantom.ids, (64, 80), np.float32, phantom.description) as group:
+        group["images"][:] = np.stack([b.image for b in brains])
+        write_covariates(group, table)
+    return path
+
+
+@pytest.fixture
+def panel(make_napari_viewer, known, run_folder, atlas, qtbot):
+    viewer = make_napari_viewer(show=True)
+    viewer.open(known, plugin=PLUGIN)
+    viewer.open(run_folder / "model.safetensors", plugin=PLUGIN)
+    add_atlas(viewer, atlas)
+    return open_widget(viewer, qtbot, "Compare")
+
+
+def choose(choice, chosen):
+    for names, wanted in ((choice.adjust, "adjust"), (choice.batch, "batch")):
+        for i in range(names.count()):
+            item = names.item(i)
+            is_wanted = item.text() in chosen.get(wanted, [])
+            item.setCheckState(Qt.CheckState.Checked if is_wanted else Qt.CheckState.Unchecked)
+    choice.by.setCurrentText(chosen.get("by", "sex"))
+    for combo, group in zip((choice.first, choice.second), chosen.get("groups", ()), strict=False):
+        combo.setCurrentText(group)
+    choice.blocks.setCurrentText(chosen.get("blocks", choice.blocks.itemText(0)))
+    choice.regions.setText(chosen.get("regions", ""))
+    choice.regions.editingFinished.emit()
+    quick = {"permutations": 99, "pixel_permutations": 19}
+    choice.plain.set_values(quick | {name: chosen[name] for name in PLAIN if name in chosen})
+
+
+def test_every_option_is_tried():
+    """`--by A,B` alone is the command's: the panel compares one after the other by hand."""
+    assert set(SAME) == set(ComparisonOptions.model_fields)
+
+
+@pytest.mark.parametrize("option", SAME)
+def test_panel_and_command_write_the_same(option, panel, known, run_folder, atlas_folder, tmp_path,
+                                          qtbot):  # fmt: skip
+    flags, chosen = SAME[option]
+    choose(panel.choice, chosen)
+    panel.compare()
+    done(panel, qtbot)
+    assert panel.job.message == ""
+    panel.export(tmp_path / "panel")
+    done(panel, qtbot)
+    model = str(run_folder / "model.safetensors")
+    by = [] if "--by" in flags else ["--by", "sex"]
+    given = [str(known), "--model", model, "--atlas", str(atlas_folder), *USUAL, *by, *flags]
+    arguments = [*given, "--out", str(tmp_path / "command")]
+    main(CompareOptions, compare, program="compare", arguments=arguments)
+    asked = panel.found.study.options
+    record = json.loads((tmp_path / "command" / "record.json").read_text())
+    assert {k: record["options"][k] for k in SAME} == asked.model_dump(mode="json") | (
+        {"groups": []} if "--groups" not in flags else {}
+    )
+    both = [tmp_path / "panel", tmp_path / "command"]
+    names = [sorted(path.name for path in folder.iterdir()) for folder in both]
+    assert names[0] == names[1]
+    for name in names[0]:
+        if name.endswith(".csv") or name == "pcntoolkit.py":
+            contents = [(folder / name).read_bytes() for folder in both]
+            assert contents[0] == contents[1], name
+        if name.endswith(".ome.tif"):  # all that the figure of the difference is drawn from
+            maps = [tifffile.imread(folder / name) for folder in both]
+            assert np.array_equal(*maps), name
+        if name.endswith(".png"):
+            pictures = [_pixels(folder / name) for folder in both]
+            assert np.array_equal(*pictures), name
+
+
+def _pixels(path):
+    from matplotlib.image import imread
+
+    return imread(path)
