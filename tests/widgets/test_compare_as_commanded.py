@@ -46,7 +46,7 @@ def known(tmp_path_factory):
     brains = [phantom.brain(i) for i in range(24)]
     table = pd.DataFrame({"flagged": [b.artifact == "grid" for b in brains]}, phantom.ids)
     table["sex"], table["age_days"] = ["F", "M"] * 12, [b.age_days for b in brains]
-    table["dose"], table["line"] = np.arange(24.0) % 5, list("abcb") * 6
+    table["dose"], table["line"] = np.arange(24.0) % 5, list("aabbcc") * 4
     table["litter"], table["day"] = np.repeat(list("uvwx"), 6), list("aabb") * 6
     table["run"] = list("xxxyyy") * 4
     with creating(path, phantom.ids, (64, 80), np.float32, phantom.description) as group:
