@@ -119,7 +119,7 @@ def write_pcntoolkit(
     batches = [new.get(name, name) for name in batches]
     table = pd.DataFrame({"subject_ids": values.index.to_numpy()})
     predictors = []
-    for name in [name for name in covariates if name not in batches]:
+    for name in [str(name) for name in covariates if name not in batches]:
         for column, numbers in _numbers(name, covariates[name]).items():
             table[column] = numbers
             predictors.append(column)
