@@ -119,8 +119,8 @@ def write_pcntoolkit(
     batches = [new.get(name, name) for name in batches]
     table = pd.DataFrame({"subject_ids": values.index.to_numpy()})
     predictors = []
-    for name in [str(name) for name in covariates if name not in batches]:
-        for column, numbers in _numbers(name, covariates[name]).items():
+    for each in [str(name) for name in covariates if name not in batches]:
+        for column, numbers in _numbers(each, covariates[each]).items():
             table[column] = numbers
             predictors.append(column)
     note = ""
