@@ -120,9 +120,9 @@ def write_pcntoolkit(
     table = pd.DataFrame({"subject_ids": values.index.to_numpy()})
     predictors = []
     for each in [str(name) for name in covariates if name not in batches]:
-        for column, numbers in _numbers(each, covariates[each]).items():
-            table[column] = numbers
-            predictors.append(column)
+        for label, numbers in _numbers(each, covariates[each]).items():
+            table[label] = numbers
+            predictors.append(label)
     note = ""
     if not predictors:
         table[CONSTANT], predictors = 1.0, [CONSTANT]
