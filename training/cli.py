@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import re
 import sys
 import traceback
@@ -33,6 +34,9 @@ Options = TypeVar("Options", bound=BaseModel)
 BUG = 1
 BAD_INPUT = 2
 INTERRUPTED = 130
+
+LONGEST = 1000
+"""Characters of what is said at the end."""
 
 MOST_NUMBERS = 1000
 """In a list or range of one option."""
@@ -218,7 +222,7 @@ def numbers(text: str, *, smallest: float, largest: float = 1e6) -> list[float]:
             step = more[0] if more else 1.0
             if len(more) > 1 or step <= 0:
                 raise ValueError
-            count = int((last - first) / step + 1e-9) + 1
+            count = math.floor((last - first) / step + 1e-9) + 1
             # Seen before they are counted out.
             if count > MOST_NUMBERS:
                 raise InputError(f"{text!r} names {count:.3g} numbers, {MOST_NUMBERS} at most")
@@ -291,5 +295,7 @@ def flag_of(name: str, field: FieldInfo) -> str:
 
 
 def _stop(code: int, message: str) -> NoReturn:
+    if len(message) > LONGEST:  # a damaged file that is quoted whole
+        message = f"{message[: LONGEST - 4]} ..."
     print(f"error: {message}", file=sys.stderr)
     raise SystemExit(code)

@@ -7,9 +7,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import CliPositionalArg
 
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.option_types import MarksFile, Seed, Steps, Threads, Workers
 from napari_brainvae.io.places import check_empty
 from training.cli import LatentDims, main, numbers, progress_bar
@@ -70,6 +71,14 @@ class StabilityOptions(BaseModel):
         None, description="Address of a dask scheduler for --refit; see docs/sweep.md."
     )
     workers: Workers = Field(2, description="Processes on this machine, without --scheduler.")
+
+    @model_validator(mode="after")
+    def _of_refit(self) -> StabilityOptions:
+        """Refuse what would be passed over: a linear path has no steps."""
+        for name in ("recipe", "steps", "threads", "scheduler", "workers"):
+            if not self.refit and getattr(self, name) != type(self).model_fields[name].default:
+                raise InputError(f"--{name} is for whole fits: give --refit as well")
+        return self
 
 
 def stability(options: StabilityOptions) -> dict[int, FactorStability]:

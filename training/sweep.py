@@ -38,7 +38,9 @@ class SweepOptions(BaseModel):
     out: Path = Field(description="Folder for the results; new, or that of the same sweep.")
     betas: str = Field("1:20", description="Values of beta: FROM:TO, FROM:TO:STEP or 1,3,4.5.")
     latent_dims: LatentDims = Field("4:20", description="Numbers of factors L, likewise.")
-    recipe: Literal["paper", "fast"] = Field("fast", description="As in training.fit.")
+    recipe: Literal["paper", "fast", "displacing"] = Field(
+        "fast", description="As in training.fit."
+    )
     steps: Steps | None = Field(None, description="Training steps a cell; the recipe's.")
     held_out: float = Field(
         0.2, gt=0, lt=1, description="Share of the brains kept out of the fits, to measure on."
@@ -143,7 +145,11 @@ def _record(options: SweepOptions) -> dict[str, Any]:
     from training.fitting.reading import split
 
     population = Population.open(options.population)
-    split(population, options.held_out, options.seed)
+    _, held_out = split(population, options.held_out, options.seed)
+    if not held_out:
+        raise InputError(
+            f"--held-out {options.held_out:g} keeps none of {len(population)} brains to measure on"
+        )
     out = population.excluded
     # Where it runs, and how far the grid reaches, may change; what a cell is may not.
     free = {"out", "population", "betas", "latent_dims", "scheduler", "workers", "threads"}

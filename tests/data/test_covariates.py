@@ -121,6 +121,12 @@ GIVES: dict[str, tuple[str | bytes, str, dict[str, list[object]]]] = {
         "id",
         {"born": ["1.2.2026", "2026-02-01", NAN]},
     ),
+    "a number without end": ("id,dose\nm1,inf\nm2,2\nm3,\n", "id", {"dose": ["inf", "2", NAN]}),
+    "a number above all": (
+        "id;dose\nm1;1e400\nm2;2,5\nm3;3\n",
+        "id",
+        {"dose": ["1e400", "2,5", "3"]},
+    ),
     "brains that nobody names": ("id,age\nm3,10\nx,7\n", "id", {"age": [NAN, NAN, 10]}),
     "names alone": ("id\nm1\nm2\nm3\n", "id", {}),
     # flags
@@ -226,6 +232,7 @@ REFUSED = {
     "a row of no brain": ("id,age\nm1,8\n,9\n", "row 2 has no 'id'"),
     "other brains": ("id,age\nx1,8\nx2,9\n", "names none of the brains, such as 'm1': .*x1, x2"),
     "a column twice": ("id,age,age\nm1,8,9\n", "two columns are called 'age'"),
+    "a name as long as a page": (f"id,{'a' * 1000}\nm1,8\n", "name has 1000 characters: 300"),
     "flags of a kind of their own": (
         "id,flagged\nm1,bad\n",
         "column 'flagged' says 'bad' of 'm1': write",

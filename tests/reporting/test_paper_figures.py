@@ -104,6 +104,14 @@ def test_factors_that_do_not_replicate_are_marked_everywhere(impact, rng):
     assert EXPLAINED not in figures.projective_fields(maps).get_suptitle()
 
 
+def test_a_line_that_no_figure_holds_is_cut(impact, tmp_path):
+    """A cell of a table of 100,000 characters was drawn for minutes."""
+    figure = figures.impact_heatmap(impact)
+    figure.axes[0].set_title("a short line\n" + "x" * 100_000)
+    figures.save_figure(figure, tmp_path / "impact")
+    assert figure.axes[0].get_title() == "a short line\n" + "x" * figures.LONGEST_LINE + "…"
+
+
 def test_what_is_saved_says_where_it_comes_from(impact, tmp_path):
     about = {"fingerprint": "0123", "options": {"low": -1.0}}
     figures.save_figure(figures.impact_heatmap(impact), tmp_path / "v1.2 impact", about)

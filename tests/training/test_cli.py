@@ -78,6 +78,15 @@ def test_bad_input_is_one_line(error, capsys):
     assert capsys.readouterr().err == "error: two lines\n"
 
 
+def test_a_damaged_file_that_is_quoted_whole_is_cut(capsys):
+    with pytest.raises(SystemExit):
+        run(fail(InputError("no such word: " + "x" * 10**6)))
+    [line] = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: no such word: xxx")
+    assert line.endswith("x ...")
+    assert len(line) < 1100
+
+
 @pytest.mark.parametrize(
     "error", [MemoryError(), MemoryError("Unable to allocate 9 TiB for an array")], ids=repr
 )

@@ -12,6 +12,7 @@ from napari_brainvae.factors.stability import factor_stability
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.models.fit_options import FitOptions
+from training.cli import main
 from training.fit import fit
 from training.fitting.replication import replication
 from training.stability import StabilityOptions, stability
@@ -154,6 +155,18 @@ def test_too_few_brains_say_nothing(population, run_folder):
 
 
 REFIT = {"refit": True, "latent_dims": "2", "splits": 1, "steps": 2, "threads": 1, "workers": 1}
+
+
+@pytest.mark.parametrize(
+    "flag", ["--steps=3", "--recipe=paper", "--threads=1", "--scheduler=tcp://a:1", "--workers=1"]
+)
+def test_flags_of_whole_fits_are_not_passed_over(flag, phantom_file, tmp_path, capsys):
+    arguments = [str(phantom_file), "--out", str(tmp_path / "out"), flag]
+    with pytest.raises(SystemExit) as stop:
+        main(StabilityOptions, stability, program="stability", arguments=arguments)
+    assert stop.value.code == 2
+    [line] = capsys.readouterr().err.splitlines()
+    assert f"{flag.partition('=')[0]} is for whole fits: give --refit as well" in line
 
 
 def test_whole_models_are_fitted_to_halves_and_kept(phantom_file, tmp_path, monkeypatch):

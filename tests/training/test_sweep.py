@@ -115,10 +115,17 @@ def task(phantom_file):
     return options.model_dump(exclude={"out", "scheduler", "workers"})
 
 
-@pytest.mark.parametrize("cell", [{"kind": "pca"}, {"kind": "vae", "beta": 3.0}])
-def test_a_cell_is_the_same_wherever_it_runs(cell, phantom_file):
-    cell = {**cell, "latent_dim": 2}
-    first, second = (run_cell(cell, task(phantom_file)) for _ in range(2))
+@pytest.mark.parametrize(
+    ("cell", "recipe"),
+    [
+        ({"kind": "pca"}, "fast"),
+        ({"kind": "vae", "beta": 3.0}, "fast"),
+        ({"kind": "vae", "beta": 3.0}, "displacing"),
+    ],
+)
+def test_a_cell_is_the_same_wherever_it_runs(cell, recipe, phantom_file):
+    cell, options = {**cell, "latent_dim": 2}, task(phantom_file) | {"recipe": recipe}
+    first, second = (run_cell(cell, options) for _ in range(2))
     del first["seconds"], second["seconds"]
     assert first == second == json.loads(json.dumps(first))
     assert first["held_out"] == 5
@@ -165,6 +172,9 @@ def test_the_grid_has_pca_and_vae_beside():
         (("--latent-dims", "2.5"), "whole"),
         (("--held-out", "0"), "--held-out"),
         (("--workers", "0"), "--workers"),
+        (("--betas", "1:0"), "no number"),
+        (("--latent-dims", "3:2"), "no number"),
+        (("--held-out", "1e-9"), "keeps none of 24 brains"),
     ],
 )
 def test_a_grid_that_is_none(flags, message, phantom_file, tmp_path, capsys):

@@ -59,7 +59,7 @@ class GatherOptions(BaseModel):
         "one brain's volume.",
     )
     pixel_size_um: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="Pixels to write, um; as the first brain's."
+        None, gt=0, le=100_000, description="Pixels to write, um; as the first brain's."
     )
     height: int | None = Field(
         None, ge=1, le=8192, description="Rows to write, about the middle; as many as there are."

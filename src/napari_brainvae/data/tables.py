@@ -26,6 +26,9 @@ MISSING = ["", "NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "NULL", 
 Cells = npt.NDArray[Any]
 """``(rows, columns)`` of NumPy's text; pandas' own takes seconds for ten thousand columns."""
 
+LONGEST_NAME = 300
+"""Characters of a column's name, which stands in lists and beside axes."""
+
 THOUSANDS = r"-?\d{1,3}(,\d{3})*|"
 """Numbers whose commas may stand between thousands, and empty cells."""
 
@@ -159,6 +162,8 @@ def _named(rows: Cells) -> pd.DataFrame:
     used = (rows[0] != "") | (cells != "").any(axis=0)
     names = [name or f"column {i + 1}" for i, name in enumerate(rows[0].tolist())]
     index = pd.Index(names, dtype=object)[used]
+    if (longest := max(map(len, index))) > LONGEST_NAME:
+        raise InputError(f"a column's name has {longest} characters: {LONGEST_NAME} at most")
     if index.has_duplicates:
         raise InputError(f"two columns are called {index[index.duplicated()][0]!r}")
     return pd.DataFrame(cells[:, used].astype(object), columns=index)
@@ -167,10 +172,10 @@ def _named(rows: Cells) -> pd.DataFrame:
 def _typed(cells: pd.DataFrame, dialect: str) -> tuple[pd.DataFrame, list[str]]:
     """Let pandas tell numbers from text, with decimal points and with decimal commas."""
     text = cells.to_csv(index=False, header=False)
-    points = _inferred(text, ".", cells.columns)
+    points = _quantities(_inferred(text, ".", cells.columns), cells)
     if dialect not in (";", "\t", "|"):
         return points, []
-    commas = _inferred(text, ",", cells.columns)
+    commas = _quantities(_inferred(text, ",", cells.columns), cells)
     kinds = zip(cells, points.dtypes, commas.dtypes, strict=True)
     numeric = [(name, one.kind in "iufb", other.kind in "iufb") for name, one, other in kinds]
     with_commas = [name for name, point, comma in numeric if comma and not point]
@@ -187,6 +192,12 @@ def _typed(cells: pd.DataFrame, dialect: str) -> tuple[pd.DataFrame, list[str]]:
                 f"{cells[name].max()!r}: use decimal points"
             )
     return (commas, ["decimal commas"]) if with_commas else (points, [])
+
+
+def _quantities(values: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Leave a column text that holds ``inf`` or 1e400, which are no quantities."""
+    endless = [n for n, each in values.items() if each.dtype.kind == "f" and np.isinf(each).any()]
+    return values.assign(**{str(n): cells[n].where(values[n].notna()) for n in endless})
 
 
 def _inferred(text: str, decimal: str, names: pd.Index) -> pd.DataFrame:

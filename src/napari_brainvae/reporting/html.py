@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from napari_brainvae.io.atomic_files import write_text
+from napari_brainvae.reporting.paper_figures import shorten_texts
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 1100px; margin: 2em auto; padding: 0 1em;
@@ -49,6 +50,7 @@ def write_report(path: Path, title: str, parts: list[Part]) -> None:
 
 def _embedded(figure: Figure, heading: str) -> str:
     png = io.BytesIO()
+    shorten_texts(figure)
     figure.savefig(png, format="png", dpi=110, bbox_inches="tight")
     data = base64.b64encode(png.getvalue()).decode()
     return f'<img alt="{html.escape(heading)}" src="data:image/png;base64,{data}">'

@@ -7,6 +7,7 @@ holds `MATPLOTLIB`.
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -39,6 +40,8 @@ SCORES = {
     "trace_over_absolute": "Tr A / Σ |off-diagonal|\nmore is better",
     "log_correlation": "the same of correlations of\nlog(1 + impact): more is better",
 }
+LONGEST_LINE = 200
+"""Characters of a line of text in a figure."""
 LOW, HIGH = "#2b5c8a", "#d9820f"
 MODELS = [f"C{i}" for i in range(10)]
 MATPLOTLIB = threading.Lock()
@@ -313,6 +316,7 @@ def save_figure(figure: Figure, stem: str | Path, about: Mapping[str, Any] | Non
     """
     from matplotlib import rc_context
 
+    shorten_texts(figure)
     description = json.dumps(about or {}, sort_keys=True)
     for suffix, more in ((".png", {}), (".svg", {"Date": None})):
         path = Path(stem).with_name(Path(stem).name + suffix)
@@ -323,6 +327,17 @@ def save_figure(figure: Figure, stem: str | Path, about: Mapping[str, Any] | Non
             replacing(path) as beside,
         ):
             figure.savefig(beside, dpi=200, metadata=metadata)
+
+
+def shorten_texts(figure: Figure) -> None:
+    """Cut lines that no figure holds, such as a cell of a table of many thousand characters."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        whole = text.get_text()
+        cut = re.sub(f"(?m)^(.{{{LONGEST_LINE}}}).+$", r"\1…", whole)
+        if cut != whole:
+            text.set_text(cut)
 
 
 def _figure(width: float, height: float) -> Figure:

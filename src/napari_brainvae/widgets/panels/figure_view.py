@@ -12,7 +12,7 @@ from qtpy.QtGui import QImage, QPainter
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.reporting.paper_figures import MATPLOTLIB
+from napari_brainvae.reporting.paper_figures import MATPLOTLIB, shorten_texts
 from napari_brainvae.widgets.workers import Latest
 
 if TYPE_CHECKING:
@@ -143,6 +143,7 @@ def _render(
             figure = draw()
         except InputError as error:
             return draw, str(error), np.zeros((1, 1, 4), np.uint8)
+        shorten_texts(figure)
         figure.set_dpi(dpi)
         figure.set_size_inches(width, height)
         canvas = FigureCanvasAgg(figure)
