@@ -11,10 +11,12 @@ from qtpy.QtCore import QPoint, Qt
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.ontology import Structure
 from napari_brainvae.atlas.regions import polygons_to_mask
+from napari_brainvae.data.population import Population
 from napari_brainvae.phantom.phantom import draw_section, write_phantom_atlas
 from napari_brainvae.widgets.layers.atlas_layers import ATLAS
 from napari_brainvae.widgets.layers.plugin_layers import camera
 from napari_brainvae.widgets.layers.region_layers import shapes_in_pixels
+from napari_brainvae.widgets.layers.section_layers import population_layer
 from tests.listeners import callbacks
 
 PLUGIN = "napari-brainvae"
@@ -215,6 +217,24 @@ def test_another_plane_than_the_sections_say_is_warned_of(opened, qtbot):
     widget.plane = 2
     qtbot.waitUntil(lambda: "atlas: p.atlas, plane 2" in viewer.layers, timeout=20_000)
     assert "\u26a0" not in widget._about.text()
+
+
+@pytest.mark.parametrize(
+    ("size_um", "said"),
+    [(140, ""), (40, "of this plane's brain lie outside"), (1000, "this plane's brain fills")],
+)
+def test_an_atlas_of_another_size_than_the_sections_is_warned_of(
+    opened, population, qtbot, size_um, said
+):
+    viewer, widget = opened
+    description = population.description.model_copy(update={"pixel_size_um": size_um})
+    other = Population(population.sections(range(3)), description=description)
+    images, options, _ = population_layer(other, "other")
+    viewer.add_image(images, **options)
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+    height, width = 64 * size_um / 1000, 80 * size_um / 1000
+    assert (f"{height:.3g} x {width:.3g} mm, and" in widget._about.text()) == bool(said)
+    assert said in widget._about.text()
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["with its id", "without its id"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from html import unescape
 from threading import Event
 
 import numpy as np
@@ -17,8 +18,9 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.gathering.run import gather
 from napari_brainvae.models.checkpoint import fingerprint
 from napari_brainvae.models.fit_options import FitOptions
+from napari_brainvae.widgets.panels.gather_choice import in_words
 from napari_brainvae.widgets.workspace import workspace_of
-from tests.registered_brains import asymmetric_brain, write_brainreg, write_nifti
+from tests.registered_brains import asymmetric_brain, write_brainreg, write_nifti, write_tiff
 from tests.training.test_folders_to_report import PLANE
 from tests.training.test_folders_to_report import brains as phantoms  # noqa: F401 - a fixture
 from tests.training.test_gather_killed import contents
@@ -70,6 +72,18 @@ def test_brains_that_are_dropped_become_a_population_that_opens(make_napari_view
     assert workspace_of(viewer).population.ids == ["m1", "m2"]
     qtbot.waitUntil(lambda: panel.preview is not None, timeout=LONG)
     assert panel.preview.done == 2
+
+
+def test_why_nothing_can_be_gathered_is_said_once(make_napari_viewer, tmp_path, qtbot):
+    """Though it is why each of the brains is left out, too."""
+    viewer = make_napari_viewer()
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Gather")
+    (tmp_path / "in").mkdir()
+    write_tiff(tmp_path / "in" / "m1.tiff", asymmetric_brain(), "asl")
+    drop(panel, tmp_path / "in", qtbot)
+    [reason] = {in_words(text) for text in panel.preview.brains["problem"]}
+    assert reason and in_words(panel.preview.problem).count(reason) == 1
+    assert unescape(panel.found.text()).count(reason) == 1
 
 
 def test_a_folder_dropped_on_the_window_opens_the_panel(make_napari_viewer, brains, qtbot):

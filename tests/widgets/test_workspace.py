@@ -53,6 +53,21 @@ def test_inputs_are_the_same_objects_and_equal_options(changed):
     assert not one.same(Inputs(*other))
 
 
+def test_inputs_say_whether_the_model_crops_the_sections(
+    make_napari_viewer, population, run_folder, qtbot
+):
+    viewer = make_napari_viewer()
+    workspace, whole = workspace_of(viewer), population.sections(range(3))
+    wider = np.pad(whole, ((0, 0), (0, 0), (1, 1)))
+    viewer.open(run_folder / "model.safetensors", plugin=PLUGIN)
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Explore factors")
+    qtbot.waitUntil(lambda: workspace.model is not None, timeout=20_000)
+    for images, cropped in ((whole, False), (wider, True)):
+        viewer.add_image(images)
+        assert workspace.inputs().cropped == cropped
+        assert ("64 x 82 px are cropped" in panel.source._about.text()) == cropped
+
+
 def test_a_model_is_loaded_in_the_background_and_named_by_its_run(
     bare, qtbot, run_folder, tmp_path
 ):

@@ -142,6 +142,13 @@ class AtlasSection:
         return {key for structure in known for key in structure.path}
 
     @cached_property
+    def inside(self) -> float:
+        """Share of the plane's brain that lies within the sections; NaN where it shows none."""
+        whole = int((self.atlas.plane(self.plane) > 0).sum()) * self.atlas.resolution_um**2
+        here = int(self.tissue.sum()) * self.pixel_size_um**2
+        return min(here / whole, 1.0) if whole else float("nan")
+
+    @cached_property
     def structures(self) -> dict[str, Mask]:
         """Masks ``(H, W)`` of the structures that the annotation itself shows, by acronym.
 

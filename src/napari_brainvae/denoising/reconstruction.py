@@ -281,7 +281,7 @@ def _to_zarr(
     description = population.description.model_copy(
         update={
             "preprocessing": model.header.preprocessing,
-            "pixel_size_um": population.description.pixel_size_um or model.header.pixel_size_um,
+            "pixel_size_um": model.pixel_size_um(population.description.pixel_size_um),
             "source": f"reconstructions {source}",
         }
     )
@@ -314,7 +314,7 @@ def _to_zarr(
 def _to_tiff(
     model: Model, population: Population, path: Path, batches: Batches, masks: bool, source: str
 ) -> None:
-    pixel_size_um = population.description.pixel_size_um or model.header.pixel_size_um
+    pixel_size_um = model.pixel_size_um(population.description.pixel_size_um)
     metadata = ome_metadata(
         pixel_size_um,
         f"Reconstructions {source}",

@@ -66,7 +66,7 @@ def factor_cards(
     Stopped
         If ``progress`` asked to stop.
     """
-    pixel_size_um = pixel_size_um or model.header.pixel_size_um
+    pixel_size_um = model.pixel_size_um(pixel_size_um)
     changes = signed_change(model)
     sections = [sections_at(model, i, [-REACH, 0, REACH]) for i in range(model.latent_dim)]
     parts = decompose(sections[0][1], changes, pixel_size_um, progress=progress)

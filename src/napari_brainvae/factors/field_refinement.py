@@ -87,6 +87,14 @@ class FieldJob:
         """Which brain the factor is moved from; None for the population's mean."""
         return None if self.options.start == MEAN or self.population is None else self.index
 
+    def like(self, other: FieldJob) -> bool:
+        """Whether all factors would be computed from the same, and counted by the same regions."""
+        mine = self.options, self.regions, self.z0_index
+        return mine == (other.options, other.regions, other.z0_index) and all(
+            getattr(self, name) is getattr(other, name)
+            for name in ("model", "population", "section")
+        )
+
     @cached_property
     def z0(self) -> npt.NDArray[np.float32]:
         """Codes ``(L,)`` from which the factor is moved."""

@@ -67,6 +67,10 @@ class Model(ABC):
         """``(H, W)`` of a section, px."""
         return self.header.height, self.header.width
 
+    def pixel_size_um(self, known_um: float | None) -> float | None:
+        """Side of a pixel of sections, µm: what their file says, else that of the fit, or None."""
+        return known_um or self.header.pixel_size_um
+
     def encode(self, images: npt.ArrayLike) -> tuple[Latents, Latents]:
         """Posterior over the latent factors of each section.
 

@@ -77,7 +77,7 @@ def write_traversal(
         # Of a longer movie, some frames would stay among those of this one.
         raise InputError(f"{folder} holds generated sections already: choose another folder")
     known = population.description
-    size = known.pixel_size_um or model.header.pixel_size_um
+    size = model.pixel_size_um(known.pixel_size_um)
     plane = known.plane if known.plane is not None else model.header.plane
     about = provenance(options, population, {model.label: model}, plane=plane, pixel_size_um=size)
 

@@ -52,6 +52,10 @@ TOLERANCE = 1.0
 """How far the outlines to edit may be off the atlas's, px: few vertices are easier to move."""
 
 
+WHOLE, SMALL = 0.95, 0.05
+"""Share of a plane's brain that lies within the sections, and of the sections that it fills: with
+less of either, atlas and sections hardly belong together."""
+
 JITTER = 3
 """How far the mouse may move in a click, px of the screen."""
 
@@ -60,6 +64,7 @@ class AtlasWidget(Panel):
     """Open an atlas, lay its plane over the sections, find structures and make regions of them."""
 
     page, tab = "atlas", "Atlas"
+    steps_back = False
     first = "To begin, choose the folder of an atlas, or drop it on the canvas."
     needs = ("atlas",)
 
@@ -268,7 +273,23 @@ class AtlasWidget(Panel):
                 f"<br><b>\u26a0 The sections do not say their pixel size: "
                 f"{atlas.resolution_um:g} µm is assumed.</b>"
             )
-        return text
+        return text + self._misfit(section)
+
+    def _misfit(self, section: AtlasSection) -> str:
+        """Say that the plane and the sections are not of one size; nothing if they may be."""
+        if self.sections.layer is None or not section.tissue.any():
+            return ""
+        height, width = (side * section.pixel_size_um / 1000 for side in section.shape)
+        if section.inside < WHOLE:
+            wrong = f"{100 * (1 - section.inside):.0f} % of this plane's brain lie outside of them"
+        elif (filled := section.tissue.mean()) < SMALL:
+            wrong = f"this plane's brain fills {100 * filled:.2g} % of them"
+        else:
+            return ""
+        return (
+            f"<br><b>\u26a0 The sections are {height:.3g} x {width:.3g} mm, and {wrong}: is it the "
+            "atlas of these brains, and the size of their pixels right?</b>"
+        )
 
     def _failed(self, message: str) -> None:
         """Show nothing rather than the plane before."""
@@ -364,5 +385,5 @@ def _cut(
     middle = atlas.shape[0] // 2
     section = AtlasSection.lay(atlas, middle if plane is None else plane, shape, pixel_size_um)
     # What the layers will show is computed here, not in the GUI thread.
-    _ = section.numbers, section.thin_borders, section.present
+    _ = section.numbers, section.thin_borders, section.present, section.inside
     return section

@@ -14,7 +14,6 @@ import pandas as pd
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QLabel,
@@ -40,6 +39,7 @@ from napari_brainvae.widgets.layers.brain_points import BrainPoints
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.brain_planes import Look, Plane
 from napari_brainvae.widgets.panels.brain_scatter import BrainScatter
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.map_legend import MapLegend
 from napari_brainvae.widgets.panels.panel import Panel
@@ -133,7 +133,7 @@ class BrainMapWidget(Panel):
 
     def _connect(self) -> None:
         self._measure.clicked.connect(self.measure)
-        self._export.clicked.connect(self._ask_export)
+        self._export.clicked.connect(lambda: ask_folder(self, "for the map of brains", self.export))
         for box in (self.x, self.y):
             box.activated.connect(self._draw_plane)
         self.colour.activated.connect(self._draw)
@@ -356,11 +356,6 @@ class BrainMapWidget(Panel):
         self._export.setEnabled(there and not self.job.running)
         for control in (self.x, self.y, self.colour, self.ellipses):
             control.setEnabled(there)
-
-    def _ask_export(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder for the map of brains")
-        if name:
-            self.export(Path(name))
 
 
 def _fill(box: QComboBox, names: list[str], before: str, usual: int) -> None:

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from qtpy.QtWidgets import (
     QComboBox,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -43,6 +42,7 @@ from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import show_index
 from napari_brainvae.widgets.panels.comparison_choice import ComparisonChoice
 from napari_brainvae.widgets.panels.figure_view import FigureView
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.result_table import ResultTable
@@ -151,7 +151,7 @@ class CompareWidget(Panel):
         self.job.changed.connect(self._enable)
         self.picture.currentTextChanged.connect(self._show_difference)
         self._compare.clicked.connect(self.compare)
-        self._export.clicked.connect(self._ask_export)
+        self._export.clicked.connect(lambda: ask_folder(self, "for the comparison", self.export))
         self.factors.chosen.connect(self._show_factor)
         self.regions.chosen.connect(self._show_region)
         self.brains.chosen.connect(self._show_brain)
@@ -302,11 +302,6 @@ class CompareWidget(Panel):
             return str(error)
         return ""
 
-    def _ask_export(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder for the comparison")
-        if name:
-            self.export(Path(name))
-
 
 def _compared(inputs: Inputs, progress: Progress) -> Found:
     """Compare, and say what the factors are; runs in a background thread."""
@@ -315,7 +310,7 @@ def _compared(inputs: Inputs, progress: Progress) -> Found:
     _, model, population, section, chosen = inputs
     options = cast(ComparisonOptions, chosen)
     masks = measured_regions(section, options.regions)
-    pixel_size_um = population.description.pixel_size_um or model.header.pixel_size_um
+    pixel_size_um = model.pixel_size_um(population.description.pixel_size_um)
     study = compare_population(
         model,
         population,
@@ -339,7 +334,7 @@ def _write(folder: Path, found: Found) -> None:
     from napari_brainvae.reporting.export import results_folder
 
     _, model, population, section, options = found.inputs
-    pixel_size_um = population.description.pixel_size_um or model.header.pixel_size_um
+    pixel_size_um = model.pixel_size_um(population.description.pixel_size_um)
     about = provenance(
         options,
         population,

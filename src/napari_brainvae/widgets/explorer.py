@@ -10,7 +10,6 @@ import napari.viewer
 import numpy as np
 import numpy.typing as npt
 from qtpy.QtWidgets import (
-    QFileDialog,
     QGroupBox,
     QLabel,
     QSizePolicy,
@@ -40,6 +39,7 @@ from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.code_sliders import CodeSliders
 from napari_brainvae.widgets.panels.explorer_buttons import NOTHING, SHOWN, ExplorerButtons
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
@@ -113,7 +113,7 @@ class ExplorerWidget(Panel):
         self.job.changed.connect(self._enable)
         self.way.picked.connect(self._pick)
         self.way.play.connect(self._play)
-        self.way.write.connect(lambda: self._ask(self.write_movie, "movie"))
+        self.way.write.connect(lambda: ask_folder(self, "for the movie", self.write_movie))
         self.way.at.connect(self._frame)
         for name, action in {
             "Mean": self.go_to_mean,
@@ -123,7 +123,7 @@ class ExplorerWidget(Panel):
             "Prior": self.draw_from_prior,
             "Population": self.draw_like_population,
             "List brains": self.list_brains,
-            "Export …": lambda: self._ask(self.export, "section"),
+            "Export …": lambda: ask_folder(self, "for the section", self.export),
         }.items():
             self.buttons[name].clicked.connect(lambda _=False, action=action: action())
 
@@ -363,11 +363,6 @@ class ExplorerWidget(Panel):
         back = self.sliders.can_go_back
         self.buttons.enable(ready=ready, listed=listed, busy=busy, back=back)
         self.way.enable(ready=ready, busy=busy)
-
-    def _ask(self, write: Any, what: str) -> None:
-        name = QFileDialog.getExistingDirectory(self, f"Folder for the {what}")
-        if name:
-            write(Path(name))
 
 
 def _encode(inputs: Inputs, brain: int) -> tuple[Inputs, Latents, str]:

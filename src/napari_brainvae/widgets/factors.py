@@ -9,7 +9,6 @@ from typing import Any
 import napari.viewer
 import pandas as pd
 from qtpy.QtWidgets import (
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -36,6 +35,7 @@ from napari_brainvae.widgets.layers.section_layers import show_index, shown_inde
 from napari_brainvae.widgets.panels.brains_by_code import BrainsByCode
 from napari_brainvae.widgets.panels.factor_list import FactorList
 from napari_brainvae.widgets.panels.figure_view import FigureView
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
@@ -110,7 +110,7 @@ class FactorsWidget(Panel):
         self.source.workspace.atlas_changed.connect(self._changed)
         self.job.changed.connect(self._enable)
         self._describe.clicked.connect(self.describe)
-        self._export.clicked.connect(self._ask_export)
+        self._export.clicked.connect(lambda: ask_folder(self, "for the factors", self.export))
         self.factors.chosen.connect(self._show_factor)
         self.brains.chosen.connect(self._go_to)
         self.viewer.dims.events.point.connect(self._follow)
@@ -210,11 +210,6 @@ class FactorsWidget(Panel):
         self._export.setEnabled(self.described is not None and not busy)
         for button in (self._lowest, self._highest):
             button.setEnabled(self.described is not None)
-
-    def _ask_export(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder for the factors")
-        if name:
-            self.export(Path(name))
 
 
 def _described(inputs: Inputs, progress: Progress) -> Described:

@@ -13,7 +13,6 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QHBoxLayout,
     QLabel,
     QPushButton,
@@ -28,6 +27,7 @@ from napari_brainvae.reporting.gallery_page import export_gallery
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.reporting.thumbnails import Thumbnails
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.mark_bar import MarkBar
 from napari_brainvae.widgets.panels.panel import Panel
@@ -99,8 +99,8 @@ class GalleryWidget(Panel):
         layout.addLayout(row)
         layout.addWidget(self._legend)
         layout.addWidget(self._problem)
-        layout.addWidget(self.thumbnails, 1)
         layout.addWidget(self.marks)
+        layout.addWidget(self.thumbnails, 1)
         layout.addWidget(self.job)
 
     def _connect(self) -> None:
@@ -113,7 +113,9 @@ class GalleryWidget(Panel):
         self._order.activated.connect(self._list)
         self._unmarked.toggled.connect(self._list)
         self._measure.clicked.connect(self.measure)
-        self._export.clicked.connect(self._ask_export)
+        self._export.clicked.connect(
+            lambda: ask_folder(self, "for the page of the gallery", self.export)
+        )
         self.thumbnails.chosen.connect(self._go_to)
         self.thumbnails.selected.connect(self.workspace.brains.select)
 
@@ -266,11 +268,6 @@ class GalleryWidget(Panel):
         self._measure.setEnabled(self.workspace.ready and not self.job.running)
         self._export.setEnabled(self.workspace.population is not None and not self.job.running)
         self._legend.setVisible(self.workspace.ready)
-
-    def _ask_export(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder for the page of the gallery")
-        if name:
-            self.export(Path(name))
 
 
 def _prepared(population: Any, model: Any, white: float) -> Thumbnails:

@@ -19,6 +19,7 @@ from napari_brainvae.gathering.run import Written, gather
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.places import check_places
 from napari_brainvae.io.progress import Progress
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.gather_choice import GatherChoice, in_words
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
@@ -86,7 +87,9 @@ class GatherWidget(Panel):
         layout.addWidget(self.result)
 
     def _connect(self) -> None:
-        self._folder.clicked.connect(self._ask_folder)
+        self._folder.clicked.connect(
+            lambda: ask_folder(self, "of registered brains", lambda folder: self.add([folder]))
+        )
         self._files.clicked.connect(self._ask_files)
         self._none.clicked.connect(self.clear)
         self.choice.changed.connect(self._changed)
@@ -192,12 +195,13 @@ class GatherWidget(Panel):
         said = f"{len(table)} brains found" + (f", {out} left out" if out else "")
         if preview.said:
             said += f"; sections of {preview.said}".replace(" um", " µm")
-        if out:
-            reason = table["problem"][table["problem"] != ""].iloc[0]
+        problem = in_words(preview.problem)
+        reason = next((text for text in table["problem"] if text), "")
+        if reason and reason not in problem:
             said += f". Left out, for one: {reason}"
         if preview.done:
             said += f"; {preview.done} were gathered before: Gather goes on"
-        wrong = f"<br>{warning(escape(in_words(preview.problem)))}" if preview.problem else ""
+        wrong = f"<br>{warning(escape(problem))}" if problem else ""
         self.found.setText(escape(said) + "." + wrong)
         self.choice.show_preview(preview)
 
@@ -227,10 +231,6 @@ class GatherWidget(Panel):
         for button in (self._gather, self._copy):
             button.setEnabled(bool(self.inputs) and not self.job.running)
         self._none.setEnabled(bool(self.inputs) and not self.job.running)
-
-    def _ask_folder(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder of registered brains")
-        self.add([Path(name)] if name else [])
 
     def _ask_files(self) -> None:
         names, _ = QFileDialog.getOpenFileNames(self, "Registered brains")

@@ -20,6 +20,11 @@ class Inputs(NamedTuple):
     atlas: AtlasSection | None
     options: Any
 
+    @property
+    def cropped(self) -> bool:
+        """Whether the model sees less than the whole sections: it crops them about their centre."""
+        return tuple(self.population.shape) != self.model.shape
+
     def same(self, other: Inputs | None) -> bool:
         """Whether these are the same objects, and equal options."""
         if other is None:

@@ -10,7 +10,6 @@ import napari.viewer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QGridLayout,
     QLabel,
     QPushButton,
@@ -36,6 +35,7 @@ from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import population_of, shown_index
 from napari_brainvae.widgets.panels.factor_list import factor_choices
 from napari_brainvae.widgets.panels.field_legend import change_legend, variance_legend
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.layer_choice import LayerChoice
 from napari_brainvae.widgets.panels.option_controls import Controls
@@ -122,7 +122,9 @@ class ProjectiveFieldWidget(Panel):
         self.position.valueChanged.connect(self._move)
         self._all.clicked.connect(self.compute_all)
         self._grid.toggled.connect(self._show_pictures)
-        self._export.clicked.connect(self._ask_export)
+        self._export.clicked.connect(
+            lambda: ask_folder(self, "for maps, table and figure", self.export)
+        )
         self.viewer.dims.events.point.connect(self._brain_changed)
 
     @property
@@ -206,18 +208,24 @@ class ProjectiveFieldWidget(Panel):
         self.viewer.dims.events.point.disconnect(self._brain_changed)
         self._made.release()
 
+    def stand_back(self) -> None:
+        """Give the view back, and take the layers out of sight."""
+        self._every.end()
+        super().stand_back()
+
+    def come_forward(self) -> None:
+        """Show the layers again, side by side if they were."""
+        super().come_forward()
+        self._show_pictures()
+
     def _still(self, job: FieldJob) -> bool:
         """Whether fields of all factors would be computed from the same now."""
         if not self.source.ready:
             return False
         try:
-            now = self._job()
+            return self._job().like(job)
         except InputError:
             return False
-        objects = ((now.model, job.model), (now.population, job.population),
-                   (now.section, job.section))  # fmt: skip
-        same = now.options == job.options and now.regions == job.regions
-        return same and all(a is b for a, b in objects) and now.z0_index == job.z0_index
 
     def _job(self) -> FieldJob:
         layer, model = self.source.layer, self.source.model
@@ -253,15 +261,15 @@ class ProjectiveFieldWidget(Panel):
     def _show_step(self, step: FieldStep) -> None:
         """Show a factor's signed change, or its variance, and the shares of what is shown."""
         job, name = step.job, f"F{step.job.factor + 1}"
+        sections = present(self.source.layer, "a layer of sections")
         if self.signed:
             self._made.remove("field")
-            layer = present(self.source.layer, "a layer of sections")
-            show_change(self._made, job.change, layer, f"change: {name}")
+            show_change(self._made, job.change, sections, f"change: {name}")
             self._legend.setText(change_legend(job.percent(change_limit(job.change))))
             self.table.fill(job.change_shares)
             return
         self._made.remove("change")
-        self._put("field", step.rgba, f"field: {name}")
+        self._made.show("field", step.rgba, sections, f"field: {name}")
         self._legend.setText(variance_legend(job.options.limit))
         self.table.fill(step.shares, signed=False)
 
@@ -291,10 +299,6 @@ class ProjectiveFieldWidget(Panel):
             look = {"signed": self.signed, "side_by_side": self._grid.isChecked()}
             self._every.show(self._fields, self.source.layer, **look)
 
-    def _put(self, part: str, picture: Any, name: str, **look: Any) -> None:
-        layer = present(self.source.layer, "a layer of sections")
-        self._made.show(part, picture, layer, name, **look)
-
     def _move(self, event: Any = None) -> None:
         """Ask for the section that the model draws at the slider's position, above all pictures.
 
@@ -310,10 +314,11 @@ class ProjectiveFieldWidget(Panel):
         job, c, section, bright = result
         if self.position.value() == 0:
             return
-        if job.model is not self.source.model or self.source.layer not in self.viewer.layers:
+        layer = self.source.layer
+        if layer is None or job.model is not self.source.model or layer not in self.viewer.layers:
             return
         name = f"generated: F{job.factor + 1} moved by {c:+.2f}"
-        self._put("traversal", section, name, contrast_limits=(0, bright))
+        self._made.show("traversal", section, layer, name, contrast_limits=(0, bright))
 
     def _factor_changed(self, event: Any = None) -> None:
         self.refresh()
@@ -381,11 +386,6 @@ class ProjectiveFieldWidget(Panel):
         for label in (self._legend, self._status):
             label.setText("")
         self.table.fill(None)
-
-    def _ask_export(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder for maps, table and figure")
-        if name:
-            self.export(Path(name))
 
 
 def _traverse(job: FieldJob, c: float) -> tuple[FieldJob, float, Images, float]:

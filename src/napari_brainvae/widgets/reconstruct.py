@@ -160,6 +160,16 @@ class ReconstructWidget(Panel):
         self.viewer.dims.events.point.disconnect(self.refresh)
         self._made.release()
 
+    def stand_back(self) -> None:
+        """Give the view back, and take the layers out of sight."""
+        self._grid.end()
+        super().stand_back()
+
+    def come_forward(self) -> None:
+        """Show the layers again, side by side if they were."""
+        super().come_forward()
+        self._set_side_by_side(self._side_by_side.isChecked())
+
     def _index(self) -> int:
         return shown_index(self.source.layer, self.viewer.dims.point)
 
@@ -277,7 +287,7 @@ class ReconstructWidget(Panel):
 
     def _set_side_by_side(self, on: bool) -> None:
         """Lay the layers out as the canvas allows, and give the viewer back as it was."""
-        if on and self._made and not self._failing:
+        if on and self._made and not self._failing and not self._made.behind:
             ours = [self.source.layer, *self._made.values()]
             self._grid.show(ours)
         elif not on:

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from qtpy.QtWidgets import (
     QCheckBox,
-    QFileDialog,
     QHBoxLayout,
     QHeaderView,
     QLabel,
@@ -32,6 +31,7 @@ from napari_brainvae.widgets.layers.change_layer import SIGNED
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.figure_view import FigureView
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.result_table import ResultTable
@@ -137,7 +137,9 @@ class TwoModelsWidget(Panel):
         self._side_by_side.toggled.connect(self._lay_out)
         self.job.changed.connect(self._enable)
         self._compare.clicked.connect(lambda _=False: self.compare())
-        self._export.clicked.connect(self._ask_export)
+        self._export.clicked.connect(
+            lambda: ask_folder(self, "for tables and heat map", self.export)
+        )
         self.brains.chosen.connect(self._go_to)
 
     @property
@@ -187,6 +189,16 @@ class TwoModelsWidget(Panel):
         self.viewer.dims.events.point.disconnect(self.refresh)
         self._made.release()
 
+    def stand_back(self) -> None:
+        """Give the view back, and take the layers out of sight."""
+        self._grid.end()
+        super().stand_back()
+
+    def come_forward(self) -> None:
+        """Show the layers again, side by side if they were."""
+        super().come_forward()
+        self._lay_out()
+
     def _show(self, both: Both) -> None:
         if not both.inputs.same(self.inputs) or both.inputs.sections not in self.viewer.layers:
             return
@@ -221,7 +233,8 @@ class TwoModelsWidget(Panel):
     def _lay_out(self, on: Any = None) -> None:
         """Show both beside the section and their difference, or above each other."""
         inputs, seen = self.inputs, [each for each in self._made.values() if each.visible]
-        if self._side_by_side.isChecked() and inputs is not None and self._made:
+        wanted = self._side_by_side.isChecked() and not self._made.behind
+        if wanted and inputs is not None and self._made:
             self._grid.show([inputs.sections, *(seen or self._made.values())])
         else:
             self._grid.end()
@@ -280,11 +293,6 @@ class TwoModelsWidget(Panel):
         self._compare.setEnabled(ready and not busy)
         self._export.setEnabled(self.compared is not None and not busy)
         self.tabs.setVisible(self.compared is not None)
-
-    def _ask_export(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder for tables and heat map")
-        if name:
-            self.export(Path(name))
 
 
 @dataclass(frozen=True)

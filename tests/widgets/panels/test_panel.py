@@ -25,11 +25,13 @@ from qtpy.QtWidgets import (
     QPushButton,
     QScrollBar,
     QTabBar,
+    QToolButton,
     QWidget,
 )
 
 import napari_brainvae
 from napari_brainvae.widgets.layers.plugin_layers import camera
+from napari_brainvae.widgets.panels.mark_bar import MarkBar
 from napari_brainvae.widgets.panels.panel import PAGES, WIDEST, Panel
 from tests.widgets.windows import PLUGIN
 
@@ -136,6 +138,24 @@ def test_no_text_is_cut(window, qtbot, loaded):
     finally:
         appearance.font_size = before
     assert not cut
+
+
+@pytest.mark.parametrize("name", ["Reconstruct and denoise", "Gallery"])
+def test_marks_are_set_without_scrolling_on_a_small_laptop(make_napari_viewer, qtbot, name):
+    viewer = make_napari_viewer(show=True)
+    viewer.window._qt_window.resize(1366, 700)  # a bar of the desktop takes the rest of 768
+    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, name)
+    panel.begin()
+    qtbot.waitUntil(lambda: panel.workspace.ready, timeout=60_000)
+    measure = panel.brains.measure if hasattr(panel, "brains") else panel.measure
+    measure()
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=60_000)
+    assert panel.workspace.brains.table is not None
+    qtbot.wait(300)
+    buttons = panel.findChild(MarkBar).findChildren(QToolButton)
+    assert len(buttons) == 6
+    for button in buttons:
+        assert button.visibleRegion().boundingRect() == button.rect(), button.text()
 
 
 def _cut(widgets) -> list[tuple[str, int, int]]:

@@ -24,6 +24,7 @@ class AllFieldLayers:
 
     def show(self, fields: AllFields, sections: Layer, *, signed: bool, side_by_side: bool) -> None:
         """Show signed changes or variances, to lie over the sections or each in its own cell."""
+        side_by_side = side_by_side and not self._made.behind
         for factor, pictures in enumerate(fields.pictures[signed]):
             part = f"F{factor + 1}"
             name = part if side_by_side else f"field: {part} (all)"
@@ -32,6 +33,10 @@ class AllFieldLayers:
             self._side_by_side.show([self._made[part] for part in self._parts()])
         else:
             self._side_by_side.end()
+
+    def end(self) -> None:
+        """Give the view back."""
+        self._side_by_side.end()
 
     def remove(self) -> None:
         """Remove the layers, and give the view back."""

@@ -21,7 +21,8 @@ from napari_brainvae.widgets.layers.section_layers import (
 )
 
 HIDDEN = "brainvae_hidden_with_its_panel"
-"""Metadata key of layers to be seen again when there is something to show in them, or reopened."""
+"""Metadata key of layers to be seen again, if its value says so: when there is something to show
+in them, or their panel lies in front again, or is reopened."""
 
 
 class PluginLayers(dict[str, Any]):
@@ -31,14 +32,21 @@ class PluginLayers(dict[str, Any]):
     ----------
     owner
         Name of the panel: what a panel of that name has left in the viewer is found again.
+
+    Attributes
+    ----------
+    behind
+        Whether another panel lies in front: what is made is out of sight until then.
     """
 
     def __init__(self, viewer: Any, owner: str) -> None:
         super().__init__()
-        self._viewer, self._owner = viewer, owner
+        self._viewer, self._owner, self.behind = viewer, owner, False
+        self._empty: set[str] = set()
         for layer in viewer.layers:
             if layer.metadata.get(MADE_BY) == owner:
                 self[layer.metadata[MADE_HERE]] = layer
+                self._empty.add(layer.metadata[MADE_HERE])
         viewer.layers.events.removed.connect(self._removed)
 
     def show(
@@ -64,21 +72,29 @@ class PluginLayers(dict[str, Any]):
         geometry = section_geometry(sections, picture.shape[:2])
         if part in self:
             update_layer(self[part], picture, name, geometry)
-            if self[part].metadata.pop(HIDDEN, False):
-                self[part].visible = True
+            self._empty.discard(part)
+            self._see(part)
             return
-        self[part] = Image(picture, name=name, metadata=self._about(part), **look, **geometry)
+        about: dict[str, Any] = {MADE_HERE: part, MADE_BY: self._owner}
+        if self.behind:
+            about[HIDDEN] = look.pop("visible", True)
+            look["visible"] = False
+        self[part] = Image(picture, name=name, metadata=about, **look, **geometry)
         if position is None:
             position = below_line_drawings(self._viewer)
-        hide_colours(self._viewer)
+        if not self.behind:
+            hide_colours(self._viewer)
         add_quietly(self._viewer, self[part], position)
 
-    def _about(self, part: str) -> dict[str, str]:
-        return {MADE_HERE: part, MADE_BY: self._owner}
+    def _see(self, part: str) -> None:
+        """Let a layer that has something to show be seen, if its panel lies in front."""
+        if not self.behind and part not in self._empty and self[part].metadata.pop(HIDDEN, False):
+            self[part].visible = True
 
     def remove(self, part: str) -> None:
         """Remove the layer of a part, if there is one."""
         layer = self.pop(part, None)
+        self._empty.discard(part)
         # It may be gone already, and the viewer yet to say so.
         if layer is not None and layer in self._viewer.layers:
             self._viewer.layers.remove(layer)
@@ -93,9 +109,29 @@ class PluginLayers(dict[str, Any]):
 
     def hide(self, part: str) -> None:
         """Take the layer of a part, if there is one, out of sight until it is shown again."""
-        if (layer := self.get(part)) is not None:
-            layer.metadata.setdefault(HIDDEN, layer.visible)
-            layer.visible = False
+        if part in self:
+            self._empty.add(part)
+            self._put_away(part)
+
+    def stand_back(self) -> None:
+        """Take every layer out of sight, as another panel lies in front; they are kept up to date.
+
+        One that the user then makes visible by hand stays so.
+        """
+        self.behind = True
+        for part in self:
+            self._put_away(part)
+
+    def come_forward(self) -> None:
+        """Let all be seen that there is something to show in, as it was seen before."""
+        self.behind = False
+        for part in self:
+            self._see(part)
+
+    def _put_away(self, part: str) -> None:
+        layer = self[part]
+        layer.metadata.setdefault(HIDDEN, layer.visible)
+        layer.visible = False
 
     def remove_all(self) -> None:
         """Remove every layer, all at once: napari collects garbage after each removal."""
@@ -120,6 +156,7 @@ class PluginLayers(dict[str, Any]):
         for part, layer in list(self.items()):
             if layer is event.value:
                 del self[part]
+                self._empty.discard(part)
 
 
 class SideBySide:
@@ -138,7 +175,7 @@ class SideBySide:
         if not self._before:
             self._fitted = is_fitted(self._viewer)
             self._before = grid.enabled, grid.shape, grid.stride, scene.zoom, scene.center
-            self._visible = {layer: layer.visible for layer in self._viewer.layers}
+            self._visible = {each: wanted(each) for each in self._viewer.layers}
             for layer in self._viewer.layers:
                 layer.visible = layer in layers
         height, width = np.ptp(layers[0].extent.world, axis=0)[-2:]
@@ -169,6 +206,11 @@ class SideBySide:
                 layer.name_overlay.visible = layer in layers
                 layer.name_overlay.font_size = 7
         self._named = layers
+
+
+def wanted(layer: Layer) -> bool:
+    """Whether a layer is to be seen, now or once its panel lies in front again."""
+    return bool(layer.metadata.get(HIDDEN, layer.visible))
 
 
 def below_line_drawings(viewer: Any) -> int:

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from qtpy.QtCore import Qt, Signal
 from qtpy.QtWidgets import (
-    QFileDialog,
     QGridLayout,
     QHeaderView,
     QLabel,
@@ -29,6 +28,7 @@ from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.panels.brain_rows import BrainRows
 from napari_brainvae.widgets.panels.figure_view import FigureView
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.mark_bar import MarkBar
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
@@ -102,7 +102,9 @@ class BrainList(QWidget):
         self._view.addActions(self.marks.marking)
         self._arrange()
         self._list.clicked.connect(self.measure)
-        self._export.clicked.connect(self._ask_export)
+        self._export.clicked.connect(
+            lambda: ask_folder(self, "for the list of brains", self.export)
+        )
         self._view.chosen.connect(self.chosen)
         source.changed.connect(self._enable)
         job.changed.connect(self._enable)
@@ -116,8 +118,9 @@ class BrainList(QWidget):
         layout.addWidget(self._list, 0, 0)
         layout.addWidget(self._export, 0, 1)
         layout.addWidget(self._about, 1, 0, 1, 2)
-        layout.addWidget(self._pages, 2, 0, 1, 2)
-        layout.addWidget(self.marks, 3, 0, 1, 2)
+        # Above the list, which is as long as the screen is high.
+        layout.addWidget(self.marks, 2, 0, 1, 2)
+        layout.addWidget(self._pages, 3, 0, 1, 2)
         self._pages.addTab(self._view, "Brains")
         page = QWidget()
         column = QVBoxLayout(page)
@@ -223,11 +226,6 @@ class BrainList(QWidget):
             widget.setVisible(shown)
         high = QSizePolicy.Policy.Expanding if shown else QSizePolicy.Policy.Maximum
         self.setSizePolicy(QSizePolicy.Policy.Preferred, high)
-
-    def _ask_export(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder for the list of brains")
-        if name:
-            self.export(Path(name))
 
 
 def _write(folder: Path, listed: BrainTable) -> None:

@@ -14,7 +14,6 @@ import pandas as pd
 from pydantic import ValidationError
 from qtpy.QtCore import Signal
 from qtpy.QtWidgets import (
-    QFileDialog,
     QLabel,
     QPushButton,
     QSizePolicy,
@@ -39,6 +38,7 @@ from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.region_layers import RequestedRegion
 from napari_brainvae.widgets.layers.section_layers import population_of
 from napari_brainvae.widgets.panels.figure_view import FigureView
+from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.option_controls import Controls
 from napari_brainvae.widgets.panels.region_list import RegionList
@@ -114,7 +114,9 @@ class MeasurePanel(QWidget):
         self._arrange()
         self.heat_map.clicked.connect(self._cell)
         self._measure.clicked.connect(self.measure)
-        self._export.clicked.connect(self._ask_export)
+        self._export.clicked.connect(
+            lambda: ask_folder(self, "for tables, figures and regions", self.export)
+        )
         self.controls.changed.connect(self._options_changed)
         self.regions.edited.connect(self._regions_edited)
         self.job.changed.connect(self._enable)
@@ -306,11 +308,6 @@ class MeasurePanel(QWidget):
             return self.options().model_copy(update={"direction": direction})
         except InputError:
             return None
-
-    def _ask_export(self) -> None:
-        name = QFileDialog.getExistingDirectory(self, "Folder for tables, figures and regions")
-        if name:
-            self.export(Path(name))
 
 
 def _measure(

@@ -22,6 +22,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
+from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.saved_workspace import ask_to_open, ask_to_save
 from napari_brainvae.widgets.workers import PluginWidget
 from napari_brainvae.widgets.workspace import workspace_of
@@ -56,6 +57,10 @@ class Panel(PluginWidget):
     page: str
     tab: str
     first: str
+    _made: PluginLayers
+    steps_back = True
+    """Whether its layers are only seen while it lies in front; those of the atlas serve all."""
+
     needs: tuple[Literal["sections", "model", "atlas"], ...] = ("sections", "model")
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
@@ -77,6 +82,33 @@ class Panel(PluginWidget):
         if event.type() == QEvent.ParentChange and self.parent() is not None:
             QTimer.singleShot(0, self._settle)
         return known
+
+    def stand_back(self) -> None:
+        """Take the layers out of sight: what is seen is what the panel in front says."""
+        if self.steps_back and hasattr(self, "_made"):
+            self._made.stand_back()
+
+    def come_forward(self) -> None:
+        """Let the layers be seen again."""
+        if self.steps_back and hasattr(self, "_made"):
+            self._made.come_forward()
+
+    def _front_changed(self, _: bool) -> None:
+        """Hear that another tab is chosen, or a dock pulled out: soon it is known what is seen."""
+        QTimer.singleShot(0, self._find_place)
+
+    def _find_place(self) -> None:
+        """Stand back behind another tab, which Qt calls visible, too; or come forward after it."""
+        if self._done_with or not self.isVisible():
+            return
+        if self.visibleRegion().isEmpty():
+            self.stand_back()
+        else:
+            QTimer.singleShot(0, self._to_front)
+
+    def _to_front(self) -> None:
+        if not (self._done_with or self.visibleRegion().isEmpty()):
+            self.come_forward()
 
     def begin(self) -> None:
         """Open the samples: brains, a model and an atlas that belong together."""
@@ -145,6 +177,7 @@ class Panel(PluginWidget):
             mine.setWindowTitle(self.tab)
             self._scrolled.updateGeometry()
             self._name_dock(mine)
+            mine.visibilityChanged.connect(self._front_changed)
             for moved in (mine.topLevelChanged, mine.dockLocationChanged):
                 moved.connect(lambda _: self._name_dock(mine))
         others = (

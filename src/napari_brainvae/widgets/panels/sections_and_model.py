@@ -139,12 +139,20 @@ class SectionsAndModel(QWidget):
         if wrong := self.workspace.problem or self.workspace.unusable:
             self._about.setText(warning(escape(wrong)))
         elif self.model is not None:
-            self._about.setText(about(self.model) + self._other_plane())
+            self._about.setText(about(self.model) + self._cropped() + self._other_plane())
         elif path is not None:
             self._about.setText(f"Loading {name_of_model(path)} …")
         else:
             self._about.setText("Open a model to begin: drop its file or its run's folder.")
         self.misfit.tell()
+
+    def _cropped(self) -> str:
+        """Say that the model sees less than the whole sections."""
+        inputs = self.workspace.inputs(atlas=False)
+        if inputs is None or not inputs.cropped:
+            return ""
+        height, width = inputs.population.shape
+        return f"\nSections of {height} x {width} px are cropped to that about their centre."
 
     def _other_plane(self) -> str:
         """Say that the atlas shows another plane than the sections are of."""
