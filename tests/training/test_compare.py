@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import tifffile
 import zarr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
@@ -183,6 +184,11 @@ def test_what_only_goes_with_another_factor_is_not_named_of_its_own(cases, run_f
     drawn = forest_plot(table)
     assert [text.get_text() for text in drawn.axes[0].texts][1] == "p = 0.02; goes with F1"
     assert "corrected over 4 factors" in drawn.get_suptitle()
+    named = forest_plot(table, model="beta-VAE")
+    assert f"n = {table['units_a'][0]} and {table['units_b'][0]}, beta-VAE" in named.get_suptitle()
+    FigureCanvasAgg(named).draw()
+    title = named._suptitle.get_window_extent()
+    assert title.x0 >= 0 and title.x1 <= named.bbox.x1, "the whole title is on the page"
 
 
 def test_cases_are_as_many_as_asked_for_and_differ_as_said(tmp_path):

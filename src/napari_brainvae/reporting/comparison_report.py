@@ -93,7 +93,7 @@ def comparison_table(study: Study, model: Model, cards: Sequence[FactorCard] = (
     return table.assign(**own)
 
 
-def forest_plot(table: pd.DataFrame, name: str = "factor") -> Figure:
+def forest_plot(table: pd.DataFrame, name: str = "factor", *, model: str = "") -> Figure:
     """Draw effects with their intervals; sure ones in colour, unreplicated ones hollow.
 
     One that only goes with another is in that colour, paler, and says so.
@@ -104,10 +104,12 @@ def forest_plot(table: pd.DataFrame, name: str = "factor") -> Figure:
         Rows of one covariate, from `comparison_table` or `Study.region_table`.
     name
         Column that names the rows.
+    model
+        What it is called.
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.6, 1.5 + 0.27 * len(table)), layout="constrained")
+    figure = Figure(figsize=(6.6, 1.7 + 0.27 * len(table)), layout="constrained")
     axes = figure.subplots()
     smallest = float(table["smallest_effect"].iloc[0])
     edge = 1.1 * float(np.abs(table[["low", "high"]].to_numpy()).max())
@@ -133,8 +135,12 @@ def forest_plot(table: pd.DataFrame, name: str = "factor") -> Figure:
     over = f"corrected over {len(table)} {name}s"
     found = f"grey: below {smallest:.2g}, too small to be found with a chance of 80 %, {over}"
     none = "too few units for any effect to be found" if math.isinf(smallest) else found
-    title = f"{table['by'].iloc[0]}: {table['contrast'].iloc[0]}"
-    figure.suptitle(f"{title}\n{none}; hollow: not replicated; right: family-wise p", fontsize=8)
+    first = table.iloc[0]
+    counts = [str(int(first[each])) for each in ("units_a", "units_b") if first[each] > 0]
+    title = f"{first['by']}: {first['contrast']}, n = {' and '.join(counts)}"
+    title += f", {model}" if model else ""
+    # A line each: one of them all is wider than the figure.
+    figure.suptitle(f"{title}\n{none}\nhollow: not replicated; right: family-wise p", fontsize=8)
     return figure
 
 
@@ -153,6 +159,8 @@ def difference_figure(
     pixel_size_um: float | None = None,
     borders: Mask | None = None,
     plane: int | None = None,
+    *,
+    model: str = "",
 ) -> Figure:
     """Draw the difference: of the model, of the sections, its parts, and where pixels differ.
 
@@ -162,16 +170,18 @@ def difference_figure(
         ``(H, W)``, borders of structures to draw over it.
     plane
         Of the atlas.
+    model
+        What it is called.
     """
     from matplotlib.figure import Figure
 
     found = compared.difference
-    model, data = (pair[0] - pair[1] for pair in (found.model, found.data))
+    decoded, data = (pair[0] - pair[1] for pair in (found.model, found.data))
     wide, tall = 4.1, 4.1 * data.shape[0] / data.shape[1]
     figure = Figure(figsize=(2 * wide + 1.0, 2 * tall + 1.1), layout="constrained")
     panels = figure.subplots(2, 2).ravel()
     for axes, pair, change, title in (
-        (panels[0], found.model, model, "model: decoded adjusted means"),
+        (panels[0], found.model, decoded, "model: decoded adjusted means"),
         (panels[1], found.data, data, "sections: adjusted means"),
     ):
         mean = pair.mean(axis=0)
@@ -194,7 +204,8 @@ def difference_figure(
     first, second = design.sizes
     count = f"{first} and {second}" if design.groups else f"{first}"
     out = f"; taken out: {', '.join(design.adjusted)}" if design.adjusted else ""
-    figure.suptitle(f"{design.by}: {design.contrast}, n = {count}{out}", fontsize=10)
+    of = f"; {model}" if model else ""
+    figure.suptitle(f"{design.by}: {design.contrast}, n = {count}{out}{of}", fontsize=10)
     return figure
 
 
@@ -217,7 +228,7 @@ def _draw_parts(
     arrows = axes.quiver(columns[here], rows[here], u[1][here], u[0][here], angles="xy",
                          scale_units="xy", scale=peak / (1.4 * step), color=ARROW,
                          width=0.006)  # fmt: skip
-    size, unit = (peak, "px") if pixel_size_um is None else (peak * pixel_size_um, "um")
+    size, unit = (peak, "px") if pixel_size_um is None else (peak * pixel_size_um, "µm")
     rounded = float(f"{size:.1g}")
     axes.quiverkey(arrows, 0.84, 1.04, peak * rounded / size, f"{rounded:g} {unit}",
                    labelpos="E", fontproperties={"size": 8})  # fmt: skip
@@ -306,8 +317,11 @@ def _report_parts(
     ]
     for by, compared in study.compared.items():
         rows, name = table[table["by"] == by], file_name(by)
-        forest = forest_plot(rows)
-        picture = difference_figure(compared, pixel_size_um, borders, about.get("plane"))
+        model = ", ".join(about.get("models", {}))
+        forest = forest_plot(rows, model=model)
+        picture = difference_figure(
+            compared, pixel_size_um, borders, about.get("plane"), model=model
+        )
         figures.save_figure(forest, folder / f"effects_{name}", about)
         figures.save_figure(picture, folder / f"difference_{name}", about)
         parts.append((f"{by}: factors", "", forest))

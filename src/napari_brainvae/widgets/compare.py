@@ -209,7 +209,7 @@ class CompareWidget(Panel):
             strong = found.regions["p_fwe"] <= 0.05
             self.regions.show_table(found.regions.assign(strong=strong))
         self.brains.show_table(study.deviations.reset_index()[["id", "deviation"]])
-        self.effects.show_figure(lambda: forest_plot(found.factors))
+        self.effects.show_figure(lambda: forest_plot(found.factors, model=found.inputs.model.label))
         self._show_difference()
         self.source.workspace.say("; ".join(headline(study, found.factors)))
         self._enable()
