@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from napari_brainvae.data.population import Population
+from napari_brainvae.data.population_files import Description
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.reporting.gallery_page import export_gallery, gallery_page
@@ -59,8 +60,11 @@ def test_a_section_that_cannot_be_used_is_crossed_out(population, model):
 
 
 def test_thumbnails_keep_the_shape_of_sections():
-    made = Thumbnails(Population(np.zeros((2, 320, 448), np.float32)), None, 1.0)
-    assert made.shape == (96, 134)
+    images = np.zeros((2, 320, 448), np.float32)
+    made = Thumbnails(Population(images), None, 1.0)
+    assert made.shape == (96, 134) and made.pixel_size_um is None
+    known = Population(images, description=Description(pixel_size_um=25.0))
+    assert Thumbnails(known, None, 1.0).pixel_size_um == pytest.approx(25 * 320 / 96)
 
 
 def test_the_page_says_marks_in_words(population, tmp_path):
@@ -70,6 +74,10 @@ def test_the_page_says_marks_in_words(population, tmp_path):
     figure = gallery_page(pictures, population.ids, marks)
     titles = [axes.get_title() for axes in figure.axes][:8]
     assert titles == ["0000, exclude", "0001", "0002, unsure", *population.ids[3:]]
+    in_mm = gallery_page(pictures, population.ids, marks, pixel_size_um=100.0, plane=286)
+    for section, framed in zip(figure.axes[:8], in_mm.axes[:8], strict=True):
+        assert [each.get_text() for each in section.texts] == ["L", "R"], "no size is known"
+        assert [each.get_text() for each in framed.texts] == ["L", "R", "plane 286", "2 mm"]
     table = pd.DataFrame({"id": population.ids, "caption": population.ids, "mark": marks})
     export_gallery(tmp_path, pictures, table, {})
     written = pd.read_csv(tmp_path / "gallery.csv", dtype=str, keep_default_na=False)

@@ -10,6 +10,7 @@ import pytest
 
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from napari_brainvae.models.rotation import rotate_factors
+from napari_brainvae.reporting.match_report import match_heatmap
 from napari_brainvae.statistics.two_models import compare_models
 from tests.training.commands import ended
 
@@ -37,6 +38,9 @@ def test_it_writes_what_the_function_says(capsys, files, phantom_file, populatio
     prints = {name: model["fingerprint"] for name, model in record["models"].items()}
     assert prints == {"A": fingerprint(a), "B": fingerprint(b)}
     assert {"match.png", "match.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
+    count = len(expected.positions)
+    figure = match_heatmap(expected.match, a, b, count=count)
+    assert figure.get_suptitle() == f"A: {a.label}, B: {b.label}; {count} brains"
     code, [line] = ended(capsys, "match", [*files, phantom_file, "--out", tmp_path / "out"])
     assert code == 2
     assert "not an empty folder" in line

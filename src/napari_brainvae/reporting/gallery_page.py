@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ import pandas as pd
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.reporting.paper_figures import save_figure
 from napari_brainvae.reporting.provenance import Provenance
+from napari_brainvae.reporting.section_axes import frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,6 +31,8 @@ def gallery_page(
     marks: Sequence[str],
     *,
     note: str = "",
+    pixel_size_um: float | None = None,
+    plane: int | None = None,
 ) -> Figure:
     """Draw thumbnails ``(h, w, 3)`` in rows, each with its caption and its mark.
 
@@ -38,6 +40,8 @@ def gallery_page(
     ----------
     note
         Below all of them.
+    pixel_size_um, plane
+        Side of a thumbnail's pixel, and of which plane the sections are, as far as known.
     """
     from matplotlib.figure import Figure
 
@@ -51,6 +55,7 @@ def gallery_page(
         axes.set_axis_off()
     for axes, picture, caption, mark in zip(grid, pictures, captions, marks, strict=False):
         axes.imshow(picture, interpolation="nearest")
+        frame(axes, picture.shape[:2], pixel_size_um, plane)
         said = f"{caption}, {mark}" if mark else caption
         axes.set_title(said, fontsize=6, pad=3, fontweight="bold" if mark else None)
         if mark:
@@ -68,6 +73,9 @@ def export_gallery(
     pictures: Sequence[npt.NDArray[np.uint8]],
     table: pd.DataFrame,
     about: Provenance,
+    *,
+    pixel_size_um: float | None = None,
+    plane: int | None = None,
 ) -> None:
     """Write gallery.png, gallery.svg and gallery.csv.
 
@@ -75,10 +83,15 @@ def export_gallery(
     ----------
     table
         A row a picture: id, caption, mark, and what was measured.
+    pixel_size_um, plane
+        As in `gallery_page`.
     """
     captions, marks = (table[name].tolist() for name in ("caption", "mark"))
-    note = LEGEND if about.get("models") else ""
-    draw = partial(gallery_page, pictures, captions, marks, note=note)
-    save_figure(draw(), folder / "gallery", about)
+    models = ", ".join(about.get("models", {}))
+    count = f"{len(table)} brain{'s' * (len(table) != 1)}"
+    note = f"{count}; {models}. {LEGEND}" if models else f"{count}."
+    where: dict[str, Any] = {"pixel_size_um": pixel_size_um, "plane": plane}
+    save_figure(gallery_page(pictures, captions, marks, note=note, **where), folder / "gallery",
+                about)  # fmt: skip
     with replacing(folder / "gallery.csv") as beside:
         table.drop(columns="caption").to_csv(beside, index=False)

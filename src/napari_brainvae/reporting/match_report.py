@@ -12,7 +12,7 @@ import pandas as pd
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.factors.model_match import ModelMatch
-from napari_brainvae.factors.replication import factor_names, replicated_of
+from napari_brainvae.factors.replication import EXPLAINED, MARK, factor_names, replicated_of
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.export import results_folder
@@ -56,7 +56,11 @@ def write_match(
         _write(found.match.table(), beside / "match.csv")
         _write(found.brains.drop(columns="position"), beside / "changed_brains.csv")
         with MATPLOTLIB:
-            save_figure(match_heatmap(found.match, a, b), beside / "match", about)
+            save_figure(
+                match_heatmap(found.match, a, b, count=len(found.positions)),
+                beside / "match",
+                about,
+            )
 
 
 def _write(table: pd.DataFrame, path: Path) -> None:
@@ -65,7 +69,12 @@ def _write(table: pd.DataFrame, path: Path) -> None:
 
 
 def match_heatmap(
-    match: ModelMatch, a: Model, b: Model, *, parts: Sequence[str] = ("codes", "fields")
+    match: ModelMatch,
+    a: Model,
+    b: Model,
+    *,
+    parts: Sequence[str] = ("codes", "fields"),
+    count: int | None = None,
 ) -> Figure:
     """Draw how each factor of A (rows) goes with each of B (columns); pairs are framed.
 
@@ -74,6 +83,8 @@ def match_heatmap(
     parts
         What is drawn, beside each other: correlations of the "codes", cosines of the "fields", as
         far as these are known.
+    count
+        Of how many brains the codes are.
     """
     from matplotlib.figure import Figure
 
@@ -90,9 +101,12 @@ def match_heatmap(
                                      strict=True):  # fmt: skip
         _draw(axes, matrix, names)
         axes.set_title(title, fontsize=9)
+    of = "" if count is None else f"; {count} brains"
+    figure.suptitle(f"A: {a.label}, B: {b.label}{of}", fontsize=9)
     image = axes.images[0]
     bar = figure.colorbar(image, ax=figure.axes, location="bottom", shrink=0.7, aspect=30)
-    bar.set_label("framed: the best pairs of all", fontsize=8)
+    said = "framed: the best pairs of all"
+    bar.set_label(f"{said}; {EXPLAINED}" if MARK in str(names) else said, fontsize=8)
     bar.set_ticks([-1, -0.5, 0, 0.5, 1])
     bar.ax.tick_params(labelsize=7)
     return figure

@@ -63,6 +63,14 @@ class Thumbnails:
         high, wide = self.population.shape if self.model is None else self.model.shape
         return self.height, max(1, round(self.height * wide / high))
 
+    @property
+    def pixel_size_um(self) -> float | None:
+        """Side of a pixel of a thumbnail; None where nobody knows that of the sections."""
+        known = self.population.description.pixel_size_um
+        size = known if self.model is None else self.model.pixel_size_um(known)
+        high = (self.population if self.model is None else self.model).shape[0]
+        return None if size is None else size * high / self.height
+
     def make(self, position: int) -> Picture:
         """Draw one brain, ``(h, w, 3)``; black with a cross where it cannot be used."""
         try:

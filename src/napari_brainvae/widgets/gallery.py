@@ -284,4 +284,6 @@ def _write(
     models = {} if making.model is None else {making.model.label: making.model}
     about = provenance({}, making.population, models, measured=positions)
     with results_folder(folder, about) as beside:
-        export_gallery(beside, pictures, table, about)
+        plane = making.population.description.plane
+        size = making.pixel_size_um
+        export_gallery(beside, pictures, table, about, pixel_size_um=size, plane=plane)

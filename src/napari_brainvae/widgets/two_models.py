@@ -254,7 +254,9 @@ class TwoModelsWidget(Panel):
         brains = found.brains.assign(error_percent=100 * found.brains["error_change"])
         brains["strong"] = brains["outlier_a"] != brains["outlier_b"]
         self.brains.show_table(brains)
-        self.map.show_figure(lambda: match_heatmap(found.match, a, b, parts=["codes"]))
+        self.map.show_figure(
+            lambda: match_heatmap(found.match, a, b, parts=["codes"], count=len(found.positions))
+        )
         self._enable()
 
     def _go_to(self, row: int) -> None:
