@@ -69,6 +69,7 @@ def _export(
     from napari_brainvae.reporting.comparison_report import export_comparison
     from napari_brainvae.reporting.export import results_folder
     from napari_brainvae.reporting.provenance import provenance
+    from napari_brainvae.reporting.section_axes import structure_outlines
 
     labels, tree = labels_and_tree(place.section)
     cards = factor_cards(model, labels=labels, tree=tree, pixel_size_um=place.pixel_size_um)
@@ -90,7 +91,7 @@ def _export(
             about,
             cards=cards,
             pixel_size_um=place.pixel_size_um,
-            borders=None if place.section is None else place.section.borders,
+            outlines=[] if labels is None else structure_outlines(labels, tree),
         )
 
 

@@ -10,12 +10,19 @@ import pytest
 import tifffile
 import zarr
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint
 from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section, write_phantom
-from napari_brainvae.reporting.comparison_report import CHANNELS, comparison_table, forest_plot
+from napari_brainvae.reporting.comparison_report import (
+    CHANNELS,
+    comparison_table,
+    difference_figure,
+    forest_plot,
+)
 from napari_brainvae.reporting.comparison_words import headline, summary
+from napari_brainvae.reporting.section_axes import structure_outlines
 from napari_brainvae.statistics.beyond import BEYOND
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.statistics.study import compare_population
@@ -60,6 +67,24 @@ def test_the_folder_holds_everything_and_nothing_else(results):
     }
     others = {"difference_group.ome.tif", "pcntoolkit.csv", "pcntoolkit.py", "report.html"}
     assert names == tables | drawn | others | {"record.json"}
+
+
+def test_outlines_are_vectors_over_one_raster(cases, run_folder):
+    model = load_checkpoint(run_folder / "model.safetensors")
+    population = Population.open(cases / "two.zarr")
+    options = ComparisonOptions(by=["group"], permutations=99, pixel_permutations=19)
+    study = compare_population(model, population, population.covariates, options)
+    labels = np.zeros(model.shape, np.uint32)
+    labels[20:40, 20:60] = 5
+    figure = difference_figure(
+        study.compared["group"], 25.0, structure_outlines(labels), 2, model="beta-VAE"
+    )
+    for axes in figure.axes[:4]:
+        assert len(axes.images) == 1, axes.get_title()
+        [lines] = [each for each in axes.collections if isinstance(each, LineCollection)]
+        assert np.ptp(lines.get_segments()[0], axis=0) == pytest.approx([40, 20], abs=0.6)
+        assert {"L", "R", "plane 2"} <= {text.get_text() for text in axes.texts}
+    assert "beta-VAE" in figure.get_suptitle() and "n = " in figure.get_suptitle()
 
 
 def test_the_table_is_what_the_functions_say(results, cases, run_folder):

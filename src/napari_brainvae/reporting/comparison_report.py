@@ -27,7 +27,7 @@ from napari_brainvae.reporting.comparison_words import summary
 from napari_brainvae.reporting.export import file_name, write_table
 from napari_brainvae.reporting.factor_cards import ARROW
 from napari_brainvae.reporting.provenance import Provenance
-from napari_brainvae.reporting.section_axes import frame
+from napari_brainvae.reporting.section_axes import draw_outlines, frame, show
 from napari_brainvae.statistics.beyond import BEYOND
 from napari_brainvae.statistics.deviation import write_pcntoolkit
 from napari_brainvae.statistics.permutation import ALPHA
@@ -55,6 +55,9 @@ CHANNELS = (
 
 OPPOSITE = {"brighter": "darker", "darker": "brighter", "larger": "smaller", "smaller": "larger"}
 """What a factor does where its code is lower; what is displaced is so either way."""
+
+OUTLINED = "#cccccc99"
+"""Colour of structures' outlines over a difference."""
 
 _ARROWS = 20  # across the longer side of a section
 _SURE, _FOLLOWS, _UNSURE = "#b03a1e", "#cd8b78", "0.45"
@@ -157,7 +160,7 @@ def _p(value: float) -> str:
 def difference_figure(
     compared: Compared,
     pixel_size_um: float | None = None,
-    borders: Mask | None = None,
+    outlines: Sequence[Any] = (),
     plane: int | None = None,
     *,
     model: str = "",
@@ -166,8 +169,8 @@ def difference_figure(
 
     Parameters
     ----------
-    borders
-        ``(H, W)``, borders of structures to draw over it.
+    outlines
+        Of structures, from `section_axes.structure_outlines`, to draw over it.
     plane
         Of the atlas.
     model
@@ -187,19 +190,15 @@ def difference_figure(
         mean = pair.mean(axis=0)
         level = float(mean[brain_mask(mean)].mean()) if np.ptp(mean) else 1.0
         limit = change_limit(change)
-        _grey(axes, mean)
-        axes.imshow(signed_overlay(change, limit))
+        _show_over(axes, mean, signed_overlay(change, limit))
         _bar(axes, 100 * limit / level, "% of the mean brightness")
         axes.set_title(title, fontsize=9)
     mean = found.data.mean(axis=0)
-    _grey(panels[2], mean)
-    _draw_parts(panels[2], found.data_parts, brain_mask(mean), pixel_size_um)
-    _grey(panels[3], mean)
-    _draw_t(panels[3], compared)
+    _draw_parts(panels[2], mean, found.data_parts, brain_mask(mean), pixel_size_um)
+    _draw_t(panels[3], mean, compared)
     for axes in panels:
         frame(axes, data.shape, pixel_size_um, plane)
-        if borders is not None:
-            axes.imshow(np.where(borders[..., None], (0.8, 0.8, 0.8, 0.35), (0, 0, 0, 0)))
+        draw_outlines(axes, outlines, OUTLINED, 0.4)
     design = compared.design
     first, second = design.sizes
     count = f"{first} and {second}" if design.groups else f"{first}"
@@ -209,15 +208,21 @@ def difference_figure(
     return figure
 
 
-def _grey(axes: Axes, section: Images) -> None:
-    axes.imshow(section, cmap="gray", vmin=0, vmax=1.3 * float(np.percentile(section, 99.8)))
+def _show_over(axes: Axes, section: Images, overlay: npt.NDArray[Any] | None = None) -> None:
+    """Show colours ``(H, W, 4)`` over a section, as one raster."""
+    white = 1.3 * max(float(np.percentile(section, 99.8)), 1e-6)
+    picture = np.repeat(np.clip(section / white, 0, 1)[..., None], 3, axis=-1)
+    if overlay is not None:
+        opacity = overlay[..., 3:]
+        picture = (1 - opacity) * picture + opacity * overlay[..., :3]
+    show(axes, np.clip(picture, 0, 1))
 
 
 def _draw_parts(
-    axes: Axes, parts: ShapeAndBrightness, tissue: Mask, pixel_size_um: float | None
+    axes: Axes, mean: Images, parts: ShapeAndBrightness, tissue: Mask, pixel_size_um: float | None
 ) -> None:
     limit = max(100 * change_limit(np.where(tissue, parts.brightness, 0)), 1e-4)
-    axes.imshow(signed_overlay(parts.brightness_percent, limit, tissue))
+    _show_over(axes, mean, signed_overlay(parts.brightness_percent, limit, tissue))
     _bar(axes, limit, "% brighter")
     height, width = tissue.shape
     step = max(2, round(max(height, width) / _ARROWS))
@@ -235,15 +240,16 @@ def _draw_parts(
     axes.set_title("brightness, displacement", fontsize=9, loc="left")
 
 
-def _draw_t(axes: Axes, compared: Compared) -> None:
+def _draw_t(axes: Axes, mean: Images, compared: Compared) -> None:
     found = compared.difference
     if found.t is None:
+        _show_over(axes, mean)
         axes.set_title("map of pixels: not asked for", fontsize=9)
         return
     t = np.nan_to_num(found.t)
     limit = max(float(np.abs(t).max()), 1e-6)
     # What is not sure stays to be seen, faintly: a threshold is no border of nature.
-    axes.imshow(signed_overlay(t, limit, np.where(found.found, 1.0, 0.35)))
+    _show_over(axes, mean, signed_overlay(t, limit, np.where(found.found, 1.0, 0.35)))
     if found.found.any():
         axes.contour(found.found, [0.5], colors="white", linewidths=0.6)
     _bar(axes, limit, "t of each pixel")
@@ -273,7 +279,7 @@ def export_comparison(
     *,
     cards: Sequence[FactorCard] = (),
     pixel_size_um: float | None = None,
-    borders: Mask | None = None,
+    outlines: Sequence[Any] = (),
 ) -> None:
     """Write all of a comparison: tables, figures, maps, and report.html, which shows them.
 
@@ -283,6 +289,8 @@ def export_comparison(
         From `provenance`; it describes the model.
     cards
         Of all factors, for their names.
+    outlines
+        As in `difference_figure`.
     """
     from napari_brainvae.reporting.html import write_report
 
@@ -295,7 +303,7 @@ def export_comparison(
     write_table(study.deviations.reset_index(), folder / "deviations.csv", about)
     _export_for_pcntoolkit(folder, study)
     with figures.MATPLOTLIB:
-        parts = _report_parts(folder, study, table, regions, about, pixel_size_um, borders)
+        parts = _report_parts(folder, study, table, regions, about, pixel_size_um, outlines)
         write_report(folder / "report.html", f"Compared: {', '.join(study.compared)}", parts)
     for by, compared in study.compared.items():
         path = folder / f"difference_{file_name(by)}.ome.tif"
@@ -309,7 +317,7 @@ def _report_parts(
     regions: pd.DataFrame,
     about: Provenance,
     pixel_size_um: float | None,
-    borders: Mask | None,
+    outlines: Sequence[Any],
 ) -> list[tuple[str, str, Any]]:
     """Draw and save the figures; give the parts of the report."""
     parts: list[tuple[str, str, Any]] = [
@@ -320,7 +328,7 @@ def _report_parts(
         model = ", ".join(about.get("models", {}))
         forest = forest_plot(rows, model=model)
         picture = difference_figure(
-            compared, pixel_size_um, borders, about.get("plane"), model=model
+            compared, pixel_size_um, outlines, about.get("plane"), model=model
         )
         figures.save_figure(forest, folder / f"effects_{name}", about)
         figures.save_figure(picture, folder / f"difference_{name}", about)

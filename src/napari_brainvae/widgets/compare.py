@@ -332,8 +332,10 @@ def _write(folder: Path, found: Found) -> None:
     # Imported here: matplotlib is slow to import.
     from napari_brainvae.reporting.comparison_report import export_comparison
     from napari_brainvae.reporting.export import results_folder
+    from napari_brainvae.reporting.section_axes import structure_outlines
 
     _, model, population, section, options = found.inputs
+    labels, tree = labels_and_tree(section)
     pixel_size_um = model.pixel_size_um(population.description.pixel_size_um)
     about = provenance(
         options,
@@ -350,5 +352,5 @@ def _write(folder: Path, found: Found) -> None:
             about,
             cards=found.cards,
             pixel_size_um=pixel_size_um,
-            borders=None if section is None else section.borders,
+            outlines=[] if labels is None else structure_outlines(labels, tree),
         )
