@@ -10,7 +10,8 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from shutil import rmtree
+from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import napari
@@ -206,22 +207,24 @@ def brain_map(size: Size) -> None:
 
 
 def fit(size: Size) -> None:
-    """A fit before it begins, while it goes on, and when its model is that of all panels."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "brains.zarr"
-        write_phantom(Phantom(draw_section(DEMO.height, DEMO.width), DEMO), path)
+    """A fit that goes on, with the linear start of the brain on show."""
+    folder = Path(gettempdir()) / "brains"  # its name is in the picture
+    folder.mkdir()
+    try:
+        write_phantom(Phantom(draw_section(DEMO.height, DEMO.width), DEMO), folder / "mice.zarr")
         viewer, widget = with_panel(size, "Fit")
-        viewer.open(path, plugin=PLUGIN)
+        viewer.open(folder / "mice.zarr", plugin=PLUGIN)
         wait(lambda: widget.brains.text() != "")
         settle(2)
-        save(viewer, "fit_before", size, keep=True)
-        widget.choice.plain.set_values({"steps": 150})
+        widget.choice.plain.set_values({"steps": 2000})
         widget.fit.click()
-        wait(lambda: len(widget.run.state.history) > 3 and widget.latest.idle)
+        wait(lambda: len(widget.run.state.history) > 5 and widget.latest.idle)
         save(viewer, "fit", size, keep=True)
+        widget.run.kill()
         wait(lambda: not widget.run.running)
-        settle(2)
-        save(viewer, "fit_done", size)
+        viewer.close()
+    finally:
+        rmtree(folder)
 
 
 SCENES = (

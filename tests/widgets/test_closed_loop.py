@@ -1,17 +1,14 @@
-"""From an empty napari to a model fitted again without three brains, by clicks and keys alone."""
+"""From an empty napari to a model fitted again without three brains, by mouse and keys alone."""
 
 from __future__ import annotations
 
 import shlex
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from qtpy.QtCore import Qt
-from qtpy.QtGui import QGuiApplication
-from qtpy.QtTest import QTest
-from qtpy.QtWidgets import QDockWidget, QTabBar, QToolButton
 from safetensors.numpy import load_file
 
 from napari_brainvae.data.population import Population
@@ -19,13 +16,13 @@ from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.models.run_state import MODEL
 from napari_brainvae.widgets.fit_run import environment, fit_run_of
 from napari_brainvae.widgets.workspace import workspace_of
-from tests.widgets.windows import LONG, PLUGIN, RECONSTRUCT
-
-LEFT = Qt.MouseButton.LeftButton
+from tests.widgets.hands import Hands
+from tests.widgets.loop_by_hand import walk
+from tests.widgets.windows import LONG
 
 
 @pytest.fixture
-def mice(phantom_file, tmp_path):
+def phantom(phantom_file, tmp_path):
     """24 brains, of which nobody has said yet which are not in order."""
     population = Population.open(phantom_file)
     population.covariates = population.covariates.drop(columns="flagged")
@@ -34,121 +31,59 @@ def mice(phantom_file, tmp_path):
 
 
 @pytest.fixture
-def viewer(make_napari_viewer, qtbot, monkeypatch):
+def people(shared_data, tmp_path):
+    """200 real people."""
+    return shutil.copy(shared_data / "oasis" / "oasis200_level32.npz", tmp_path / "oasis.npz")
+
+
+@pytest.fixture
+def hands(make_napari_viewer, qtbot, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     viewer = make_napari_viewer(show=True)
     viewer.window._qt_window.resize(1366, 768)
-    yield viewer
+    yield Hands(viewer)
     run = fit_run_of(viewer)
     run.kill()
     qtbot.waitUntil(lambda: not run.running, timeout=LONG)
 
 
-def opened(viewer, qtbot, name):
-    _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, name)
-    qtbot.waitUntil(panel.isVisible)
-    return panel
-
-
-def go_to(viewer, qtbot, panel):
-    """Click the tab of a panel that lies behind another."""
-    window, dock = viewer.window._qt_window, panel
-    while not isinstance(dock, QDockWidget):
-        dock = dock.parent()
-    for bar in window.findChildren(QTabBar):
-        for i in range(bar.count()):
-            if bar.tabText(i) == dock.windowTitle():
-                qtbot.mouseClick(bar, LEFT, pos=bar.tabRect(i).center())
-    qtbot.waitUntil(lambda: panel.isVisible())
-
-
-def click(qtbot, button):
-    """Click what can be seen and clicked."""
-    assert button.isVisible() and button.isEnabled()
-    qtbot.mouseClick(button, LEFT, pos=button.rect().center())
-
-
-def enter(qtbot, box, text):
-    """Type over what stands in a box."""
-    box.selectAll()
-    qtbot.keyClicks(box, text)
-    qtbot.keyClick(box, Qt.Key.Key_Tab)
-
-
-def fitted(panel, qtbot):
-    """Click Fit, and wait until the model is that of all panels."""
-    folder = panel.choice.folder
-    click(qtbot, panel.fit)
-    qtbot.waitUntil(lambda: not panel.run.running, timeout=2 * LONG)
-    assert panel.run.outcome == "done", panel.run.said
-    workspace = workspace_of(panel.viewer)
-    assert workspace.checkpoint == folder / MODEL
-    qtbot.waitUntil(lambda: workspace.ready, timeout=LONG)
-    return folder
-
-
-def exclude(viewer, brains, qtbot, row, *, by_key):
-    """Click a row of the list of brains, and mark the brain that is then on show."""
-    view, (_accept, mark, *_) = brains._view, brains.marks.marking
-    view.scrollTo(view.table.index(row, 0))
-    qtbot.mouseClick(view.viewport(), LEFT, pos=view.visualRect(view.table.index(row, 0)).center())
-    brain = view.table.position(row)
-    assert int(viewer.dims.point[0]) == brain
-    if by_key:
-        QTest.keyClick(viewer.window._qt_window, Qt.Key.Key_E, Qt.KeyboardModifier.AltModifier)
-    else:
-        buttons = brains.marks.findChildren(QToolButton)
-        click(qtbot, next(each for each in buttons if each.defaultAction() is mark))
-    return brain
-
-
-def as_copied(out):
-    """Run the command line that is on the clipboard, into another folder."""
-    brainvae, *words = shlex.split(QGuiApplication.clipboard().text())
-    assert brainvae == "brainvae"
-    words[words.index("--out") + 1] = str(out)
-    command = [sys.executable, "-m", "training", *words]
-    return subprocess.Popen(command, env=environment()), out
-
-
-def test_from_sections_to_a_model_without_three_brains(viewer, mice, qtbot, tmp_path):
-    viewer.open(mice, plugin=PLUGIN)
-    workspace = workspace_of(viewer)
-    fit = opened(viewer, qtbot, "Fit")
-    qtbot.waitUntil(lambda: "24 of 24 brains" in fit.brains.text(), timeout=LONG)
-    for name, number in {"steps": "4", "latent_dim": "2"}.items():
-        enter(qtbot, fit.choice.plain.widgets[name].native, number)
-    first = fitted(fit, qtbot)
-
-    denoise = opened(viewer, qtbot, RECONSTRUCT)
-    click(qtbot, denoise.brains._list)
-    qtbot.waitUntil(lambda: denoise.brains.listed is not None, timeout=LONG)
-    worst = [exclude(viewer, denoise.brains, qtbot, row, by_key=row > 0) for row in range(3)]
-    assert np.flatnonzero(workspace.population.excluded).tolist() == sorted(worst)
-
-    go_to(viewer, qtbot, fit)
-    qtbot.waitUntil(lambda: fit.brains.text().startswith("21 of 24 brains"), timeout=LONG)
-    assert "3 marked or flagged are left out" in fit.brains.text()
-    click(qtbot, fit.copy)
-    command, elsewhere = as_copied(tmp_path / "elsewhere")
-    second = fitted(fit, qtbot)
-    assert second != first and (first / MODEL).exists()
+@pytest.mark.parametrize(
+    ("sections", "options"),
+    [
+        ("phantom", {"latent_dim": "2", "steps": "4"}),
+        ("people", {"latent_dim": "4", "steps": "6"}),
+    ],
+)
+def test_the_loop_is_closed_by_hand_and_by_command(sections, options, hands, request, tmp_path):
+    file = request.getfixturevalue(sections)
+    walked = walk(hands, file, options)
+    workspace = workspace_of(hands.viewer)
+    ids = workspace.population.ids
+    assert np.flatnonzero(workspace.population.excluded).tolist() == walked.excluded
+    assert len(walked.excluded) == 3
 
     # What is explored from now on is the new model, which knows nothing of the excluded brains.
-    ids, training = workspace.population.ids, workspace.model.header.training
+    assert workspace.checkpoint == walked.second / MODEL != walked.first / MODEL
+    training = workspace.model.header.training
     fitted_on = [*training["data"]["measured"], *training["held_out"]]
-    assert sorted(fitted_on) == [ids[i] for i in range(24) if i not in worst]
-    assert denoise.brains.listed is None  # the list was of the model before
-    brains = opened(viewer, qtbot, "Map of brains")
-    click(qtbot, brains._measure)
-    qtbot.waitUntil(lambda: brains.table is not None, timeout=LONG)
-    images = workspace.population.prepared(workspace.model.header.preprocessing, slice(None))
-    codes, _ = load_checkpoint(second / MODEL).encode(images)
-    np.testing.assert_allclose(brains.table[["F1", "F2"]], codes, rtol=1e-4, atol=1e-4)
+    assert sorted(fitted_on) == sorted(set(ids) - {ids[i] for i in walked.excluded})
+    generated = next(layer for layer in hands.viewer.layers if layer.name == "generated")
+    codes, model = walked.explorer.sliders.codes, load_checkpoint(walked.second / MODEL)
+    assert generated.visible
+    np.testing.assert_array_equal(generated.data, model.decode(codes[None])[0])
+    mean, _ = model.encode(workspace.population.prepared(model.header.preprocessing, slice(None)))
+    distance = np.linalg.norm(mean - codes, axis=1)
+    assert int(hands.viewer.dims.point[0]) == distance.argmin()
 
-    assert command.wait(60) == 0
-    ours, theirs = load_file(second / MODEL), load_file(elsewhere / MODEL)
+    # The command that the panel gave does the same, to the bit.
+    brainvae, *words = shlex.split(walked.command)
+    assert brainvae == "brainvae"
+    words[words.index("--out") + 1] = str(tmp_path / "elsewhere")
+    command = [sys.executable, "-m", "training", *words]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ours, theirs = (load_file(each / MODEL) for each in (walked.second, tmp_path / "elsewhere"))
     assert ours.keys() == theirs.keys()
     assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
-    before = load_file(first / MODEL)
+    before = load_file(walked.first / MODEL)
     assert any(not np.array_equal(ours[name], before[name]) for name in ours)

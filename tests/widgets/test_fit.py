@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from html import escape
 
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QApplication
 from safetensors.numpy import load_file
 
 from napari_brainvae.io.folder_lock import only_one
 from napari_brainvae.io.progress import Stopped
+from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.models.fit_options import FitOptions
-from napari_brainvae.models.run_state import MODEL, run_state
-from napari_brainvae.widgets.fit_run import environment, fit_run_of
+from napari_brainvae.models.run_state import LOG, MODEL, run_state
+from napari_brainvae.widgets.fit_run import environment
 from napari_brainvae.widgets.workspace import workspace_of
 from tests.widgets.windows import LONG, PLUGIN
 from training.fit import fit
@@ -39,9 +44,10 @@ def opened(make_napari_viewer, brains, qtbot, monkeypatch):
     _, panel = viewer.window.add_plugin_dock_widget(PLUGIN, "Fit")
     qtbot.waitUntil(lambda: panel.brains.text() != "", timeout=LONG)
     yield viewer, panel
-    run = fit_run_of(viewer)
-    run.kill()
-    qtbot.waitUntil(lambda: not run.running, timeout=LONG)
+    run = panel.run
+    with suppress(RuntimeError):  # it went with its window
+        run.kill()
+        qtbot.waitUntil(lambda: not run.running, timeout=LONG)
 
 
 def test_a_fit_is_watched_stopped_found_by_a_reopened_panel_and_resumed(opened, brains, qtbot):
@@ -72,6 +78,99 @@ def test_a_fit_is_watched_stopped_found_by_a_reopened_panel_and_resumed(opened, 
     assert not again.fit.isEnabled()
     assert again.options(resume=True).latent_dim == 2
     assert again.options(resume=True).steps == 100_000
+
+
+def begun(panel, qtbot, steps=100_000):
+    """Click Fit, and wait for the first steps."""
+    panel.choice.plain.set_values({"steps": steps, "latent_dim": 2})
+    qtbot.mouseClick(panel.fit, LEFT)
+    qtbot.waitUntil(lambda: panel.run.state.step > 2, timeout=LONG)
+    return panel.run.folder
+
+
+def test_end_now_waits_for_nothing_and_keeps_the_last_model(opened, qtbot):
+    _, panel = opened
+    folder = begun(panel, qtbot)
+    process = panel.run._held.process
+    # Of a double click the second is no other wish than the first.
+    qtbot.mouseClick(panel.progress.stop, LEFT)
+    qtbot.mouseClick(panel.progress.stop, LEFT)
+    assert panel.progress.stop.text() == "End now"
+    qtbot.wait(50)
+    assert process.poll() != -9
+    qtbot.waitUntil(lambda: not panel.run.running, timeout=LONG)
+    assert run_state(folder).kind == "unfinished"
+    assert load_checkpoint(folder / MODEL).header.training["step"] > 2
+
+
+def test_a_fit_that_does_not_stop_is_ended(opened, qtbot, monkeypatch):
+    _, panel = opened
+    folder = begun(panel, qtbot)
+    process = panel.run._held.process
+    os.kill(process.pid, signal.SIGSTOP)  # as one whose step takes minutes
+    qtbot.mouseClick(panel.progress.stop, LEFT)
+    qtbot.wait(QApplication.doubleClickInterval() + 50)
+    assert panel.run.running
+    assert panel.progress.stop.text() == "End now"
+    qtbot.mouseClick(panel.progress.stop, LEFT)
+    qtbot.waitUntil(lambda: not panel.run.running, timeout=LONG)
+    assert process.returncode == -signal.SIGKILL
+    assert panel.run.outcome == "stopped"
+    assert load_checkpoint(folder / MODEL).header.training["step"] == 0  # the linear start
+    assert panel.resume.isVisibleTo(panel) and panel.resume.isEnabled()
+
+
+def test_a_second_click_begins_no_second_fit(opened, qtbot):
+    _, panel = opened
+    panel.choice.plain.set_values({"steps": 100_000, "latent_dim": 2})
+    for click in (qtbot.mouseClick, qtbot.mouseClick, qtbot.mouseDClick):
+        click(panel.fit, LEFT)
+    assert not panel.fit.isEnabled()
+    qtbot.waitUntil(lambda: panel.run.state.step > 2, timeout=LONG)
+    assert len(list(panel.run.folder.glob(LOG))) == 1
+    assert panel.problem.text() == ""
+    assert [each.name for each in panel.run.folder.parent.glob("p_fit*")] == ["p_fit"]
+
+
+def test_a_fit_is_found_again_after_napari_was_closed(opened, brains, make_napari_viewer, qtbot):
+    viewer, panel = opened
+    folder = begun(panel, qtbot)
+    process = panel.run._held.process
+    viewer.close()
+    assert process.poll() is None
+    again = make_napari_viewer()
+    again.open(brains, plugin=PLUGIN)
+    _, found = again.window.add_plugin_dock_widget(PLUGIN, "Fit")
+    assert found.run is not panel.run
+    assert found.run.running and found.run.folder == folder
+    assert not found.fit.isEnabled()
+    step = run_state(folder).step
+    qtbot.waitUntil(lambda: found.run.state.step > step, timeout=LONG)
+    qtbot.mouseClick(found.progress.stop, LEFT)
+    qtbot.waitUntil(lambda: not found.run.running, timeout=LONG)
+    assert found.run.outcome == "stopped"
+    assert process.wait(10) == 130
+    assert load_checkpoint(folder / MODEL).header.training["step"] > 2
+    assert found.resume.isEnabled()
+
+
+def test_a_first_model_that_was_opened_gives_way_to_the_fitted_one(opened, run_folder, qtbot):
+    viewer, panel = opened
+    folder = begun(panel, qtbot, steps=200)
+    process, workspace = panel.run._held.process, workspace_of(viewer)
+    os.kill(process.pid, signal.SIGSTOP)
+    viewer.open(folder / MODEL, plugin=PLUGIN)
+    qtbot.waitUntil(lambda: workspace.ready, timeout=LONG)
+    assert workspace.model.header.training["step"] == 0  # the linear start, of the same file
+    os.kill(process.pid, signal.SIGCONT)
+    qtbot.waitUntil(lambda: not panel.run.running, timeout=LONG)
+    qtbot.waitUntil(lambda: workspace.ready, timeout=LONG)
+    assert workspace.model.header.training["step"] == 200
+    # Once is enough: another model that is chosen then stays when the panel is opened again.
+    viewer.open(run_folder / MODEL, plugin=PLUGIN)
+    viewer.window.remove_dock_widget(panel)
+    viewer.window.add_plugin_dock_widget(PLUGIN, "Fit")
+    assert workspace.checkpoint == run_folder / MODEL
 
 
 @pytest.fixture

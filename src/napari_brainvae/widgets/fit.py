@@ -262,7 +262,8 @@ class FitWidget(Panel):
         if self.run.running:
             self.problem.setText("")
         elif self.run.outcome == "done" and self.run.model is not None:
-            if self.workspace.checkpoint != self.run.model:
+            if not self.run.taken:  # also if its first model, of the same file, was opened
+                self.run.taken = True
                 self.workspace.checkpoint = self.run.model
                 self.workspace.say(f"Model: now “{self.workspace.model_name}”, just fitted.")
             self.choice.propose(self.file)

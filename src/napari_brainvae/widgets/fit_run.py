@@ -58,6 +58,8 @@ class FitRun(QObject):
         How it ended; nothing while it runs, or before there was one.
     said
         What the command said at the end, or of what went wrong.
+    taken
+        Whether its fitted model was made that of all panels.
 
     Signals
     -------
@@ -72,7 +74,7 @@ class FitRun(QObject):
         self.state = RunState("new")
         self.outcome: Literal["", "done", "stopped", "failed"] = ""
         self.said = ""
-        self.stopping = False
+        self.stopping = self.taken = False
         self._held = _Held()
         self._log: Path | None = None
         self._timer = QTimer(self, interval=POLL_MS)
@@ -183,7 +185,7 @@ class FitRun(QObject):
 
     def _begin(self, folder: Path, process: subprocess.Popen[bytes] | None) -> None:
         self._held.folder, self._held.process = folder, process
-        self.outcome, self.said, self.stopping = "", "", False
+        self.outcome, self.said, self.stopping, self.taken = "", "", False, False
         self._timer.start()
         self.look()
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
 
-from qtpy.QtCore import QPointF, QSize
-from qtpy.QtGui import QPainter, QPalette, QPolygonF
+from qtpy.QtCore import QElapsedTimer, QPointF, QRectF, QSize, Qt
+from qtpy.QtGui import QPainter, QPalette, QPen, QPolygonF
 from qtpy.QtWidgets import (
+    QApplication,
     QCheckBox,
     QHBoxLayout,
     QLabel,
@@ -30,7 +32,7 @@ class FitProgress(QWidget):
         super().__init__()
         self.run = run
         self.bar, self.text = QProgressBar(), _wrapped()
-        self.stop = QPushButton("Stop")
+        self.stop, self._asked = QPushButton("Stop"), QElapsedTimer()
         self.curve = LossCurve()
         self.goes_on = QCheckBox("Goes on when napari is closed", checked=run.goes_on)
         self.goes_on.setToolTip("<p>Else it is saved and stopped then, and can be resumed.</p>")
@@ -84,17 +86,27 @@ class FitProgress(QWidget):
         }[run.outcome]
 
     def _stop(self) -> None:
-        if self.run.stopping:
-            self.run.kill()
-        else:
+        """Ask it to stop, and the next time end it; a double click is one wish."""
+        if not self.run.stopping:
+            self._asked.start()
             self.run.stop()
+        elif (
+            not self._asked.isValid() or self._asked.elapsed() > QApplication.doubleClickInterval()
+        ):
+            self.run.kill()
 
     def _choose(self, on: bool) -> None:
         self.run.goes_on = on
 
 
 class LossCurve(QWidget):
-    """Reconstruction term and KL divergence over the logged steps, each from its least to most."""
+    """Squared error and KL divergence over the logged steps, each on an axis of its own."""
+
+    CURVES: tuple[tuple[str, list[float]], ...] = (
+        ("squared error of a section", []),
+        ("KL, nats", [1.0, 2.0]),
+    )
+    """What is drawn, with the dashes of its line; the first on the left axis."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -103,45 +115,87 @@ class LossCurve(QWidget):
 
     def sizeHint(self) -> QSize:
         """Ask for a few lines of text."""
-        return QSize(200, 5 * self.fontMetrics().height())
+        return QSize(240, 8 * self.fontMetrics().height())
 
     def show_history(self, history: tuple[tuple[float, float, float], ...]) -> None:
         """Show rows of step, reconstruction and KL."""
         self.history = history
         self.setVisible(len(history) > 1)
         if len(history) > 1:
-            _, error, kl = history[-1]
+            step, error, kl = history[-1]
             self.setToolTip(
-                f"<p>Solid: squared error a section, now {error:.1f}; dotted: KL divergence, now "
-                f"{kl:.1f} nats; each from its least to its most.</p>"
+                f"<p>At step {step:.0f}: squared error, summed over the pixels of a section, "
+                f"{error:.1f} (solid, left axis); KL divergence from the prior {kl:.1f} nats "
+                "(dotted, right axis).</p>"
             )
         self.update()
 
+    def labels(self) -> list[tuple[QRectF, Qt.AlignmentFlag, str]]:
+        """Where what is written: the names of both curves, the ends of the three axes."""
+        area, line = self._area(), float(self.fontMetrics().height())
+        left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
+        steps, *curves = zip(*self.history, strict=True)
+        below = QRectF(area.left(), area.bottom() + 2, area.width(), line)
+        (solid, _), (dotted, _) = self.CURVES
+        top = QRectF(0, 0, self.width(), line)
+        labels = [(top, left, f"— {solid}"), (top, right, f"··· {dotted}")]
+        for values, side in zip(curves, (left, right), strict=True):
+            x = 0.0 if side == left else area.right() + 4
+            width = (area.left() if side == left else self.width() - area.right()) - 4
+            inward = right if side == left else left
+            for value, y in ((max(values), area.top()), (min(values), area.bottom() - line)):
+                labels.append((QRectF(x, y, width, line), inward, _number(value)))
+        return [
+            *labels,
+            (below, left, f"{steps[0]:.0f}"),
+            (below, Qt.AlignmentFlag.AlignHCenter, "step"),
+            (below, right, f"{steps[-1]:.0f}"),
+        ]
+
     def paintEvent(self, event: object) -> None:
         """Draw in the colours of the theme."""
-        painter, line = QPainter(self), self.fontMetrics().height()
+        painter, area = QPainter(self), self._area()
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        pen = painter.pen()
-        pen.setColor(self.palette().color(QPalette.ColorRole.WindowText))
+        pen = QPen(self.palette().color(QPalette.ColorRole.WindowText), 1)
+        painter.setPen(pen)
+        for rect, side, text in self.labels():
+            painter.drawText(rect, int(side), text)
+        corners = area.topLeft(), area.bottomLeft(), area.bottomRight(), area.topRight()
+        painter.drawPolyline(QPolygonF(corners))
+        steps, *curves = zip(*self.history, strict=True)
         pen.setWidthF(1.5)
-        top, bottom = line + 4.0, self.height() - 4.0
-        for column, dashes in ((1, []), (2, [1.0, 2.0])):
-            pen.setDashPattern(dashes) if dashes else None
+        for values, (_, dashes) in zip(curves, self.CURVES, strict=True):
+            if dashes:
+                pen.setDashPattern(dashes)
             painter.setPen(pen)
-            values = [row[column] for row in self.history]
-            low, high = min(values), max(values)
+            across, up = _shares(steps), _shares(values)
             points = [
-                QPointF(
-                    4 + i / (len(values) - 1) * (self.width() - 8),
-                    bottom - (value - low) / ((high - low) or 1) * (bottom - top),
-                )
-                for i, value in enumerate(values)
+                QPointF(area.left() + x * area.width(), area.bottom() - y * area.height())
+                for x, y in zip(across, up, strict=True)
             ]
             painter.drawPolyline(QPolygonF(points))
-        _, error, kl = self.history[-1]
-        text = f"squared error {error:.1f} (solid), KL {kl:.1f} nats (dotted)"
-        painter.drawText(QPointF(4, line - 2.0), text)
         painter.end()
+
+    def _area(self) -> QRectF:
+        """Where curves are drawn: between the names, the numbers and the steps."""
+        metrics = self.fontMetrics()
+        _, *curves = zip(*self.history, strict=True)
+        left, right = (
+            max(metrics.horizontalAdvance(_number(v)) for v in (min(values), max(values))) + 6
+            for values in curves
+        )
+        line = metrics.height()
+        return QRectF(left, line + 4, self.width() - left - right, self.height() - 2 * line - 8)
+
+
+def _shares(values: Sequence[float]) -> list[float]:
+    """Each value's place from the least to the most, 0 to 1."""
+    low, high = min(values), max(values)
+    return [(value - low) / ((high - low) or 1) for value in values]
+
+
+def _number(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _time(seconds: float) -> str:
