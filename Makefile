@@ -13,7 +13,7 @@ SCREEN := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libd
 # Those that need no data and no screen, and are over in minutes.
 QUICK_BENCHMARKS := training_step interaction projective_field impact_matrix cw_ssim
 
-.PHONY: help demo test coverage fuzz lint audit bench bench-gpu screen screenshots demo-model clean
+.PHONY: help demo test coverage fuzz lint audit bench bench-gpu screen screenshots recording demo-model clean
 
 help:
 	@echo "make demo         a population, a fit, a report: the whole tour, in demo/"
@@ -25,6 +25,7 @@ help:
 	@echo "make bench        the quick benchmarks, which print ratios"
 	@echo "make bench-gpu    the training step on an NVIDIA GPU: correct, how fast, a whole run"
 	@echo "make screenshots  the pictures of the README, from real windows"
+	@echo "make recording    the GIF of the README: a model fitted and fitted again, by mouse and keys"
 	@echo "make demo-model   fit the small model that ships with the plugin"
 
 $(PACKAGE): pyproject.toml constraints.txt
@@ -85,6 +86,9 @@ bench-gpu: $(INSTALLED)
 
 screenshots: $(INSTALLED) screen
 	xvfb-run -a -s "-screen 0 1920x1200x24" $(BIN)/python docs/screenshots.py
+
+recording: $(INSTALLED) screen
+	PYTHONPATH=. xvfb-run -a -s "-screen 0 1920x1200x24" $(BIN)/python docs/record_loop.py
 
 demo-model: demo
 	$(BIN)/python tools/ship_demo_model.py demo

@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 import napari
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw, ImageFont
 from qtpy.QtCore import QPoint
 from qtpy.QtGui import QImage
 from qtpy.QtWidgets import QApplication
@@ -25,8 +25,11 @@ from tests.widgets.hands import Hands
 from tests.widgets.loop_by_hand import walk
 
 GIF = Path(__file__).parent / "images" / "closed_loop.gif"
-SIZE, WIDTH, COLORS = (1366, 768), 880, 64
+SIZE, WIDTH, COLORS = (1366, 768), 860, 80
 """Of the window, px; of the recording, px; of its palette."""
+
+MARKED = ("#ffcc00", "#e5484d", "#ff8c26", "#40a6ff")
+"""What has few pixels, and is to keep its colour: the mouse, excluded, brighter, darker."""
 
 SHOWN_MS, SCROLLED_MS, LAST_MS = 1100, 120, 4000
 """How long a click, a step of a scroll or a drag, and the end are shown."""
@@ -40,24 +43,29 @@ class Recorder:
     def __init__(self) -> None:
         self.frames: list[Image.Image] = []
         self.times: list[int] = []
-        self._said = ""
+        self._said, self._moves = "", 0
 
     def __call__(self, said: str, at: QPoint | None) -> None:
-        """Take a frame; of one that only moves on, for a moment."""
+        """Take a frame; of what only moves on every second, for a moment."""
         QApplication.processEvents()
+        moving = said.startswith(MOVING) and said == self._said
+        self._moves = self._moves + 1 if moving else 0
+        self._said = said
+        if self._moves % 2:
+            return
         frame = taken()
         if at is not None:
             point(frame, at)
         frame = frame.resize((WIDTH, round(frame.height * WIDTH / frame.width)))
         self.frames.append(captioned(frame, said))
-        moving = said.startswith(MOVING) and said == self._said
         self.times.append(SCROLLED_MS if moving else SHOWN_MS)
-        self._said = said
 
     def save(self, path: Path) -> None:
         """Write the recording; all frames have one palette, so that only what changes is kept."""
         self.times[-1] = LAST_MS
-        sample = Image.fromarray(np.concatenate([np.asarray(f)[::4, ::4] for f in self.frames]))
+        seen = np.concatenate([np.asarray(frame)[::8, ::8] for frame in self.frames])
+        seen[:, :8] = np.resize([ImageColor.getrgb(each) for each in MARKED], (len(seen), 8, 3))
+        sample = Image.fromarray(seen)
         palette = sample.quantize(COLORS)
         first, *others = (
             f.quantize(palette=palette, dither=Image.Dither.NONE) for f in self.frames
@@ -94,9 +102,10 @@ def captioned(frame: Image.Image, said: str) -> Image.Image:
 def brains(folder: Path) -> Path:
     """The phantom brains of the demo, of which nothing is known yet, as an array in a file."""
     write_phantom(Phantom(draw_section(DEMO.height, DEMO.width), DEMO), folder / "made.zarr")
-    made = Population.open(folder / "made.zarr")
-    np.savez(folder / "mice.npz", images=made.sections(), ids=made.ids)
-    return folder / "mice.npz"
+    made, sections = Population.open(folder / "made.zarr"), folder / "sections"
+    sections.mkdir()
+    np.savez(sections / "mice.npz", images=made.sections(), ids=made.ids)
+    return sections / "mice.npz"
 
 
 def record(file: Path, path: Path) -> None:
@@ -106,7 +115,7 @@ def record(file: Path, path: Path) -> None:
     QApplication.processEvents()
     recorder = Recorder()
     recorder("an empty napari", None)
-    walk(Hands(viewer, recorder), file, {"latent_dim": "4", "steps": "40"})
+    walk(Hands(viewer, recorder), file, {"latent_dim": "4", "steps": "60"})
     recorder("the nearest real brain, beside what the model draws", None)
     recorder.save(path)
     viewer.close()

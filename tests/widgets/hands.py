@@ -45,6 +45,15 @@ def wait(condition: Callable[[], bool], seconds: float = 120, what: str = "") ->
         time.sleep(0.005)
 
 
+def settled(condition: Callable[[], bool], seconds: float) -> bool:
+    """Let the window work for a while; whether something has happened by then."""
+    try:
+        wait(condition, seconds)
+    except AssertionError:
+        return False
+    return True
+
+
 class Hands:
     """Clicks and types in a window; fails where a user could not.
 
@@ -133,7 +142,6 @@ class Hands:
         """Click through the menus of the window."""
         above: Any = self.window.menuBar()
         for i, name in enumerate(names):
-            wait(above.isVisible, 10)
             [action] = [
                 each
                 for each in above.actions()
@@ -143,6 +151,10 @@ class Hands:
             self.seen(" > ".join(names[: i + 1]), above.mapToGlobal(place))
             below: QMenu | None = action.menu()
             QTest.mouseClick(above, LEFT, pos=place)
+            if below is not None and not settled(below.isVisible, 3):
+                # What napari does at the end of some work closes a menu that is just opened.
+                QTest.mouseClick(above, LEFT, pos=place)
+                wait(below.isVisible, 10, f"the menu {name} does not open")
             above = below
 
     def answer(self, kind: type[Dialog], how: Callable[[Dialog], None]) -> None:

@@ -74,6 +74,7 @@ def exclude_the_oddest(hands: Hands, many: int) -> list[int]:
     for brain in oddest:
         while (shown := int(hands.viewer.dims.point[0])) != brain:
             hands.key(Qt.Key.Key_Right if shown < brain else Qt.Key.Key_Left, "scroll by key")
+        wait(lambda: gallery.thumbnails.idle)
         hands.key(Qt.Key.Key_E, "Alt+E: exclude it", alt=True)
         assert gallery.workspace.marks.of_brains[brain] == "exclude"
     return oddest
@@ -85,7 +86,7 @@ def explore(hands: Hands) -> ExplorerWidget:
     wait(lambda: len(panel.sliders.sliders) > 0 and panel.latest.idle)
     hands.push(panel, "List brains")
     wait(lambda: panel.codes_of_brains is not None, 300)
-    hands.drag(panel.sliders.sliders[0], 0.2, "drag a factor")
+    hands.drag(panel.sliders.sliders[0], 0.3, "drag a factor")
     wait(lambda: panel.latest.idle)
     hands.push(panel, "Nearest brain")
     wait(lambda: panel.latest.idle)

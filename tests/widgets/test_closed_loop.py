@@ -41,10 +41,12 @@ def hands(make_napari_viewer, qtbot, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     viewer = make_napari_viewer(show=True)
     viewer.window._qt_window.resize(1366, 768)
-    yield Hands(viewer)
+    hands = Hands(viewer)
+    yield hands
     run = fit_run_of(viewer)
     run.kill()
     qtbot.waitUntil(lambda: not run.running, timeout=LONG)
+    hands.viewer = hands.window = None  # napari's test looks who still holds its window
 
 
 @pytest.mark.parametrize(
