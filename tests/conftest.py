@@ -32,17 +32,11 @@ class Mutants(NamedTuple):
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--kills", type=int, default=2, help="Kills of each program that may be.")
     parser.addoption("--mutants", type=int, default=300, help="Changed files per reader, at least.")
     parser.addoption("--fuzz-minutes", type=float, default=0, help="Go on so long, all readers.")
     parser.addoption("--fuzz-seed", type=int, default=0, help="Other mutants.")
     parser.addoption("--kills", type=int, default=4, help="Of what is killed while it writes.")
     parser.addoption("--walk-rounds", type=int, default=1, help="How far to walk through panels.")
-
-
-@pytest.fixture
-def kills(pytestconfig) -> int:
-    return pytestconfig.getoption("--kills")
 
 
 @pytest.fixture

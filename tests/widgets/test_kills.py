@@ -1,6 +1,6 @@
 """Killed at any moment: no model is half-written, and no mark is lost that was shown as set.
 
-``--kills 20`` kills each program twenty times; the suite does it twice. What writes marks alone is
+``--kills 40`` kills each program twenty times; the suite does it twice. What writes marks alone is
 killed twenty times in `tests/data/test_marks.py`.
 """
 
@@ -30,6 +30,12 @@ from tests.widgets.windows import LONG, PLUGIN
 LEFT = Qt.MouseButton.LeftButton
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs SIGKILL")
+
+
+@pytest.fixture
+def kills(pytestconfig):
+    """Half as often as where nothing has to start first."""
+    return -(-pytestconfig.getoption("--kills") // 2)
 
 
 @pytest.fixture
