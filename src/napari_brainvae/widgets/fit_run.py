@@ -180,7 +180,8 @@ class FitRun(QObject):
         if process is None and self.state.kind != "running":
             self._end(0 if self.state.kind == "complete" else INTERRUPTED)
         elif code is not None:
-            self._end(code)
+            killed_when_done = code < 0 and self.state.kind == "complete"
+            self._end(0 if killed_when_done else code)
         self.changed.emit()
 
     def _begin(self, folder: Path, process: subprocess.Popen[bytes] | None) -> None:
