@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.atlas_section import AtlasSection
@@ -345,6 +346,19 @@ def test_half_a_folder_of_version_2_is_one_line(home: Path, case: str) -> None:
     with pytest.raises(InputError, match=message) as refused:
         Atlas.open("drawn_25um")
     assert "\n" not in str(refused.value)
+
+
+def test_what_tifffile_complains_of_in_an_atlas_is_not_on_the_terminal(home, caplog) -> None:
+    """A tag that says in which program the file was written, and where it does not say it."""
+    write_version_2(home, "drawn_25um", STRUCTURES, TURNED, hemispheres=HEMISPHERES)
+    (file,) = home.glob("*/annotation.tiff")
+    with tifffile.TiffFile(file) as tif:
+        place = tif.pages.first.tags["Software"].offset
+    content = bytearray(file.read_bytes())
+    content[place + 8 : place + 12] = bytes(4)
+    file.write_bytes(content)
+    assert Atlas.open("drawn_25um").plane(2).any()
+    assert not [record for record in caplog.records if record.name == "tifffile"]
 
 
 def test_the_template_may_be_missing_until_it_is_wanted(home: Path) -> None:

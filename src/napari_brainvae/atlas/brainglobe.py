@@ -334,6 +334,6 @@ def _tiff(folder: Path, part: str) -> tuple[Path, npt.NDArray[Any]]:
         with opening(file) as tif:
             if tif.series[0].dataoffset is None:  # it is compressed
                 return file, tif.asarray()
-        return file, tifffile.memmap(file, mode="r")
+            return file, tifffile.memmap(file, mode="r")
     except (*DAMAGED, OSError) as error:
         raise InputError(f"{file} cannot be read: {' '.join(str(error).split())}") from error
