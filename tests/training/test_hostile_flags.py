@@ -381,6 +381,19 @@ def test_what_is_read_is_not_written_over_even_if_told(
     assert files(tmp_path) == before
 
 
+@pytest.mark.parametrize("name", ["interpret", "evaluate", "stability", "acquire atlas"])
+def test_no_results_are_laid_into_a_population(name, phantom_file, run_folder, tmp_path, capsys):
+    """Not even with --overwrite: it is another one than what is read."""
+    other = shutil.copytree(phantom_file, tmp_path / "other.zarr")
+    before = files(tmp_path)
+    flags = small(name, phantom_file, run_folder, other)
+    flags += ["--overwrite"] if name == "interpret" else []
+    code, [line] = ended(capsys, name.split()[0], flags)
+    assert code == 2
+    assert "other.zarr is a population: give another folder" in line
+    assert files(tmp_path) == before
+
+
 def test_a_folder_of_a_run_may_hold_what_was_made_of_its_model(run_folder, tmp_path, capsys):
     """Beside the model, or in a folder of its own: only populations are closed."""
     shutil.copytree(run_folder, tmp_path / "run")

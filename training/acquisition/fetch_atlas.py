@@ -16,6 +16,7 @@ from napari_brainvae.atlas.ontology import read_structures
 from napari_brainvae.io.atomic_files import replacing, write_text
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.file_stamp import sha256_of
+from napari_brainvae.io.places import check_no_population
 from napari_brainvae.io.regular_files import regular_file
 from training.acquisition.allen_api import AllenService
 from training.acquisition.http import Connection, Damaged, reason
@@ -40,9 +41,10 @@ def fetch_atlas(
 
     Raises
     ------
-    OSError
+    OSError, InputError
         If a file cannot be fetched or written.
     """
+    check_no_population(folder)
     check_volume = partial(_check_volume, grid=grid)
     files: dict[str, tuple[Callable[[Path], None], Callable[[Path], object]]] = {
         "structures.json": (service.download_structures, read_structures),

@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 CONNECT_SECONDS = 10
+WORTH_SAYING_SECONDS = 5
 LONGEST_WAIT_SECONDS = 600
 """No pause is longer, whoever asks for it."""
 
@@ -153,6 +154,7 @@ class Connection:
             wait=self._wait,
             retry=retry_if_exception(may_pass),
             sleep=sleep_using_event(self.stop),
+            before_sleep=_say_so,
             reraise=True,
         )
         return retrying(action)
@@ -174,6 +176,14 @@ class Connection:
             asked = float(LONGEST_WAIT_SECONDS)
         longer = wait_exponential(self.backoff, max=LONGEST_WAIT_SECONDS)
         return max(asked, longer(state) + wait_random(0, self.backoff)(state))
+
+
+def _say_so(state: RetryCallState) -> None:
+    """Let nobody sit before a terminal that says nothing."""
+    error = state.outcome.exception() if state.outcome else None
+    seconds = state.next_action.sleep if state.next_action else 0.0
+    if isinstance(error, Exception) and seconds >= WORTH_SAYING_SECONDS:
+        log.warning("%s: trying again after %.0f s", reason(error), seconds)
 
 
 def may_pass(error: BaseException) -> bool:

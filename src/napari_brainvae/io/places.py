@@ -67,15 +67,28 @@ def check_empty(
 
     Raises
     ------
-    OSError
+    OSError, InputError
         If something is there.
     """
     out = recover(out.absolute())
     if out.exists() and not out.is_dir():
         raise NotADirectoryError(f"{out} is a file, not a folder for results")
+    check_no_population(out)
     if out.exists() and any(out.iterdir()) and not overwrite:
         raise FileExistsError(f"{out} is not empty: {otherwise}")
     return out
+
+
+def check_no_population(folder: Path) -> None:
+    """Refuse a population, and any other Zarr group, in the place of a folder.
+
+    Raises
+    ------
+    InputError
+        If it is one.
+    """
+    if any((folder / name).exists() for name in ZARR):
+        raise InputError(f"{folder} is a population: give another folder")
 
 
 def _paths(options: BaseModel) -> Iterator[tuple[str, Path]]:

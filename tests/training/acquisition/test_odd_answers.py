@@ -67,6 +67,14 @@ def test_416_to_a_request_without_a_range(fetch, server, monkeypatch):
     assert "12.zip had 0 bytes, the server says that there are no" in table(out).loc[12, "error"]
 
 
+@pytest.mark.parametrize(("seconds", "said"), [(0.1, False), (8.0, True)])
+def test_a_service_that_is_not_there_is_not_waited_for_in_silence(seconds, said, caplog):
+    outcome = SimpleNamespace(exception=lambda: http.requests.ConnectionError("refused"))
+    http._say_so(SimpleNamespace(outcome=outcome, next_action=SimpleNamespace(sleep=seconds)))
+    expected = ["the connection failed (ConnectionError): trying again after 8 s"] if said else []
+    assert caplog.messages == expected
+
+
 @pytest.mark.parametrize(
     ("asked", "least", "most", "said"),
     [
