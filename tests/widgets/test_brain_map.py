@@ -194,6 +194,13 @@ def test_a_brain_that_is_not_known_is_not_drawn_and_is_in_no_way(brain_map):
     brain_map.plane.grab()
 
 
+def test_the_outlines_of_groups_are_seen_whole(brain_map):
+    layout, [plane] = brain_map.plane._lay_out(), brain_map.plane.planes
+    assert plane.outlines
+    for _, line, _ in plane.outlines:
+        assert all(layout.plane_at(x, y) == 0 for x, y in layout.pixels(0, line).tolist())
+
+
 def test_a_plane_of_a_column_with_itself_is_a_diagonal(brain_map):
     brain_map.options = brain_map.options.model_copy(update={"x": "F2", "y": "F2"})
     across, upwards = brain_map.plane._lay_out().places[0]

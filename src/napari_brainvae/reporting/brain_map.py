@@ -217,7 +217,8 @@ def _draw_plane(
             ellipse = covariance_ellipse(points[group.members & ~hollow])
             if ellipse is not None:
                 axes.plot(*ellipse.outline().T, color=group.colour, linewidth=0.25 * size)
-                axes.plot(*ellipse.mean, "D", color=group.colour, mec="black", ms=1.2 * size)
+                mean = {"color": group.colour, "mec": "black", "mew": 0.1 * size, "ms": 1.2 * size}
+                axes.plot(*ellipse.mean, "D", **mean)
 
 
 def _legend(
