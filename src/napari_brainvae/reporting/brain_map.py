@@ -38,6 +38,7 @@ TITLES = {
     "squared_error": "squared error",
     "kl_divergence": "KL divergence, nats",
     "unusual": "outlier",
+    "robust": "codes by robust inference",
 }
 """What columns of the table of brains are called on axes."""
 
