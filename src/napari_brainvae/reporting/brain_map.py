@@ -218,8 +218,8 @@ def _draw_plane(
             ellipse = covariance_ellipse(points[group.members & ~hollow])
             if ellipse is not None:
                 axes.plot(*ellipse.outline().T, color=group.colour, linewidth=0.25 * size)
-                mean = {"color": group.colour, "mec": "black", "mew": 0.1 * size, "ms": 1.2 * size}
-                axes.plot(*ellipse.mean, "D", **mean)
+                edge: dict[str, Any] = {"mec": "black", "mew": 0.1 * size}
+                axes.plot(*ellipse.mean, "D", color=group.colour, ms=1.2 * size, **edge)
 
 
 def _legend(
