@@ -97,6 +97,7 @@ def test_a_click_shows_a_brain_and_a_lasso_selects(brain_map, viewer, qtbot):
 
 def test_a_lasso_may_begin_beside_the_plane(brain_map, qtbot):
     """A brain at the edge is drawn around from outside."""
+    brain_map.ellipses.setChecked(False)  # the plane reaches as far as they do
     scatter, brains = brain_map.plane, brain_map.brains
     lowest = int(np.argmin([scatter.place_of(i)[0] for i in range(24)]))
     line, within = around(scatter, [lowest], reach=20)
@@ -192,6 +193,13 @@ def test_a_brain_that_is_not_known_is_not_drawn_and_is_in_no_way(brain_map):
     assert np.isnan(where[:, 4]).all() and np.isfinite(np.delete(where, 4, axis=1)).all()
     brain_map.plane.show_brain(4)
     brain_map.plane.grab()
+
+
+def test_the_outlines_of_groups_are_seen_whole(brain_map):
+    layout, [plane] = brain_map.plane._lay_out(), brain_map.plane.planes
+    assert plane.outlines
+    for _, line, _ in plane.outlines:
+        assert all(layout.plane_at(x, y) == 0 for x, y in layout.pixels(0, line).tolist())
 
 
 def test_a_plane_of_a_column_with_itself_is_a_diagonal(brain_map):

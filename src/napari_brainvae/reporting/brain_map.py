@@ -38,6 +38,7 @@ TITLES = {
     "squared_error": "squared error",
     "kl_divergence": "KL divergence, nats",
     "unusual": "outlier",
+    "robust": "codes by robust inference",
 }
 """What columns of the table of brains are called on axes."""
 
@@ -217,7 +218,8 @@ def _draw_plane(
             ellipse = covariance_ellipse(points[group.members & ~hollow])
             if ellipse is not None:
                 axes.plot(*ellipse.outline().T, color=group.colour, linewidth=0.25 * size)
-                axes.plot(*ellipse.mean, "D", color=group.colour, mec="black", ms=1.2 * size)
+                edge: dict[str, Any] = {"mec": "black", "mew": 0.1 * size}
+                axes.plot(*ellipse.mean, "D", color=group.colour, ms=1.2 * size, **edge)
 
 
 def _legend(

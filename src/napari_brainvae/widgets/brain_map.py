@@ -224,7 +224,10 @@ class BrainMapWidget(Panel):
         for box, name, usual in ((self.x, before.x, 0), (self.y, before.y, 1)):
             _fill(box, ordered, name, usual)
         colours = [name for name in colour_columns(table) if name != "problem"]
-        covariates = [name for name in colours if name not in {*numbers, "unusual", "flagged"}]
+        # At first by what is known of the brains, not by what was measured.
+        measured = () if self.brains.table is None else self.brains.table.brains
+        ours = {*numbers, *measured, "flagged"}
+        covariates = [name for name in colours if name not in ours]
         usual = 1 + colours.index(covariates[0]) if covariates else 0
         _fill(self.colour, ["", *colours], before.colour or "-", usual)
 

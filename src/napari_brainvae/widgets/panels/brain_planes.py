@@ -95,7 +95,7 @@ class Layout:
         known = np.isfinite(points).all(axis=1, keepdims=True)
         if not known.all():
             points = np.where(known, points, np.nan)
-        self.limits = _limits(points)
+        self.limits = _limits(points, planes)
         self._corners = np.array([(each.left(), each.bottom()) for each in self.frames])
         sizes = np.array([(each.width(), -each.height()) for each in self.frames])
         self._scales = sizes / (self.limits[:, 1] - self.limits[:, 0])
@@ -119,12 +119,17 @@ class Layout:
         return nearest if away and away[nearest] <= reach else None
 
 
-def _limits(points: Floats) -> Floats:
-    """Lowest and highest ``(P, 2, 2)`` of points ``(P, 2, N)``, with a margin."""
+def _limits(points: Floats, planes: Sequence[Plane]) -> Floats:
+    """Lowest and highest ``(P, 2, 2)`` of points ``(P, 2, N)`` and outlines, with a margin."""
     low, high = (
         np.fmin.reduce(points, axis=2, initial=np.inf),
         np.fmax.reduce(points, axis=2, initial=-np.inf),
     )
+    for i, plane in enumerate(planes):
+        if plane.outlines:
+            lines = np.concatenate([line for _, line, _ in plane.outlines])
+            low[i] = np.minimum(low[i], lines.min(axis=0))
+            high[i] = np.maximum(high[i], lines.max(axis=0))
     some = low <= high
     low, high = np.where(some, low, 0.0), np.where(some, high, 1.0)
     width = np.where(high > low, high - low, 1.0)
