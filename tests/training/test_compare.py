@@ -146,7 +146,7 @@ BAD = {
     "no such group": (["--by", "group", "--groups", "case,ko"], "no brain is 'ko' in group"),
     "three groups": (["--by", "day"], "day has 3 different values"),
     "one group named": (["--by", "group", "--groups", "case"], "two groups are compared, A,B"),
-    "collinear": (["--by", "group", "--adjust", "same"], "same together say all that group says"),
+    "collinear": (["--by", "group", "--adjust", "same"], "same says all that group says"),
     "n < p": (["--by", "group", "--adjust", "word"], "24 brains are too few to take out word"),
     "no batch": (["--by", "group", "--harmonize"], "to harmonize, name the batches"),
     "no atlas": (["--by", "group", "--regions", "XYZ"], "the atlas has no structure 'XYZ'"),
