@@ -200,6 +200,7 @@ def test_what_only_goes_with_another_factor_is_not_named_of_its_own(cases, run_f
     assert "F2 goes with F1 (r = -0.62, groups apart) and acts where it does" in text
     assert "beyond what is named above it differs by no more than chance explains (p = 0.4)" in text
     assert "F2 is " not in text
+    assert "nothing was taken out: whatever else goes with it, such as age, may lie behind" in text
     assert "corrected over 4 factors" in text
     (line,) = headline(study, table)
     assert line.startswith(

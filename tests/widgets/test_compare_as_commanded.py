@@ -15,7 +15,7 @@ from napari_brainvae.data.population_files import creating
 from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.widgets.panels.comparison_choice import PLAIN
-from tests.widgets.windows import PLUGIN, add_atlas, done, open_widget
+from tests.widgets.windows import LONG, PLUGIN, add_atlas, open_widget
 from training.cli import main
 from training.compare import CompareOptions, compare
 
@@ -64,6 +64,11 @@ def panel(make_napari_viewer, known, run_folder, atlas, qtbot):
     viewer.open(run_folder / "model.safetensors", plugin=PLUGIN)
     add_atlas(viewer, atlas)
     return open_widget(viewer, qtbot, "Compare")
+
+
+def done(panel, qtbot):
+    """Two comparisons and all their figures take longer than most of what panels do."""
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=6 * LONG)
 
 
 def choose(choice, chosen):

@@ -151,9 +151,11 @@ def _pixels(compared: Compared) -> list[str]:
 
 
 def _caution(study: Study, table: pd.DataFrame) -> str:
-    said = (
-        "What goes with a covariate need not be caused by it, and only what is named was taken out."
-    )
+    said = "What goes with a covariate need not be caused by it, and "
+    if any(each.design.adjusted for each in study.compared.values()):
+        said += "only what is named was taken out."
+    else:
+        said += "nothing was taken out: whatever else goes with it, such as age, may lie behind it."
     if table["replicated"].isna().all():
         said += " Whether these factors come again in other brains was not examined."
     repaired = int(study.brains.repaired.sum())
