@@ -337,7 +337,7 @@ def _report_parts(
         parts.append((f"{by}: factors", "", forest))
         parts.append((f"{by}: the difference", "Orange is more in the first, blue less.", picture))
         columns = ["effect", "low", "high", "p", "p_fwe", "q", "difference", "replicated", *BEYOND]
-        shown = rows.set_index("factor")[columns].round(4)
+        shown = rows.set_index("factor")[columns].round(4).dropna(axis=1, how="all")
         shown = shown.astype(object).where(shown.notna(), "")
         parts.append((f"{by}: numbers of the factors", "All columns are in compare.csv.", shown))
         if len(regions):

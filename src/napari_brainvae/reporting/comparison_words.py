@@ -147,7 +147,8 @@ def _pixels(compared: Compared) -> list[str]:
     count = int(found.found.sum())
     if not count:
         return ["No single pixel of the sections differs, corrected for all of them."]
-    return [f"{count} pixels of the sections differ, corrected for all of them (max-t)."]
+    differ = "pixel of the sections differs" if count == 1 else "pixels of the sections differ"
+    return [f"{count} {differ}, corrected for all of them (max-t)."]
 
 
 def _caution(study: Study, table: pd.DataFrame) -> str:

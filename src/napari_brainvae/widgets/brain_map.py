@@ -53,6 +53,9 @@ HOW = (
     "with Alt fewer. The ring is the brain on show.</p>"
 )
 
+NO_COVARIATES = ("unusual", "flagged", "robust")
+"""Columns of yes and no that say how a brain was measured."""
+
 
 class BrainMapWidget(Panel):
     """Brains in the plane of two columns, coloured by a third, and in the planes of all pairs."""
@@ -224,7 +227,7 @@ class BrainMapWidget(Panel):
         for box, name, usual in ((self.x, before.x, 0), (self.y, before.y, 1)):
             _fill(box, ordered, name, usual)
         colours = [name for name in colour_columns(table) if name != "problem"]
-        covariates = [name for name in colours if name not in {*numbers, "unusual", "flagged"}]
+        covariates = [name for name in colours if name not in {*numbers, *NO_COVARIATES}]
         usual = 1 + colours.index(covariates[0]) if covariates else 0
         _fill(self.colour, ["", *colours], before.colour or "-", usual)
 
