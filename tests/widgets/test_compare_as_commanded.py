@@ -141,8 +141,8 @@ BAD = {
     "itself": (["--blocks", "sex"], {"blocks": "sex"}, "it cannot be taken out as well"),
     "no such region": (["--regions", "XYZ"], {"regions": "XYZ"}, "no structure 'XYZ'"),
     "two of a text": (
-        ["--by", "word", "--groups", "word 0,word 1"],
-        {"by": "word", "groups": ("word 0", "word 1")},
+        ["--by", "word", "--groups", "word 0,word 2"],
+        {"by": "word", "groups": ("word 0", "word 2")},
         "a group needs 2 at least",
     ),
 }
