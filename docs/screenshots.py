@@ -17,6 +17,7 @@ from typing import Any
 import napari
 import numpy as np
 from PIL import Image
+from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
 from napari_brainvae.models.checkpoint import save_checkpoint
@@ -206,6 +207,21 @@ def brain_map(size: Size) -> None:
     save(viewer, "brain_map", size)
 
 
+def compare(size: Size) -> None:
+    """Females and males of the samples, with age taken out."""
+    viewer, widget = opened(size, "Compare", atlas=False)
+    wait(lambda: widget.workspace.atlas is not None)
+    widget.choice.by.setCurrentText("sex")
+    widget.choice.adjust.item(1).setCheckState(Qt.CheckState.Checked)
+    widget.choice.plain.set_values({"permutations": 999, "pixel_permutations": 199})
+    widget.compare()
+    wait(lambda: not widget.job.running)
+    widget.tabs.setCurrentWidget(widget.effects)
+    wait(lambda: widget.effects.figure is not None)
+    settle()
+    save(viewer, "compare", size)
+
+
 def fit(size: Size) -> None:
     """A fit that goes on, with the linear start of the brain on show."""
     folder = Path(gettempdir()) / "brains"  # its name is in the picture
@@ -237,6 +253,7 @@ SCENES = (
     two_models,
     brain_map,
     gallery,
+    compare,
     fit,
 )
 

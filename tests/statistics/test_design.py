@@ -75,7 +75,7 @@ BAD = {
     "itself taken out": ({"by": "genotype", "adjust": ["genotype"]}, "it cannot be taken out"),
     "all taken out": (
         {"by": "genotype", "adjust": ["treated"]},
-        "treated together say all that genotype says",
+        "treated says all that genotype says: with it taken out",
     ),
     "no two blocks": ({"by": "drug", "blocks": "drug"}, "it cannot be taken out as well"),
 }
@@ -89,6 +89,31 @@ def test_what_cannot_be_compared_is_said_in_one_sentence(mice, case):
         make_design(mice, by, **asked)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_brains_of_which_the_dose_is_not_known_are_left_out_and_counted(mice):
+    mice.loc[:4, "dose"] = np.nan
+    mice.loc[4:5, "age"] = np.nan
+    design = make_design(mice, "dose", adjust=["age"])
+    assert design.units == N - 6
+    assert design.notes == (
+        "5 brains left out, of which dose is not known",
+        "1 brain left out, of which age is not known",
+    )
+
+
+def test_a_column_that_is_the_same_everywhere_takes_nothing_out(mice):
+    plain, same = make_design(mice, "genotype"), make_design(mice, "genotype", adjust=["same"])
+    assert same.degrees_of_freedom == plain.degrees_of_freedom
+
+
+@pytest.mark.parametrize("size", [1e-300, 1e300])
+def test_a_number_of_any_size_is_compared_and_taken_out(mice, size):
+    plain = make_design(mice, "dose", adjust=["age"])
+    mice[["dose", "age"]] *= size
+    scaled = make_design(mice, "dose", adjust=["age"])
+    assert_allclose(scaled.tested, plain.tested)
+    assert_allclose(scaled.confounds, plain.confounds)
 
 
 def test_two_hundred_words_are_too_many_to_take_out():
@@ -107,7 +132,10 @@ def test_brains_of_which_something_is_not_known_are_left_out_and_counted(mice):
     mice.loc[[7], "genotype"] = ""
     design = make_design(mice, "genotype", adjust=["age"])
     assert sorted(set(range(N)) - set(design.brains)) == [0, 3, 5, 7]
-    assert design.notes == ("3 brains left out, of which age is not known",)
+    assert design.notes == (
+        "1 brain left out, of which genotype is not known",
+        "3 brains left out, of which age is not known",
+    )
 
 
 def test_confounds_that_say_the_same_count_once(mice):

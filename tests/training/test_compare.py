@@ -146,7 +146,7 @@ BAD = {
     "no such group": (["--by", "group", "--groups", "case,ko"], "no brain is 'ko' in group"),
     "three groups": (["--by", "day"], "day has 3 different values"),
     "one group named": (["--by", "group", "--groups", "case"], "two groups are compared, A,B"),
-    "collinear": (["--by", "group", "--adjust", "same"], "same together say all that group says"),
+    "collinear": (["--by", "group", "--adjust", "same"], "same says all that group says"),
     "n < p": (["--by", "group", "--adjust", "word"], "24 brains are too few to take out word"),
     "no batch": (["--by", "group", "--harmonize"], "to harmonize, name the batches"),
     "no atlas": (["--by", "group", "--regions", "XYZ"], "the atlas has no structure 'XYZ'"),
@@ -200,6 +200,7 @@ def test_what_only_goes_with_another_factor_is_not_named_of_its_own(cases, run_f
     assert "F2 goes with F1 (r = -0.62, groups apart) and acts where it does" in text
     assert "beyond what is named above it differs by no more than chance explains (p = 0.4)" in text
     assert "F2 is " not in text
+    assert "nothing was taken out: whatever else goes with it, such as age, may lie behind" in text
     assert "corrected over 4 factors" in text
     (line,) = headline(study, table)
     assert line.startswith(

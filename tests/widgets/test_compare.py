@@ -221,3 +221,15 @@ def test_the_choice_follows_the_covariates(qtbot):
     choice.plain.widgets["harmonize"].value = True
     with pytest.raises(InputError, match="name the batches"):
         choice.options()
+
+
+def test_the_samples_lie_in_their_atlas_at_once(make_napari_viewer, qtbot):
+    viewer = make_napari_viewer(show=True)
+    dock, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Compare")
+    assert widget.source.atlas.native.currentText() == ""
+    widget._samples.click()
+    qtbot.waitUntil(lambda: widget.source.ready, timeout=LONG)
+    qtbot.waitUntil(lambda: widget.source.workspace.atlas is not None, timeout=LONG)
+    assert widget.source.atlas.native.currentText() != ""
+    qtbot.waitUntil(lambda: not dock.visibleRegion().isEmpty(), timeout=LONG)
+    assert widget.source.workspace.inputs(widget.choice.options()).atlas is not None

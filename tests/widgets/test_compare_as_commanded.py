@@ -15,7 +15,7 @@ from napari_brainvae.data.population_files import creating
 from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.widgets.panels.comparison_choice import PLAIN
-from tests.widgets.windows import PLUGIN, add_atlas, done, open_widget
+from tests.widgets.windows import LONG, PLUGIN, add_atlas, open_widget
 from training.cli import main
 from training.compare import CompareOptions, compare
 
@@ -49,6 +49,8 @@ def known(tmp_path_factory):
     table["dose"], table["line"] = np.arange(24.0) % 5, list("aabbcc") * 4
     table["litter"], table["day"] = np.repeat(list("uvwx"), 6), list("aabb") * 6
     table["run"] = list("xxxyyy") * 4
+    table["same"], table["word"] = table["sex"], [f"word {i}" for i in range(24)]
+    table["lost"] = ["", *["x", "y"] * 11, ""]
     with creating(path, phantom.ids, (64, 80), np.float32, phantom.description) as group:
         group["images"][:] = np.stack([b.image for b in brains])
         write_covariates(group, table)
@@ -62,6 +64,11 @@ def panel(make_napari_viewer, known, run_folder, atlas, qtbot):
     viewer.open(run_folder / "model.safetensors", plugin=PLUGIN)
     add_atlas(viewer, atlas)
     return open_widget(viewer, qtbot, "Compare")
+
+
+def done(panel, qtbot):
+    """Two comparisons and all their figures take longer than most of what panels do."""
+    qtbot.waitUntil(lambda: not panel.job.running, timeout=6 * LONG)
 
 
 def choose(choice, chosen):
@@ -124,3 +131,46 @@ def _pixels(path):
     from matplotlib.image import imread
 
     return imread(path)
+
+
+BAD = {
+    "collinear": (["--adjust", "same"], {"adjust": ["same"]}, "same says all that sex says"),
+    "n < p": (["--adjust", "word"], {"adjust": ["word"]}, "brains are too few to take out word"),
+    "one group twice": (["--groups", "F,F"], {"groups": ("F", "F")}, "F is given twice"),
+    "no batch": (["--harmonize"], {"harmonize": True}, "name the batches: batch is empty"),
+    "itself": (["--blocks", "sex"], {"blocks": "sex"}, "it cannot be taken out as well"),
+    "no such region": (["--regions", "XYZ"], {"regions": "XYZ"}, "no structure 'XYZ'"),
+    "two of a text": (
+        ["--by", "word", "--groups", "word 0,word 2"],
+        {"by": "word", "groups": ("word 0", "word 2")},
+        "a group needs 2 at least",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_panel_and_command_say_the_same_sentence(case, panel, known, run_folder, atlas_folder,
+                                                 tmp_path, qtbot, capsys):  # fmt: skip
+    flags, chosen, sentence = BAD[case]
+    choose(panel.choice, chosen)
+    panel.compare()
+    done(panel, qtbot)
+    said = panel.job.message or panel.words.text()
+    assert sentence in said
+    assert panel.found is None
+    by = [] if "--by" in flags else ["--by", "sex"]
+    given = [str(known), "--model", str(run_folder / "model.safetensors"), *USUAL, *by, *flags]
+    arguments = [*given, "--atlas", str(atlas_folder), "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as ended:
+        main(CompareOptions, compare, program="compare", arguments=arguments)
+    assert ended.value.code == 2
+    (line,) = [each for each in capsys.readouterr().err.splitlines() if "‰" not in each]
+    assert said in line
+
+
+def test_brains_of_which_it_is_not_known_are_counted(panel, qtbot):
+    choose(panel.choice, {"by": "lost", "pixel_permutations": 0})
+    panel.compare()
+    done(panel, qtbot)
+    assert "lost: 2 brains left out, of which lost is not known" in panel.found.study.warnings
+    assert panel.found.study.compared["lost"].design.units <= 22

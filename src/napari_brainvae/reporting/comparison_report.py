@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,7 +113,7 @@ def forest_plot(table: pd.DataFrame, name: str = "factor", *, model: str = "") -
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(6.6, 1.7 + 0.27 * len(table)), layout="constrained")
+    figure = Figure(figsize=(7.2, 1.7 + 0.36 * len(table)), layout="constrained")
     axes = figure.subplots()
     smallest = float(table["smallest_effect"].iloc[0])
     edge = 1.1 * float(np.abs(table[["low", "high"]].to_numpy()).max())
@@ -143,14 +144,15 @@ def forest_plot(table: pd.DataFrame, name: str = "factor", *, model: str = "") -
     title = f"{first['by']}: {first['contrast']}, n = {' and '.join(counts)}"
     title += f", {model}" if model else ""
     # A line each: one of them all is wider than the figure.
-    figure.suptitle(f"{title}\n{none}\nhollow: not replicated; right: family-wise p", fontsize=8)
+    marks = "hollow: not replicated; pale: only goes with another; right: family-wise p"
+    figure.suptitle(f"{title}\n{none}\n{marks}", fontsize=8)
     return figure
 
 
 def _label(row: pd.Series, name: str) -> str:
     more = row.get("name", row.get("what", ""))
     text = f"{row[name]}: {more}" if isinstance(more, str) and more else str(row[name])
-    return text if len(text) <= 44 else f"{text[:43]}…"
+    return textwrap.fill(text, 40, max_lines=2, placeholder=" …")
 
 
 def _p(value: float) -> str:
@@ -335,7 +337,8 @@ def _report_parts(
         parts.append((f"{by}: factors", "", forest))
         parts.append((f"{by}: the difference", "Orange is more in the first, blue less.", picture))
         columns = ["effect", "low", "high", "p", "p_fwe", "q", "difference", "replicated", *BEYOND]
-        shown = rows.set_index("factor")[columns].round(4)
+        shown = rows.set_index("factor")[columns].round(4).dropna(axis=1, how="all")
+        shown = shown.astype(object).where(shown.notna(), "")
         parts.append((f"{by}: numbers of the factors", "All columns are in compare.csv.", shown))
         if len(regions):
             mine = regions[regions["by"] == by].sort_values("p_fwe", kind="stable")

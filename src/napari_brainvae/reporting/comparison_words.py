@@ -147,13 +147,16 @@ def _pixels(compared: Compared) -> list[str]:
     count = int(found.found.sum())
     if not count:
         return ["No single pixel of the sections differs, corrected for all of them."]
-    return [f"{count} pixels of the sections differ, corrected for all of them (max-t)."]
+    differ = "pixel of the sections differs" if count == 1 else "pixels of the sections differ"
+    return [f"{count} {differ}, corrected for all of them (max-t)."]
 
 
 def _caution(study: Study, table: pd.DataFrame) -> str:
-    said = (
-        "What goes with a covariate need not be caused by it, and only what is named was taken out."
-    )
+    said = "What goes with a covariate need not be caused by it, and "
+    if any(each.design.adjusted for each in study.compared.values()):
+        said += "only what is named was taken out."
+    else:
+        said += "nothing was taken out: whatever else goes with it, such as age, may lie behind it."
     if table["replicated"].isna().all():
         said += " Whether these factors come again in other brains was not examined."
     repaired = int(study.brains.repaired.sum())

@@ -22,6 +22,7 @@ Indices = npt.NDArray[np.intp]
 FEWEST = 2
 """Brains, at least, in a group: one has no spread."""
 
+_HUGE = 1e100
 _RANK = 1e-8  # of a column's length: less that others leave of it is rounding
 
 
@@ -139,6 +140,8 @@ def make_design(
     keep = np.ones(len(covariates), bool) if usable is None else np.array(usable, bool)
     tested, pair, chosen = _tested(covariates[by], groups, keep)
     brains, notes = _of_known(covariates[list(taken_out)], chosen)
+    if lost := int((keep & missing(covariates[by])).sum()):
+        notes = (_lost(lost, by), *notes)
     _check_groups(by, pair, tested[brains])
     design = Design(
         by=by,
@@ -176,9 +179,13 @@ def _of_known(
     for name in table:
         known = ~missing(table[name])
         if lost := int((chosen & ~known).sum()):
-            notes.append(f"{lost} brains left out, of which {name} is not known")
+            notes.append(_lost(lost, str(name)))
         chosen = chosen & known
     return np.flatnonzero(chosen), tuple(notes)
+
+
+def _lost(count: int, name: str) -> str:
+    return f"{count} brain{'s' * (count > 1)} left out, of which {name} is not known"
 
 
 def missing(column: pd.Series) -> npt.NDArray[np.bool_]:
@@ -273,11 +280,17 @@ def _check_groups(by: str, groups: tuple[str, str] | None, tested: Floats) -> No
 def model_columns(table: pd.DataFrame) -> Floats:
     """Columns of the model for covariates that are taken out, ``(n, K)``."""
     parts = [
-        column.to_numpy(np.float64)[:, None] if is_number(column) else dummies(column)
+        _bounded(column.to_numpy(np.float64))[:, None] if is_number(column) else dummies(column)
         for _, column in table.items()
         if column.nunique() > 1
     ]
     return np.concatenate(parts, axis=1) if parts else np.zeros((len(table), 0))
+
+
+def _bounded(column: Floats) -> Floats:
+    """Scale a column whose squares no number holds to 1; the unit that it is told in is free."""
+    largest = float(np.abs(column).max(initial=0))
+    return column if 1 / _HUGE < largest < _HUGE or largest == 0 else column / largest
 
 
 def _with_blocks(design: Design, name: str, column: pd.Series) -> Design:
@@ -312,6 +325,7 @@ def _checked(design: Design) -> Design:
     """Scale the columns, drop those that others say already, and see that something is left."""
     tested = design.tested
     if design.groups is None:
+        tested = _bounded(tested)
         tested = (tested - tested.mean()) / tested.std()
     confounds = _independent(within(design.confounds, design.blocks))
     design = _replaced(design, None, tested=tested, confounds=confounds)
@@ -325,7 +339,9 @@ def _checked(design: Design) -> Design:
     left = inside - confounds @ np.linalg.lstsq(confounds, inside, rcond=None)[0]
     if np.linalg.norm(left) < 1e-6 * np.linalg.norm(tested - tested.mean()):
         raise InputError(
-            f"{out} together say all that {design.by} says: with them taken out there is "
+            f"{out} says all that {design.by} says: with it taken out there is nothing to compare"
+            if len(design.adjusted) == 1
+            else f"{out} together say all that {design.by} says: with them taken out there is "
             "nothing to compare"
         )
     return design

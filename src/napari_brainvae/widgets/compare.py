@@ -156,6 +156,12 @@ class CompareWidget(Panel):
         self.regions.chosen.connect(self._show_region)
         self.brains.chosen.connect(self._show_brain)
 
+    def begin(self) -> None:
+        """Open the samples, and lay their atlas on the brains: regions are measured in it."""
+        super().begin()
+        if self.source.workspace.atlas is None:
+            self.open_behind("Atlas")
+
     def compare(self, event: Any = None) -> None:
         """Compare what is chosen, in the background."""
         inputs = self._inputs()

@@ -115,6 +115,13 @@ class Panel(PluginWidget):
         for sample in SAMPLES:
             self.viewer.open_sample("napari-brainvae", sample)
 
+    def open_behind(self, name: str) -> None:
+        """Open another panel, and stay in front of it."""
+        self.viewer.window.add_plugin_dock_widget("napari-brainvae", name)
+        mine = _dock(self)
+        if mine is not None:  # it comes to the front in the next moments
+            QTimer.singleShot(0, lambda: QTimer.singleShot(0, mine.raise_))
+
     def read_page(self) -> None:
         """Show the panel's page of the docs in a browser."""
         QDesktopServices.openUrl(QUrl(f"{PAGES}/{self.page}.md"))
