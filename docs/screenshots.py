@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory, gettempdir
 from typing import Any
 
 import napari
+import nibabel
 import numpy as np
 from PIL import Image
 from qtpy.QtCore import Qt
@@ -243,6 +244,36 @@ def fit(size: Size) -> None:
         rmtree(folder)
 
 
+def gather(size: Size) -> None:
+    """Registered brains that were dropped, one of them damaged, and what will be made of them."""
+    with TemporaryDirectory() as folder:
+        inside = Path(folder) / "brains"
+        inside.mkdir()
+        brains = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
+        # Axes to the right, to the front, upwards, as NIfTI has them; 25 planes of one section.
+        size_mm = np.diag([0.05, 0.1, 0.05, 1])
+        for i in range(5):
+            section = brains.brain(i).image[::-1, :, None]
+            volume = np.repeat(section, 25, axis=2).transpose(1, 2, 0)
+            image = nibabel.Nifti1Image((1000 * volume).astype(np.int16), size_mm)
+            image.header.set_xyzt_units("mm")
+            nibabel.save(image, inside / f"mouse-{i + 1}.nii.gz")
+        (inside / "mouse-6.nii.gz").write_bytes(b"half a file")
+        rows = [f"mouse-{i + 1},{'fm'[i % 2]},{60 + i}" for i in range(6)]
+        (Path(folder) / "mice.csv").write_text("\n".join(["id,sex,age_days", *rows]))
+        viewer, widget = with_panel(size, "Gather")
+        widget.add([inside])
+        widget.choice.plane.setText("12")
+        widget.choice.covariates.setText(str(Path(folder) / "mice.csv"))
+        widget.choice.plane.editingFinished.emit()
+        wait(lambda: widget.preview is not None)
+        widget.gather()
+        wait(lambda: not widget.job.running)
+        wait(lambda: widget.preview is not None)
+        settle(2)
+        save(viewer, "gather", size)
+
+
 SCENES = (
     reconstruct,
     atlas,
@@ -255,6 +286,7 @@ SCENES = (
     gallery,
     compare,
     fit,
+    gather,
 )
 
 if __name__ == "__main__":

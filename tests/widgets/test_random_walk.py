@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from functools import cache
 from types import SimpleNamespace
 
-import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
@@ -16,59 +15,77 @@ from napari.layers import Image
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.preprocessing import Preprocessing
-from napari_brainvae.denoising.reconstruction import reconstruct_section
-from napari_brainvae.factors.latent_paths import brain_code
-from napari_brainvae.factors.perturbation import Perturbation
-from napari_brainvae.factors.projective_field import population_mean, traverse
-from napari_brainvae.factors.receptive_field import Probe, region_weights
-from napari_brainvae.factors.signed_change import signed_change
 from napari_brainvae.models.checkpoint import save_checkpoint
 from napari_brainvae.models.pca import PCA
-from napari_brainvae.widgets.layers.section_layers import (
-    CHECKPOINT,
-    MADE_BY,
-    MADE_HERE,
-    population_layer,
-    shown_index,
-)
-from napari_brainvae.widgets.panels.explorer_buttons import NOTHING, SHOWN
+from napari_brainvae.widgets.layers.section_layers import CHECKPOINT, MADE_BY, population_layer
 from napari_brainvae.widgets.workspace import workspace_of
-from tests.widgets.windows import LONG, PLUGIN, RECTANGLE, add_atlas
+from tests.widgets.panel_checks import PanelChecks, change
+from tests.widgets.windows import PLUGIN, RECTANGLE, add_atlas
 
 PANELS = {
     "Reconstruct": "Reconstruct and denoise",
     "Receptive field": "Receptive field",
     "Projective field": "Projective field",
     "Factors": "Factors",
+    "Two models": "Two models",
     "Explore": "Explore factors",
+    "Map": "Map of brains",
+    "Gallery": "Gallery",
+    "Compare": "Compare",
+    "Fit": "Fit",
+    "Gather": "Gather",
+    "Atlas": "Atlas",
 }
-BRAINS = 5
-STEPS = 42
+JOBS = {
+    "Reconstruct": lambda panel: panel.brains.measure(),
+    "Receptive field": lambda panel: panel.population.measure(),
+    "Projective field": lambda panel: panel.compute_all(),
+    "Factors": lambda panel: panel.describe(),
+    "Two models": lambda panel: panel.compare(),
+    "Explore": lambda panel: panel.list_brains(),
+    "Map": lambda panel: panel.measure(),
+    "Gallery": lambda panel: panel.measure(),
+    "Compare": lambda panel: panel.compare(),
+}
+"""What a panel computes of all brains, or of all factors."""
+
+WALKS = 6
+"""Each begins with two of the panels and their results, which are not left to chance."""
+
+PATIENCE = 120_000
+"""Until something is waited for in vain, ms: a busy machine is no defect."""
+
+BRAINS = 6
+STEPS = 34
 DOINGS = (
     *("open_panel", "run_a_job") * 3,
     *("move_slider", "switch_model", "choose_factor", "move_weight", "pick_sections", "move_codes")
     * 2,
     *("close_panel", "open_sections", "rename", "remove", "reorder", "draw"),
-    "choose_what_is_reconstructed",
+    *("choose_what_is_reconstructed", "choose_in_lists"),
 )
 desk = SimpleNamespace()
 """What the walks share: window, ``qtbot`` and files; and what was seen on how many steps."""
 
 
-class Walk(RuleBasedStateMachine):
+class Walk(PanelChecks, RuleBasedStateMachine):
     """One window, from one population and one model on; every rule is something she may do."""
 
     def __init__(self):
         super().__init__()
-        self.viewer, self.workspace = desk.viewer, workspace_of(desk.viewer)
+        self.viewer, self.workspace, self.desk = desk.viewer, workspace_of(desk.viewer), desk
         self.panels = {}
         self.add(0)
         self.viewer.open(desk.models[0], plugin=PLUGIN)
         self.viewer.layers[0].name = "phantom"
         add_atlas(self.viewer, desk.atlas)
-        self.open_panel(0, 0)
-        self.open_panel(1, 0)
         self.wait()
+        first = 2 * desk.walks % len(PANELS)
+        desk.walks += 1
+        for number in (first, first + 1):
+            self.open_panel(number, 0)
+            self.wait()
+            self.run_a_job(len(self.panels) - 1, 1)
 
     def teardown(self):
         while self.panels:
@@ -83,15 +100,16 @@ class Walk(RuleBasedStateMachine):
     def wait(self):
         def still():
             loading = self.workspace.checkpoint is not None and self.workspace.model is None
-            busy = [panel.latest for panel in self.panels.values() if hasattr(panel, "latest")]
-            return not loading and all(latest.idle for latest in busy) and not self.moving()
+            return not loading and all(map(self.idle, self.panels.values()))
 
-        desk.qtbot.waitUntil(still, timeout=LONG)
+        desk.qtbot.waitUntil(still, timeout=PATIENCE)
 
-    def moving(self):
-        field, explorer = self.panels.get("Projective field"), self.panels.get("Explore")
-        explored = explorer is None or explorer.encode.idle
-        return not explored or (field is not None and not field.traversal.idle)
+    @staticmethod
+    def idle(panel):
+        workers = ("latest", "traversal", "encode", "line", "_prepare", "looking")
+        return all(getattr(panel, name).idle for name in workers if hasattr(panel, name)) and (
+            not hasattr(panel, "second") or panel.second._load.idle
+        )
 
     @property
     def made(self):
@@ -110,6 +128,13 @@ class Walk(RuleBasedStateMachine):
             self.panels[name] = widget
             if name == "Receptive field":
                 widget.population.controls.widgets["resamples"].value = 0
+            elif name == "Compare":
+                for options in ("permutations", "pixel_permutations"):
+                    widget.choice.plain.widgets[options].value = 19
+            elif name == "Two models":
+                widget.second.choose(desk.models[1])
+            elif name == "Atlas":
+                widget.open_atlas(desk.atlas.directory)
 
     def close_panel(self, number, _):
         if self.panels:
@@ -179,6 +204,27 @@ class Walk(RuleBasedStateMachine):
                 sliders[number % len(sliders)].setValue(to % 5 - 2)
             panel.buttons.against.setCurrentIndex(to % 3)
 
+    def choose_in_lists(self, number, to):
+        """Another plane of the map, order of the gallery, second model, comparison."""
+        if panel := self.panels.get("Map"):
+            for box, which in ((panel.x, number), (panel.y, to), (panel.colour, number + to)):
+                if box.count():
+                    box.setCurrentIndex(which % box.count())
+            panel._draw()
+            panel.brains.select([number % BRAINS, to % BRAINS])
+        panel, row = self.panels.get("Gallery"), number % 5
+        if panel and panel._order.model().item(row).isEnabled():
+            panel._order.setCurrentIndex(row)
+            panel._order.activated.emit(row)
+        if panel := self.panels.get("Two models"):
+            panel.second.choose(desk.models[number % 2])
+            panel._side_by_side.setChecked(to % 2 == 0)
+        if panel := self.panels.get("Compare"):
+            if panel.found is not None and to % 3:
+                panel.picture.setCurrentIndex(number % 3)
+            else:
+                panel.choice.by.setCurrentIndex(number % max(panel.choice.by.count(), 1))
+
     def choose_what_is_reconstructed(self, number, to):
         if panel := self.panels.get("Reconstruct"):
             panel._robust.setChecked(number % 2 == 0)
@@ -190,17 +236,13 @@ class Walk(RuleBasedStateMachine):
         if not self.panels or not self.workspace.ready:
             return
         name, panel = [*self.panels.items()][number % len(self.panels)]
-        {
-            "Reconstruct": lambda: panel.brains.measure(),
-            "Receptive field": lambda: panel.population.measure(),
-            "Projective field": lambda: panel.compute_all(),
-            "Factors": lambda: panel.describe(),
-            "Explore": lambda: panel.list_brains(),
-        }[name]()
+        if name not in JOBS:
+            return
+        JOBS[name](panel)
         job = panel.population.job if name == "Receptive field" else panel.job
         if to % 2:
-            desk.qtbot.waitUntil(lambda: not job.running, timeout=LONG)
-            desk.results[name] += 1
+            desk.qtbot.waitUntil(lambda: not job.running, timeout=PATIENCE)
+            desk.results[name] += not job.message
 
     # What must hold
 
@@ -208,6 +250,7 @@ class Walk(RuleBasedStateMachine):
     def all_belongs_to_what_is_chosen(self):
         self.wait()
         desk.steps += 1
+        self.check_shared_brains()
         for layer in self.made:
             if layer.visible and layer.metadata[MADE_BY] != "Atlas":
                 assert self.workspace.ready, layer.name
@@ -217,127 +260,14 @@ class Walk(RuleBasedStateMachine):
             getattr(self, "check_" + name.lower().replace(" ", "_"))(panel)
 
     def check_head(self, panel):
-        assert panel.source._models.currentText() == self.workspace.model_name
         sections = self.workspace.sections
-        shown = panel.source._layers.native.currentText()
-        assert shown == ("" if sections is None else sections.name)
-
-    @property
-    def index(self):
-        return shown_index(self.workspace.sections, self.viewer.dims.point)
-
-    def check_layer(self, layer):
-        owner, part = layer.metadata[MADE_BY], layer.metadata[MADE_HERE]
-        assert owner in self.panels, "of a panel that is closed"
-        panel, workspace = self.panels[owner], self.workspace
-        desk.layers[owner, part] += 1
-        assert np.allclose(layer.scale, workspace.sections.scale[-2:])
-        assert layer.units == workspace.sections.units[-2:]
-        if owner == "Reconstruct":
-            expected = getattr(self.reconstruction(panel), part)
-            if expected is None:
-                section = self.reconstruction(panel).section
-                expected = {"artifact": np.zeros(section.shape), "repaired": section}[part]
-        elif owner == "Receptive field":
-            expected = self.response(panel).section
-        elif owner == "Explore":
-            decoded = workspace.model.decode(panel.sliders.codes[None])[0]
-            expected = decoded if part == "generated" else decoded - self.held_against(panel)
-            assert panel.buttons.against.currentText() != NOTHING or part == "generated"
-        elif part == "change":
-            factor = panel.factors.currentRow() if owner == "Factors" else panel.factor
-            expected = change(workspace.model, factor)
-            assert layer.name.startswith(f"change: F{factor + 1}") or "renamed" in layer.name
-        elif part == "traversal":
-            expected = traverse(workspace.model, panel.factor, panel.position.value())[0]
-        else:
-            assert panel._still(panel._fields.job)
-            return
-        assert np.allclose(layer.data, expected, atol=1e-5), layer.name
-
-    def reconstruction(self, panel):
-        model, population, robust = self.workspace.model, self.workspace.population, panel.robust
-        key = id(model), id(population), self.index, robust
-        if key not in desk.known:
-            look = reconstruct_section(model, population, self.index, robust=robust)
-            desk.known[key] = look, model, population  # whose identities are not to be used again
-        return desk.known[key][0]
-
-    def held_against(self, panel):
-        model, population = self.workspace.model, self.workspace.population
-        shown = panel.buttons.against.currentText() == SHOWN
-        code = brain_code(model, population, self.index) if shown else population_mean(model)
-        return model.decode(code[None])[0]
-
-    def response(self, panel):
-        model, options = self.workspace.model, Perturbation(**panel.controls.values())
-        population = self.workspace.population
-        section = population.prepared(model.header.preprocessing, [self.index])[0]
-        mask = panel.regions.current().mask
-        weights = region_weights(mask, model.shape, options.soft_edge)
-        return Probe(model, section).shift(weights, panel.weight.value(), options.mode)
-
-    def check_reconstruct(self, panel):
-        said = panel._readout.text()
-        if self.workspace.ready:
-            look = self.reconstruction(panel)
-            assert self.workspace.population.ids[self.index] in said
-            assert f"{look.error_left:.5f}" in said and f"{look.kl:.1f} nats" in said
-        else:
-            assert said == ""
-        if (listed := panel.brains.listed) is not None:
-            assert listed.inputs.same(self.workspace.inputs(atlas=False))
-            assert list(listed.brains.index) == self.workspace.population.ids
-        assert (panel.brains._table.rowCount() > 0) == (listed is not None)
-
-    def check_receptive_field(self, panel):
-        if panel.bars.shift is not None:
-            assert self.workspace.ready
-            assert np.allclose(panel.bars.shift, self.response(panel).shift, atol=1e-3)
-        elif self.workspace.ready:
-            assert panel._message.text()
-        measured = panel.population.measured
-        if measured is None:
-            assert not panel.population._export.isEnabled()
-            assert panel.population.heat_map._draw is None
-            return
-        now = panel.population._inputs()
-        assert measured.inputs[:4] == now[:4] and measured.inputs.options[0] == now.options[0]
-        same = measured.inputs.same(now)
-        assert panel.population._outdated.isHidden() == same, "marked if, and only if, it is not"
-
-    def check_projective_field(self, panel):
-        if (shown := panel._shown) is not None:
-            assert shown.job.model is self.workspace.model
-            assert shown.job.factor == panel.factor
-        if panel._fields is not None:
-            assert panel._still(panel._fields.job)
-        if not self.workspace.ready:
-            assert panel._shown is None and panel._fields is None
-            assert panel.table.shares.rowCount() == 0
-
-    def check_explore(self, panel):
-        workspace, sliders = self.workspace, panel.sliders.sliders
-        assert len(sliders) == (workspace.model.latent_dim if workspace.ready else 0)
-        table = workspace.brains.table
-        for i, slider in enumerate(sliders):
-            ticks = [] if table is None else table.codes.iloc[:, i]
-            assert np.array_equal(slider._brains, ticks)
-        for brain in panel.way.brains:
-            assert brain is None or workspace.ready
-
-    def check_factors(self, panel):
-        if panel.described is None:
-            assert panel.factors.count() == 0 and panel.brains.table.rowCount() == 0
-            return
-        assert panel.described.inputs.same(self.workspace.inputs())
-        assert panel.factors.count() == self.workspace.model.latent_dim
-        assert len(panel.described.codes) == panel.brains.table.rowCount()
-
-
-@cache
-def change(model, factor):
-    return signed_change(model, factor)[0]
+        name = "" if sections is None else sections.name
+        source = getattr(panel, "source", None)
+        choices = [source._layers] if source else [getattr(panel, "layers", None)]
+        for choice in filter(None, choices):
+            assert choice.native.currentText() == name
+        if source:
+            assert source._models.currentText() == self.workspace.model_name
 
 
 @pytest.fixture
@@ -349,6 +279,7 @@ def shared_desk(make_napari_viewer, qtbot, atlas, population, tmp_path):
         Population(
             sections[list(part)],
             [f"{name}{i}" for i in range(BRAINS)],
+            pd.DataFrame({"sex": ["f", "m"] * (BRAINS // 2), "age": range(BRAINS)}),
             description=population.description,
         )
         for name, part in zip("ab", parts, strict=True)
@@ -360,7 +291,8 @@ def shared_desk(make_napari_viewer, qtbot, atlas, population, tmp_path):
         model = PCA.fit(preprocessing.apply(sections), factors, preprocessing=preprocessing)
         save_checkpoint(model, file)
     desk.viewer, desk.qtbot, desk.atlas = make_napari_viewer(), qtbot, atlas
-    desk.steps, desk.layers, desk.results, desk.known = 0, Counter(), Counter(), {}
+    desk.steps = desk.walks = 0
+    desk.layers, desk.results, desk.numbers, desk.known = Counter(), Counter(), Counter(), {}
     gc.freeze()  # napari collects garbage whenever a layer goes: a second each time
     yield desk
     gc.unfreeze()
@@ -373,7 +305,7 @@ def test_all_on_show_belongs_to_what_is_chosen_whatever_she_does(shared_desk):
     run_state_machine_as_test(
         Walk,
         settings=settings(
-            max_examples=5,
+            max_examples=WALKS,
             stateful_step_count=STEPS,
             derandomize=True,
             database=None,
@@ -382,7 +314,11 @@ def test_all_on_show_belongs_to_what_is_chosen_whatever_she_does(shared_desk):
             suppress_health_check=list(HealthCheck),
         ),
     )
-    assert shared_desk.steps >= 200
-    # Nothing of this is of use if next to nothing is ever on show.
-    assert len(shared_desk.layers) >= 4, shared_desk.layers
-    assert len(shared_desk.results) >= 2, shared_desk.results
+    assert shared_desk.walks >= WALKS and shared_desk.steps >= 200
+    # Nothing of this is of use if something is never on show.
+    assert shared_desk.results.keys() == JOBS.keys()
+    shown = {owner for owner, _ in shared_desk.layers}
+    assert shown >= {"Reconstruct", "Receptive field", "Projective field", "Factors"}
+    assert shown >= {"Two models", "Explore", "Compare"}
+    numbers = {"brains", "Map", "Gallery", "Two models", "Compare", "Atlas"}
+    assert shared_desk.numbers.keys() == numbers

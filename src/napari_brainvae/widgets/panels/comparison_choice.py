@@ -52,7 +52,7 @@ class ComparisonChoice(QWidget):
         for names, lines in ((self.adjust, 3), (self.batch, 2)):
             names.setMaximumHeight(lines * self.fontMetrics().height() + 12)
         self.regions = QLineEdit(placeholderText="all that the section shows")
-        self.plain = Controls(ComparisonOptions, PLAIN, columns=2)
+        self.plain = Controls(ComparisonOptions, PLAIN)
         groups = QHBoxLayout()
         for combo in (self.first, self.second):
             groups.addWidget(combo, 1)
