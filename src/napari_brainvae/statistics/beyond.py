@@ -71,9 +71,8 @@ def beyond(
     together = _correlated(codes, design)
     place = np.abs(together) if overlap is None else overlap
     p = np.full(len(names), np.nan)
-    left = [int(i) for i in np.argsort(-np.abs(effects.test.t)) if effects.found[i]]
-    leaders = [left.pop(0)] if left else []
-    crossed = None
+    found = [int(i) for i in np.argsort(-np.abs(effects.test.t)) if effects.found[i]]
+    leaders, left, crossed = found[:1], found[1:], None
     if left:
         told = part_of(progress, 0, 900)
         crossed = Crossed.of(codes, design, permutations, seed, progress=told)
@@ -82,12 +81,7 @@ def beyond(
         inner = with_taken_out(design, codes[:, leaders])
         if inner.degrees_of_freedom < 1:
             break  # those left cannot be asked
-        first = 0
-        if _is_said(inner):
-            p[left] = 1.0
-        else:
-            test = permutation_test(codes[:, left], inner, permutations, seed, crossed=crossed)
-            p[left], first = test.p_fwe, int(np.argmax(np.abs(test.t)))
+        p[left], first = _asked(codes[:, left], inner, permutations, seed, crossed)
         if p[left[first]] > ALPHA:
             apart = [i for i in left if (place[i, leaders] < SAME_PLACE).all()]
             if overlap is None or not apart:
@@ -100,6 +94,20 @@ def beyond(
             leader = max(leaders, key=lambda j: place[i, j])
             table.loc[i, "goes_with"], table.loc[i, "r_with"] = names[leader], together[i, leader]
     return table
+
+
+def _asked(
+    codes: npt.NDArray[np.float64],
+    inner: Design,
+    permutations: int,
+    seed: int,
+    crossed: Crossed | None,
+) -> tuple[npt.NDArray[np.float64], int]:
+    """Family-wise p of codes ``(N, K)`` with leaders taken out, and which stands out most."""
+    if _is_said(inner):
+        return np.ones(codes.shape[1]), 0
+    test = permutation_test(codes, inner, permutations, seed, crossed=crossed)
+    return test.p_fwe, int(np.argmax(np.abs(test.t)))
 
 
 def _is_said(design: Design) -> bool:
