@@ -149,6 +149,10 @@ BAD = {
     "collinear": (["--by", "group", "--adjust", "same"], "same says all that group says"),
     "n < p": (["--by", "group", "--adjust", "word"], "24 brains are too few to take out word"),
     "no batch": (["--by", "group", "--harmonize"], "to harmonize, name the batches"),
+    "batch is compared": (
+        ["--by", "group", "--batch", "group"],
+        "group is what is compared: it cannot be the batch",
+    ),
     "no atlas": (["--by", "group", "--regions", "XYZ"], "the atlas has no structure 'XYZ'"),
     "twice": (["--by", "group,group"], "group is given twice"),
     "one brain a batch": (["--by", "dose", "--batch", "word", "--harmonize"], "has one brain"),

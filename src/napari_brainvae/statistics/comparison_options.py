@@ -73,6 +73,9 @@ class ComparisonOptions(BaseModel):
     def _fitting(self) -> ComparisonOptions:
         if self.groups and len(self.by) > 1:
             raise InputError("two groups are named of one covariate: give one to compare by")
+        for name in self.by:
+            if name in self.batch:
+                raise InputError(f"{name} is what is compared: it cannot be the batch as well")
         if self.harmonize and not self.batch:
             raise InputError("to harmonize, name the batches: batch is empty")
         return self
