@@ -34,7 +34,6 @@ from napari_brainvae.statistics.brain_map import (
     hollow_and_crossed,
     number_columns,
 )
-from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.brain_points import BrainPoints
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.brain_planes import Look, Plane
@@ -44,7 +43,7 @@ from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.map_legend import MapLegend
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
-from napari_brainvae.widgets.shared_brains import BrainTable, measure_brains
+from napari_brainvae.widgets.shared_brains import BrainTable
 from napari_brainvae.widgets.workers import notify
 
 EMPTY = "Measure brains to see each of them as a point."
@@ -155,14 +154,7 @@ class BrainMapWidget(Panel):
 
     def measure(self) -> None:
         """Reconstruct every brain in the background, for all panels."""
-        inputs = self._inputs()
-        if inputs is not None and not self.job.running:
-            self.job.run(
-                "Measuring",
-                partial(measure_brains, inputs),
-                self.brains.give,
-                lambda: inputs.same(self._inputs()),
-            )
+        self.brains.measure(self.job.run)
 
     def export(self, folder: Path) -> None:
         """Write what is shown to a folder, in the background."""
@@ -197,9 +189,6 @@ class BrainMapWidget(Panel):
         self.brains.table_changed.disconnect(self._show)
         self.brains.selection_changed.disconnect(self._show_selected)
         self.viewer.dims.events.point.disconnect(self._follow)
-
-    def _inputs(self) -> Inputs | None:
-        return self.workspace.inputs(atlas=False)
 
     # What is shown
 

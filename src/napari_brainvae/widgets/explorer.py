@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,6 @@ from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.way_between import WayBetween
-from napari_brainvae.widgets.shared_brains import measure_brains
 from napari_brainvae.widgets.workers import Latest, notify, warning
 
 FULL = 0.25
@@ -166,14 +164,7 @@ class ExplorerWidget(Panel):
 
     def list_brains(self) -> None:
         """Encode every brain in the background, for all panels."""
-        inputs = self.workspace.inputs(atlas=False)
-        if inputs is not None and not self.job.running:
-            self.job.run(
-                "Listing",
-                partial(measure_brains, inputs),
-                self.workspace.brains.give,
-                lambda: inputs.same(self.workspace.inputs(atlas=False)),
-            )
+        self.workspace.brains.measure(self.job.run)
 
     # What is written
 

@@ -33,7 +33,6 @@ from napari_brainvae.widgets.panels.mark_bar import MarkBar
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.thumbnail_list import ThumbnailList
-from napari_brainvae.widgets.shared_brains import measure_brains
 from napari_brainvae.widgets.workers import Latest, notify, warning
 
 ORDERS = {
@@ -121,14 +120,7 @@ class GalleryWidget(Panel):
 
     def measure(self) -> None:
         """Reconstruct every brain in the background; all panels get the list."""
-        inputs = self.workspace.inputs(atlas=False)
-        if inputs is not None and not self.job.running:
-            self.job.run(
-                "Listing",
-                partial(measure_brains, inputs),
-                self.workspace.brains.give,
-                lambda: inputs.same(self.workspace.inputs(atlas=False)),
-            )
+        self.workspace.brains.measure(self.job.run)
 
     def export(self, folder: Path) -> None:
         """Write the thumbnails on show to a folder, in the background."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,7 @@ class BrainTable:
         return factors_of(self.brains)
 
 
-def measure_brains(inputs: Inputs, progress: Progress) -> BrainTable:
+def _measured(inputs: Inputs, progress: Progress) -> BrainTable:
     """Reconstruct every brain; runs in a background thread."""
     _, model, population, *_ = inputs
     brains = brain_table(model, population, progress=progress)
@@ -83,6 +84,13 @@ class SharedBrains:
         self._known: Population | None = None
         self.table: BrainTable | None = None
         self.selected: frozenset[int] = frozenset()
+
+    def measure(self, run: Callable[..., None]) -> None:
+        """Reconstruct every brain, for all panels, by a panel's `JobBar.run`."""
+        inputs = self._inputs()
+        if inputs is not None:
+            measured = partial(_measured, inputs)
+            run("Listing", measured, self.give, lambda: inputs.same(self._inputs()))
 
     def give(self, table: BrainTable) -> None:
         """Share what was measured, if it belongs to what is chosen."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,6 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.export import export_brain_table, results_folder
 from napari_brainvae.reporting.paper_figures import association_heatmap
 from napari_brainvae.reporting.provenance import provenance
-from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.panels.brain_rows import BrainRows
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.folder_question import ask_folder
@@ -33,7 +31,7 @@ from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.mark_bar import MarkBar
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.table_model import Column, TableModel
-from napari_brainvae.widgets.shared_brains import BrainTable, measure_brains
+from napari_brainvae.widgets.shared_brains import BrainTable
 from napari_brainvae.widgets.workers import notify
 
 COLUMNS = [
@@ -131,15 +129,7 @@ class BrainList(QWidget):
 
     def measure(self) -> None:
         """Reconstruct every brain in the background, then list them."""
-        inputs = self._inputs()
-        if inputs is None or self.job.running:
-            return
-        self.job.run(
-            "Listing",
-            partial(measure_brains, inputs),
-            self._shared.give,
-            lambda: inputs.same(self._inputs()),
-        )
+        self._shared.measure(self.job.run)
 
     def export(self, folder: Path) -> None:
         """Write list, covariates and figure to a folder, in the background."""
@@ -159,9 +149,6 @@ class BrainList(QWidget):
     def follow(self, index: int) -> None:
         """Mark the brain that the slider is at, without leading there."""
         self._view.follow(index)
-
-    def _inputs(self) -> Inputs | None:
-        return self.source.workspace.inputs(atlas=False)
 
     def _enable(self) -> None:
         """What cannot work is off."""
