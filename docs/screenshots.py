@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory, gettempdir
@@ -223,11 +224,20 @@ def compare(size: Size) -> None:
     save(viewer, "compare", size)
 
 
-def fit(size: Size) -> None:
-    """A fit that goes on, with the linear start of the brain on show."""
-    folder = Path(gettempdir()) / "brains"  # its name is in the picture
+@contextmanager
+def study() -> Iterator[Path]:
+    """Give a folder whose name, which is in the picture, says nothing of this machine."""
+    folder = Path(gettempdir()) / "study"
     folder.mkdir()
     try:
+        yield folder
+    finally:
+        rmtree(folder)
+
+
+def fit(size: Size) -> None:
+    """A fit that goes on, with the linear start of the brain on show."""
+    with study() as folder:
         write_phantom(Phantom(draw_section(DEMO.height, DEMO.width), DEMO), folder / "mice.zarr")
         viewer, widget = with_panel(size, "Fit")
         viewer.open(folder / "mice.zarr", plugin=PLUGIN)
@@ -240,14 +250,12 @@ def fit(size: Size) -> None:
         widget.run.kill()
         wait(lambda: not widget.run.running)
         viewer.close()
-    finally:
-        rmtree(folder)
 
 
 def gather(size: Size) -> None:
     """Registered brains that were dropped, one of them damaged, and what will be made of them."""
-    with TemporaryDirectory() as folder:
-        inside = Path(folder) / "brains"
+    with study() as folder:
+        inside = folder / "brains"
         inside.mkdir()
         brains = Phantom(draw_section(DEMO.height, DEMO.width), DEMO)
         # Axes to the right, to the front, upwards, as NIfTI has them; 25 planes of one section.
@@ -260,11 +268,11 @@ def gather(size: Size) -> None:
             nibabel.save(image, inside / f"mouse-{i + 1}.nii.gz")
         (inside / "mouse-6.nii.gz").write_bytes(b"half a file")
         rows = [f"mouse-{i + 1},{'fm'[i % 2]},{60 + i}" for i in range(6)]
-        (Path(folder) / "mice.csv").write_text("\n".join(["id,sex,age_days", *rows]))
+        (folder / "mice.csv").write_text("\n".join(["id,sex,age_days", *rows]))
         viewer, widget = with_panel(size, "Gather")
         widget.add([inside])
         widget.choice.plane.setText("12")
-        widget.choice.covariates.setText(str(Path(folder) / "mice.csv"))
+        widget.choice.covariates.setText(str(folder / "mice.csv"))
         widget.choice.plane.editingFinished.emit()
         wait(lambda: widget.preview is not None)
         widget.gather()
