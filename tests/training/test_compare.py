@@ -216,9 +216,12 @@ def test_what_only_goes_with_another_factor_is_not_named_of_its_own(cases, run_f
     assert "corrected over 4 factors" in drawn.get_suptitle()
     named = forest_plot(table, model="beta-VAE")
     assert f"n = {table['units_a'][0]} and {table['units_b'][0]}, beta-VAE" in named.get_suptitle()
-    FigureCanvasAgg(named).draw()
-    title = named._suptitle.get_window_extent()
-    assert title.x0 >= 0 and title.x1 <= named.bbox.x1, "the whole title is on the page"
+    for inches in (7.2, 4.2):
+        named.set_size_inches(inches, 4)
+        FigureCanvasAgg(named).draw()
+        title = named._suptitle.get_window_extent()
+        assert title.x0 >= 0 and title.x1 <= named.bbox.x1, "whole on a page, and in a panel"
+        assert title.y0 >= named.axes[0].bbox.y1, "above the plot"
 
 
 def test_cases_are_as_many_as_asked_for_and_differ_as_said(tmp_path):

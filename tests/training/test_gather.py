@@ -210,7 +210,7 @@ def test_scales_are_converted_and_that_is_said(run, tmp_path, brain, capsys):
     population = run(tmp_path / "a.nii", tmp_path / "b.tif", "--plane", "9", *flags)
     assert population.shape == (64, 80)
     said = capsys.readouterr().out
-    assert "voxels: 1 of 100 um by its file, 1 of 50 um by --voxel-um; made 100 um" in said
+    assert "voxels: 1 of 100 µm by its file, 1 of 50 µm by --voxel-um; made 100 µm" in said
     one, other = population.sections()
     assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.995
 

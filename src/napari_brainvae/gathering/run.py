@@ -336,10 +336,10 @@ def _summary(manifest: Manifest, plan: Plan) -> Iterator[str]:
     lie = Counter(zip(done["orientation"], done["orientation_by"], strict=True))
     yield "orientation: " + ", ".join(f"{n} {how} by {by}" for (how, by), n in lie.most_common())
     sizes = Counter(zip(done["voxel_um"], done["scale_by"], strict=True))
-    said = ", ".join(f"{n} of {um} um by {by}" for (um, by), n in sizes.most_common())
+    said = ", ".join(f"{n} of {um} µm by {by}" for (um, by), n in sizes.most_common())
     if plan.is_scaled:
         resampled = any(um != f"{plan.grid.pixel_size_um:.6g}" for um, _ in sizes)
-        yield f"voxels: {said}" + (f"; made {plan.grid.pixel_size_um:g} um" if resampled else "")
+        yield f"voxels: {said}" + (f"; made {plan.grid.pixel_size_um:g} µm" if resampled else "")
     else:
         yield "voxels: nothing says how large they are; --voxel-um would"
     for what, count in Counter(done["done_to_it"]).most_common(5):

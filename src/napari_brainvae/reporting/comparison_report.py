@@ -143,9 +143,9 @@ def forest_plot(table: pd.DataFrame, name: str = "factor", *, model: str = "") -
     counts = [str(int(first[each])) for each in ("units_a", "units_b") if first[each] > 0]
     title = f"{first['by']}: {first['contrast']}, n = {' and '.join(counts)}"
     title += f", {model}" if model else ""
-    # A line each: one of them all is wider than the figure.
-    marks = "hollow: not replicated; pale: only goes with another; right: family-wise p"
-    figure.suptitle(f"{title}\n{none}\n{marks}", fontsize=8)
+    # Lines of their own, which are wrapped where a panel is narrower than a page.
+    marks = "hollow: not replicated; pale: only goes with another\nright: family-wise p"
+    figure.suptitle(f"{title}\n{none}\n{marks}", fontsize=8, wrap=True)
     return figure
 
 
