@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -75,6 +77,7 @@ def test_both_reconstructions_and_their_difference_follow_the_slider(
         assert population.ids[brain] in text
         assert f"A: error {a.error:.5f}" in text
         assert f"B: error {b.error:.5f}" in text
+        assert re.search("B less A: .*brighter.*darker; full colour: 25 % of white", text)
     widget._side_by_side.setChecked(True)
     assert set(layers(viewer)) == {"phantom", "A", "B", "B less A"}
     widget._side_by_side.setChecked(False)

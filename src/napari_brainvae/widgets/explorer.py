@@ -16,7 +16,6 @@ from qtpy.QtWidgets import (
 )
 
 from napari_brainvae.arrays import Latents
-from napari_brainvae.factors.field_colours import BRIGHTER, DARKER
 from napari_brainvae.factors.latent_paths import (
     brain_code,
     draw_from_prior,
@@ -38,6 +37,7 @@ from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.code_sliders import CodeSliders
 from napari_brainvae.widgets.panels.explorer_buttons import NOTHING, SHOWN, ExplorerButtons
+from napari_brainvae.widgets.panels.field_legend import sign_legend
 from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
@@ -47,11 +47,6 @@ from napari_brainvae.widgets.workers import Latest, notify, warning
 
 FULL = 0.25
 """Change at which a colour is full, share of what is shown white."""
-
-LEGEND = " &nbsp; ".join(
-    f"<span style='color:rgb{tuple(round(255 * each) for each in rgb)}'>■</span> {what}"
-    for rgb, what in ((BRIGHTER, "brighter"), (DARKER, "darker"))
-)
 
 
 class ExplorerWidget(Panel):
@@ -243,7 +238,7 @@ class ExplorerWidget(Panel):
             name = f"change from {self.buttons.against.currentText()}"
             show_change(self._made, made.change, sections, name, FULL * bright)
         far = warning(made.far_out) if made.far_out else ""
-        self._status.setText("<br>".join(each for each in (self._said, far, LEGEND) if each))
+        self._status.setText("<br>".join(each for each in (self._said, far, sign_legend()) if each))
 
     def _moved(self) -> None:
         self.buttons["Back"].setEnabled(self.sliders.can_go_back)

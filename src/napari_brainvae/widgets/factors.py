@@ -21,7 +21,6 @@ from qtpy.QtWidgets import (
 from napari_brainvae.atlas.atlas_section import labels_and_tree, place_of
 from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.factors.cards import FactorCard, factor_cards
-from napari_brainvae.factors.field_colours import BRIGHTER, DARKER
 from napari_brainvae.factors.impact import usable_sections
 from napari_brainvae.io.errors import present
 from napari_brainvae.io.progress import Progress
@@ -34,6 +33,7 @@ from napari_brainvae.widgets.layers.plugin_layers import PluginLayers
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
 from napari_brainvae.widgets.panels.brains_by_code import BrainsByCode
 from napari_brainvae.widgets.panels.factor_list import FactorList
+from napari_brainvae.widgets.panels.field_legend import change_legend
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
@@ -43,11 +43,6 @@ from napari_brainvae.widgets.workers import notify
 
 CARD_DPI = 70
 """Enough to read a card, most of which a dock scrolls."""
-
-LEGEND = "Per SD: " + " &nbsp; ".join(
-    f"<span style='color:rgb{tuple(round(255 * each) for each in rgb)}'>■</span> {what}"
-    for rgb, what in ((BRIGHTER, "brighter"), (DARKER, "darker"))
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +97,7 @@ class FactorsWidget(Panel):
         self.tabs.addTab(self.brains, "Brains")
         self.tabs.addTab(scrolled, "Card")
         layout.addWidget(self.tabs, 1)
-        layout.addLayout(_row(QLabel(LEGEND), self._lowest, self._highest))
+        layout.addLayout(_row(QLabel(change_legend()), self._lowest, self._highest))
         layout.addWidget(self.job)
 
     def _connect(self) -> None:

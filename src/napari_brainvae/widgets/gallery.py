@@ -27,6 +27,7 @@ from napari_brainvae.reporting.gallery_page import export_gallery
 from napari_brainvae.reporting.provenance import provenance
 from napari_brainvae.reporting.thumbnails import Thumbnails
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
+from napari_brainvae.widgets.panels.field_legend import residual_legend
 from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.mark_bar import MarkBar
@@ -47,10 +48,6 @@ FORMS = {
     "squared_error": "error {:.5f}",
     "kl_divergence": "KL {:.1f}",
 }
-LEGEND = (
-    "<span style='color:#ff8c26'>■</span> brighter than the model has it, "
-    "<span style='color:#40a6ff'>■</span> darker"
-)
 
 
 class GalleryWidget(Panel):
@@ -74,7 +71,8 @@ class GalleryWidget(Panel):
         self._unmarked.setToolTip("Show only the brains that have no mark yet.")
         self._export = QPushButton("Export page …")
         self._export.setToolTip("Write the thumbnails on show as PNG, SVG and a table (CSV).")
-        self._legend, self._problem = QLabel(LEGEND), QLabel(wordWrap=True, visible=False)
+        self._legend = QLabel(residual_legend())
+        self._problem = QLabel(wordWrap=True, visible=False)
         self.thumbnails.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         self.thumbnails.addActions(self.marks.marking)
         self.thumbnails.setToolTip("Click: show the brain. Ctrl, Shift or a rectangle: select.")

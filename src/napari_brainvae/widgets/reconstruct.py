@@ -27,20 +27,18 @@ from napari_brainvae.denoising.reconstruction import (
 )
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.encoding_cache import EncodingCache, encode_ahead
+from napari_brainvae.reporting.thumbnails import BRIGHTER, DARKER
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import population_of, show_index, shown_index
 from napari_brainvae.widgets.panels.brain_list import BrainList
+from napari_brainvae.widgets.panels.field_legend import residual_legend
 from napari_brainvae.widgets.panels.job_bar import JobBar
 from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import AtRest, Latest, notify, warning
 
-RESIDUAL = Colormap([[0.25, 0.65, 1.0], [0.0, 0.0, 0.0], [1.0, 0.55, 0.15]], name="residual")
+RESIDUAL = Colormap([DARKER, (0.0, 0.0, 0.0), BRIGHTER], name="residual")
 ARTIFACT = Colormap([[1.0, 0.9, 0.0, 0.0], [1.0, 0.9, 0.0, 1.0]], name="artifact (yellow)")
-LEGEND = (
-    "residual: <span style='color:#ff8c26'>■</span> brighter than the model has it, "
-    "<span style='color:#40a6ff'>■</span> darker"
-)
 SAVES = (
     "<p>{} as OME-TIFF or Zarr; where artifacts are looked for, with the repaired section and the "
     "mask of what is artifact.</p>"
@@ -269,7 +267,7 @@ class ReconstructWidget(Panel):
         self._readout.setText(
             f"<b>{brain}</b> &nbsp; {verdict}<br>{shown.finding}<br>"
             f"squared error {shown.error_left:.5f}{left_out}{typical}<br>"
-            f"KL divergence {shown.kl:.1f} nats{typical_kl}<br>{LEGEND}"
+            f"KL divergence {shown.kl:.1f} nats{typical_kl}<br>residual: {residual_legend()}"
         )
 
     def _failed(self, message: str) -> None:

@@ -30,6 +30,7 @@ from napari_brainvae.widgets.inputs import Inputs
 from napari_brainvae.widgets.layers.change_layer import SIGNED
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import show_index, shown_index
+from napari_brainvae.widgets.panels.field_legend import sign_legend
 from napari_brainvae.widgets.panels.figure_view import FigureView
 from napari_brainvae.widgets.panels.folder_question import ask_folder
 from napari_brainvae.widgets.panels.job_bar import JobBar
@@ -340,7 +341,10 @@ def _told(both: Both) -> str:
         rows.append(f"{name}: error {look.error:.5f}, KL {look.kl:.1f} nats{outlier}")
     if both.incomparable:
         rows.append(warning(both.incomparable))
-    elif both.a.error > 0:
-        change = 100 * (both.b.error / both.a.error - 1)
-        rows.append(f"error by B {abs(change):.0f} % {'more' if change > 0 else 'less'} than by A")
+    else:
+        if both.a.error > 0:
+            change = 100 * (both.b.error / both.a.error - 1)
+            more = "more" if change > 0 else "less"
+            rows.append(f"error by B {abs(change):.0f} % {more} than by A")
+        rows.append(f"B less A: {sign_legend()}; full colour: {100 * FULL:.0f} % of white")
     return "<br>".join(rows)

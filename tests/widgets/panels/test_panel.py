@@ -103,6 +103,7 @@ def test_all_panels_fit_a_laptop_and_can_be_read(window, qtbot):
     known = panels[0].workspace
     qtbot.waitUntil(lambda: known.ready and known.atlas is not None, timeout=60_000)
     assert not any(panel._first.text() or not panel._samples.isHidden() for panel in panels)
+    assert viewer.layers.selection.active is known.sections  # what the controls are of is seen
     _is_fitted_to_what_the_panels_leave(viewer, qtbot)
     _fits_at_every_font_size(viewer, panels, qtbot)
     _can_be_read_in_both_themes(viewer, panels, qtbot)

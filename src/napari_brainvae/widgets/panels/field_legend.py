@@ -1,18 +1,30 @@
-"""What the colours of a factor's pictures mean, in words."""
+"""What the colours of pictures mean, in words."""
 
 from __future__ import annotations
 
 from napari_brainvae.factors.field_colours import BRIGHTER, DARKER, Color, mixed_hues
+from napari_brainvae.reporting import thumbnails
 
 SHORT = ("c&gt;0", "c&lt;0", "large")
 """The parts of the range of c, as the table's columns call them."""
 
 
+def sign_legend() -> str:
+    """Legend of a signed change, whatever it is of."""
+    brighter, darker = _swatch(BRIGHTER), _swatch(DARKER)
+    return f"{brighter} brighter &nbsp; {darker} darker"
+
+
+def residual_legend() -> str:
+    """Legend of what a model leaves of a section."""
+    brighter, darker = _swatch(thumbnails.BRIGHTER), _swatch(thumbnails.DARKER)
+    return f"{brighter} brighter than the model has it, {darker} darker"
+
+
 def change_legend(percent: float | None = None) -> str:
     """Legend of a signed change whose colour is full at so many percent of the mean brightness."""
-    brighter, darker = _swatch(BRIGHTER, "#555"), _swatch(DARKER, "#555")
     full = "" if percent is None else f"; full colour: {percent:.2g} % of the mean brightness"
-    return f"Per SD: {brighter} brighter &nbsp; {darker} darker{full}"
+    return f"Per SD: {sign_legend()}{full}"
 
 
 def variance_legend(limit: float) -> str:
@@ -34,6 +46,7 @@ def variance_legend(limit: float) -> str:
     return f"Each pixel varies for<table>{table}</table>"
 
 
-def _swatch(color: Color, ground: str) -> str:
+def _swatch(color: Color, ground: str = "#555") -> str:
+    """Give a square of a colour, on a ground on which all of them stand out in either theme."""
     rgb = tuple(round(255 * each) for each in color)
     return f"<span style='color:rgb{rgb}; background-color:{ground}'>&nbsp;■&nbsp;</span>"

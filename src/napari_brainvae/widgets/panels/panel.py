@@ -114,6 +114,8 @@ class Panel(PluginWidget):
         """Open the samples: brains, a model and an atlas that belong together."""
         for sample in SAMPLES:
             self.viewer.open_sample("napari-brainvae", sample)
+        # Not the hidden section that the atlas came by, on which no control does anything.
+        self.viewer.layers.selection.active = self.workspace.sections
 
     def open_behind(self, name: str) -> None:
         """Open another panel, and stay in front of it."""
