@@ -10,6 +10,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtTest import QTest
 
 from napari_brainvae.data.marks import marks_beside, read_marks
+from napari_brainvae.widgets.shared_marks import SharedMarks
 from napari_brainvae.widgets.workspace import workspace_of
 from tests.listeners import callbacks
 from tests.widgets.windows import LONG, PLUGIN, RECONSTRUCT, done
@@ -58,7 +59,7 @@ def test_keys_mark_the_brain_on_show_whatever_is_selected(marking, mice):
     assert marks_in(mice, ids) == {3: "accept", 4: "exclude", 5: "unsure"}
 
 
-def test_buttons_mark_the_selected_brains_or_the_one_on_show(marking, mice):
+def test_buttons_mark_the_selected_brains_or_the_one_on_show(marking, mice, monkeypatch):
     viewer, widget, workspace = marking
     bar, ids = widget.brains.marks, workspace.population.ids
     _accept, exclude, unsure, clear, undo, redo = bar.marking
@@ -77,6 +78,12 @@ def test_buttons_mark_the_selected_brains_or_the_one_on_show(marking, mice):
     undo.trigger()
     assert marks_in(mice, ids) == {1: "exclude", 2: "exclude", 6: "unsure"}
     assert undo.isEnabled() and redo.isEnabled()
+    workspace.brains.select([])
+    again = property(lambda _: pytest.fail("of all brains, at a step of the slider"))
+    with monkeypatch.context() as patched:
+        patched.setattr(SharedMarks, "of_brains", again)
+        viewer.dims.set_point(0, 2)
+    assert f"{ids[2]}, marked <b>exclude</b>" in bar._which.text()
 
 
 def test_marks_change_no_list_but_are_shown_in_it(marking, qtbot):

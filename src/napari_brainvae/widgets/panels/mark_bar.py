@@ -53,9 +53,10 @@ class MarkBar(QWidget):
         layout.addWidget(self._which)
         layout.addLayout(row)
         layout.addWidget(self._about)
+        self._of_brains: list[str] = []
         self._marks.changed.connect(self._tell)
-        self._brains.selection_changed.connect(self._tell)
-        viewer.dims.events.point.connect(self._tell)
+        self._brains.selection_changed.connect(self._tell_which)
+        viewer.dims.events.point.connect(self._tell_which)
         self._marks.hold_keys(viewer, self._shown)
         self._tell()
 
@@ -85,8 +86,8 @@ class MarkBar(QWidget):
         """Leave no callback and no key behind."""
         self._marks.leave_keys(self.viewer)
         self._marks.changed.disconnect(self._tell)
-        self._brains.selection_changed.disconnect(self._tell)
-        self.viewer.dims.events.point.disconnect(self._tell)
+        self._brains.selection_changed.disconnect(self._tell_which)
+        self.viewer.dims.events.point.disconnect(self._tell_which)
 
     def _shown(self) -> int | None:
         layer = self._workspace.sections
@@ -96,16 +97,21 @@ class MarkBar(QWidget):
         shown = self._shown()
         return sorted(self._brains.selected) or ([] if shown is None else [shown])
 
-    def _tell(self, event: Any = None) -> None:
-        """Say which brains a button marks, how they are marked, and what is marked in all."""
-        marks, chosen, population = self._marks.of_brains, self._chosen(), None
+    def _tell(self) -> None:
+        """Say what is marked in all; looked up once, not again at each step of the slider."""
+        self._of_brains = self._marks.of_brains
+        self._about.setText(self._marks.sentence if self._of_brains else "")
+        self._tell_which()
+
+    def _tell_which(self, event: Any = None) -> None:
+        """Say which brains a button marks, and how they are marked."""
+        marks, chosen, population = self._of_brains, self._chosen(), None
         if marks and chosen:
             population = self._workspace.population
         for action in self.marking:
             action.setEnabled(population is not None)
         self._undo.setEnabled(self._marks.undoable)
         self._redo.setEnabled(self._marks.redoable)
-        self._about.setText(self._marks.sentence if marks else "")
         if population is None:
             self._which.setText("")
         elif len(chosen) == 1:
