@@ -60,6 +60,26 @@ def test_a_picture_of_before_stays_as_it_was(made, viewer):
     assert np.array_equal(before, picture(1))
 
 
+def test_the_viewer_looks_where_layers_lie_only_after_a_picture_of_another_size(
+    made, viewer, monkeypatch
+):
+    show(made, viewer, 1)
+    looked, look = [], ViewerModel._on_layers_change
+
+    def _on_layers_change(self: ViewerModel) -> None:
+        looked.append(True)
+        look(self)
+
+    monkeypatch.setattr(ViewerModel, "_on_layers_change", _on_layers_change)
+    show(made, viewer, 2)
+    assert not looked, "it takes longer than all else"
+    viewer.layers.remove("sections")
+    larger = viewer.add_image(np.zeros((5, 80, 100)), name="sections")
+    looked.clear()
+    made.show("residual", np.zeros((80, 100)), larger, "residual 3")
+    assert looked and viewer.dims.range[-1].stop == 99
+
+
 def test_a_layer_that_the_user_removes_is_made_again(made, viewer):
     show(made, viewer)
     first = made["residual"]

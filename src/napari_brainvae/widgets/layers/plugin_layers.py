@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
+from weakref import ref
 
 import numpy as np
 import numpy.typing as npt
+from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
 
 from napari_brainvae.widgets.layers.atlas_layers import hide_colours
@@ -71,7 +73,8 @@ class PluginLayers(dict[str, Any]):
         """
         geometry = section_geometry(sections, picture.shape[:2])
         if part in self:
-            update_layer(self[part], picture, name, geometry)
+            with nobody_looks_where(self[part], picture.shape):
+                update_layer(self[part], picture, name, geometry)
             self._empty.discard(part)
             self._see(part)
             return
@@ -211,6 +214,22 @@ class SideBySide:
 def wanted(layer: Layer) -> bool:
     """Whether a layer is to be seen, now or once its panel lies in front again."""
     return bool(layer.metadata.get(HIDDEN, layer.visible))
+
+
+@contextmanager
+def nobody_looks_where(layer: Layer, shape: tuple[int, ...]) -> Iterator[None]:
+    """Spare viewers looking where all layers lie, while one of them gets data as large as before.
+
+    That is half of what new data of a visible layer cost, and all of a hidden one's. Everybody
+    else is told of them: a histogram must not show the data of before.
+    """
+    with ExitStack() as spared:
+        for listener in layer.events.data.callbacks if layer.data.shape == shape else ():
+            # As napari keeps methods; in any other form they are called, which only takes longer.
+            match listener:
+                case ref() as of, str() as name if isinstance(viewer := of(), ViewerModel):
+                    spared.enter_context(layer.events.data.blocker(getattr(viewer, name)))
+        yield
 
 
 def below_line_drawings(viewer: Any) -> int:
