@@ -38,6 +38,12 @@ def test_the_links_of_the_readme_work_from_anywhere_and_their_files_are_there():
     assert [path for path in ours if not (ROOT / path).is_file()] == []
 
 
+def test_pictures_are_taken_without_touching_the_view():
+    """A view that is fitted for the picture alone would hide that the window crops its brains."""
+    script = (ROOT / "docs" / "screenshots.py").read_text()
+    assert not re.findall(r"reset_view|camera|zoom|fit_to_view", script)
+
+
 def test_every_reference_of_the_readme_is_defined_and_used():
     text = (ROOT / "README.md").read_text()
     used = set(re.findall(r"\]\[([^\]]+)\]", text))

@@ -278,11 +278,18 @@ def on_canvas(viewer, row, column):
     )
 
 
+def colourful(viewer):
+    """How many pixels of the canvas are neither black nor gray nor white."""
+    shown = viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int)
+    return (np.ptp(shown, axis=-1) > 100).sum()
+
+
 def test_a_structure_is_named_by_hovering_and_picked_by_a_click(on_screen, qtbot):
     viewer, widget = on_screen
     viewer.layers["atlas: p.atlas, plane 2"].visible = False
     row, column = np.argwhere(widget.section.mask("RSP", "left"))[10]
     native, where = on_canvas(viewer, row, column)
+    assert colourful(viewer) == 0, "sections and outlines are gray"
     qtbot.mouseMove(native, where)
     qtbot.waitUntil(lambda: "RSP: Retrosplenial area" in widget._cursor.text(), timeout=5000)
     qtbot.mouseClick(native, Qt.MouseButton.LeftButton, pos=where)
@@ -290,6 +297,7 @@ def test_a_structure_is_named_by_hovering_and_picked_by_a_click(on_screen, qtbot
     assert "Retrosplenial area" in widget._about.text()
     assert widget.tree._tree.currentIndex().data().startswith("RSP")
     assert widget._add.isEnabled()
+    assert colourful(viewer) > 100, "not white on white"
 
     # A drag moves the view, and picks nothing.
     inside = np.argwhere(widget.section.mask("TH", "left"))

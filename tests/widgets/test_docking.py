@@ -29,6 +29,14 @@ def shown(viewer):
     return ((high - low) / (2 * reach)).max(), whole
 
 
+def used(viewer):
+    """Share of the canvas that all pictures beside each other cover."""
+    native, layer = viewer.window._qt_viewer.canvas.native, viewer.layers["phantom"]
+    seen = sum(each.visible for each in viewer.layers)
+    area = np.prod(np.ptp(layer.extent.world, axis=0)[-2:]) * camera(viewer).zoom ** 2
+    return seen * area / (native.height() * native.width())
+
+
 def is_fitted(viewer):
     filled, whole = shown(viewer)
     return whole and filled > 0.8
@@ -80,6 +88,7 @@ def test_brains_beside_each_other_are_whole_as_the_window_changes(docked, qtbot)
     widget._side_by_side.setChecked(True)
     assert canvas_grid(docked).enabled
     qtbot.waitUntil(lambda: is_fitted(docked), timeout=5000)
+    assert used(docked) > 0.5, "laid to the shape of the canvas, not in one row"
     docked.window._qt_window.resize(1000, 760)
     qtbot.wait(200)
     qtbot.waitUntil(lambda: is_fitted(docked), timeout=5000)

@@ -155,6 +155,7 @@ def test_finding_artifacts_makes_no_brain_look_worse(reconstruct, qtbot):
         if look.artifact_share > 0.01:  # leakage or missing tissue, no grid
             assert look.error_left < plain.error
             found.append(brain)
+            assert ("outlier as it came" in widget._readout.text()) == look.outlier
         left = " of what is left" if look.artifact_share else ""
         assert f"squared error {look.error_left:.5f}{left}" in widget._readout.text()
     assert len(found) >= 3
@@ -213,8 +214,9 @@ def test_export_of_repaired_sections(reconstruct, qtbot, tmp_path):
     widget.export(tmp_path / "r.zarr", all_brains=False)
     qtbot.waitUntil(lambda: not widget.job.running, timeout=20_000)
     written = zarr.open_group(tmp_path / "r.zarr", mode="r")
-    for name in ("repaired", "artifact"):
-        assert np.array_equal(written[name][0], viewer.layers[f"{name}: phantom"].data)
+    for name in ("images", "repaired", "artifact"):
+        shown = viewer.layers[f"{'reconstruction' if name == 'images' else name}: phantom"]
+        assert np.array_equal(written[name][0], shown.data)
 
 
 def test_layers_may_be_renamed_removed_and_replaced(reconstruct, qtbot, phantom_file):

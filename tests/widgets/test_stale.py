@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from qtpy.QtCore import Qt
 
+from napari_brainvae.atlas.atlas_section import AtlasRegion
 from napari_brainvae.atlas.regions import Region
-from napari_brainvae.models.checkpoint import save_checkpoint
+from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint, save_checkpoint
 from napari_brainvae.models.pca import PCA
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS
 from tests.widgets.windows import LONG, PLUGIN, RECTANGLE, done, endless, finish, open_widget
 
 
 @pytest.fixture(scope="module")
 def other_model(population, run_folder, tmp_path_factory):
     """A PCA beside the run of the window's model."""
-    from napari_brainvae.models.checkpoint import load_checkpoint
-
     preprocessing = load_checkpoint(run_folder / "model.safetensors").header.preprocessing
     file = tmp_path_factory.mktemp("runs") / "pca.safetensors"
     sections = population.prepared(preprocessing, range(8))
@@ -30,6 +33,10 @@ def begun(job, qtbot):
 
 def layers_of(viewer, start):
     return [layer for layer in viewer.layers if layer.name.startswith(start)]
+
+
+def all_fields_of(viewer):
+    return [layer for layer in viewer.layers if layer.name.endswith("(all)")]
 
 
 def another_model(viewer, widget, other_model):
@@ -70,13 +77,18 @@ def test_fields_of_something_else_are_not_shown(viewer, projective, qtbot, other
     widget.compute_all()
     widget.controls.widgets["limit"].value = 2
     qtbot.waitUntil(lambda: not widget.job.running, timeout=LONG)
-    assert not layers_of(viewer, "F") and widget._fields is None, "of limit 7"
+    assert not all_fields_of(viewer) and widget._fields is None, "of limit 7"
     widget.compute_all()
     viewer.open(other_model, plugin=PLUGIN)
     qtbot.waitUntil(lambda: not widget.job.running and widget.source.ready, timeout=LONG)
     finish(widget, qtbot)
-    assert widget._fields is None
-    assert [each for each in viewer.layers if each.name.endswith("(all)")] == []
+    assert not all_fields_of(viewer) and widget._fields is None, "of the model before"
+    widget.export(tmp_path / "out")
+    done(widget, qtbot)
+    record = json.loads((tmp_path / "out" / "record.json").read_text())
+    [written] = record["models"].values()
+    assert written["fingerprint"] == fingerprint(widget.source.model)
+    assert record["options"]["limit"] == 2
 
 
 def test_results_say_that_regions_are_not_what_they_were(viewer, receptive, qtbot, tmp_path):
@@ -139,6 +151,7 @@ def test_a_region_is_deleted_right_after_the_weight_was_moved(viewer, receptive,
 
 def test_the_regions_that_can_be_measured_are(viewer, receptive, qtbot):
     panel = receptive.population
+    viewer.layers["atlas: p"].metadata[ATLAS].add(AtlasRegion("LM", "left"))  # drawn on the right
     receptive.regions.new()  # and nothing drawn in it
     outside = receptive.regions.new()
     outside.add_rectangles(RECTANGLE + 500)
@@ -147,6 +160,7 @@ def test_the_regions_that_can_be_measured_are(viewer, receptive, qtbot):
     assert panel.measured.impact.regions == ["SSp", "RSP", "HPF", "STR", "TH", "HY"]
     said = panel._about.text()
     assert "Left out" in said and "is empty: draw a polygon" in said and "region [1]" in said
+    assert "LM (left) is not in this section" in said
 
 
 def test_regions_are_removed_and_brought_back(viewer, receptive, qtbot):
@@ -192,7 +206,9 @@ def test_what_cannot_be_written_is_said_where_it_was_asked_for(reconstruct, qtbo
 
 def test_the_list_of_brains_follows_the_slider_and_says_why(reconstruct, qtbot):
     viewer, widget = reconstruct
-    brains = widget.brains
+    brains, known = widget.brains, widget.workspace.population
+    ids = [f"litter-12-{name}-stitched-coronal-{i:04d}" for i, name in enumerate(known.ids)]
+    widget.workspace.give(replace(known, ids=ids))
     brains.measure()
     qtbot.waitUntil(lambda: brains.listed is not None, timeout=LONG)
     population = brains.listed.inputs.population
@@ -206,10 +222,11 @@ def test_the_list_of_brains_follows_the_slider_and_says_why(reconstruct, qtbot):
     table = brains._table._table
     assert list(table["note"].str.contains("flagged")) == list(population.flagged)
     assert table["note"][table["unusual"]].str.contains("outlier by (?:error|KL)").all()
-    assert "(flagged and excluded ones" in brains._counted.text()
-    shown = brains._view.model().index(0, 0).data()
-    width = brains._view.fontMetrics().horizontalAdvance(shown)
-    assert brains._view.columnWidth(0) >= width, "the whole id"
+    count = int((~population.flagged).sum())
+    assert f"{count} of 24 brains count (flagged and excluded ones" in brains._counted.text()
+    widest = max(map(brains._view.fontMetrics().horizontalAdvance, ids))
+    assert brains._view.columnWidth(0) >= widest, "the whole id"
+    assert brains._view.textElideMode() == Qt.TextElideMode.ElideNone
 
 
 def test_the_first_picture_is_the_reconstruction_and_colours_are_explained(reconstruct):
@@ -218,7 +235,10 @@ def test_the_first_picture_is_the_reconstruction_and_colours_are_explained(recon
     assert not viewer.layers["residual: phantom"].visible
     widget._side_by_side.setChecked(True)
     assert viewer.layers["residual: phantom"].visible
-    assert "brighter than the model" in widget._readout.text()
+    said, ends = widget._readout.text(), viewer.layers["residual: phantom"].colormap.map([0.0, 1.0])
+    for color, meaning in zip(ends, ("darker", "brighter than the model"), strict=True):
+        red, green, blue = (255 * color[:3]).round().astype(int)
+        assert f"color:#{red:02x}{green:02x}{blue:02x}'>■</span> {meaning}" in said
 
 
 def test_scores_say_what_is_good(viewer, receptive, qtbot):
@@ -226,3 +246,4 @@ def test_scores_say_what_is_good(viewer, receptive, qtbot):
     done(receptive, qtbot)
     said = receptive.population._scores.text()
     assert "the larger the better" in said and "0.33 where all" in said, "of 4 factors"
+    assert "s (paper)" in said and "The paper's s has no such order" in said

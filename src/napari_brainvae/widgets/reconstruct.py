@@ -258,12 +258,13 @@ class ReconstructWidget(Panel):
         reference = self.source.model.header.reference if self.source.model else None
         typical = f" (typical {reference.error_median:.5f})" if reference else ""
         typical_kl = f" (typical {reference.kl_median:.1f})" if reference else ""
+        # The verdict is on the section with its artifact, the error on the rest.
+        left_out, came = (" of what is left", " as it came") if shown.artifact_share else ("", "")
         verdict = {
             None: "",
-            True: warning("outlier: unlike the brains the model knows"),
-            False: "as usual",
+            True: warning(f"outlier{came}: unlike the brains the model knows"),
+            False: f"as usual{came}",
         }[shown.outlier]
-        left_out = " of what is left" if shown.artifact_share else ""
         self._readout.setText(
             f"<b>{brain}</b> &nbsp; {verdict}<br>{shown.finding}<br>"
             f"squared error {shown.error_left:.5f}{left_out}{typical}<br>"
