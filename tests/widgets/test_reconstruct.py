@@ -208,9 +208,10 @@ def test_export(reconstruct, qtbot, tmp_path, all_brains, name):
 
 def test_export_of_repaired_sections(reconstruct, qtbot, tmp_path):
     viewer, widget = reconstruct
-    show(viewer, widget, qtbot, 4)
     widget._robust.setChecked(True)
-    qtbot.waitUntil(lambda: "repaired: phantom" in viewer.layers, timeout=20_000)
+    show(viewer, widget, qtbot, 17)
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=20_000)
+    assert viewer.layers["artifact: phantom"].data.any(), "leakage"
     widget.export(tmp_path / "r.zarr", all_brains=False)
     qtbot.waitUntil(lambda: not widget.job.running, timeout=20_000)
     written = zarr.open_group(tmp_path / "r.zarr", mode="r")
