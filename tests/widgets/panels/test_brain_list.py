@@ -7,6 +7,7 @@ import shutil
 import pandas as pd
 from qtpy.QtCore import Qt
 
+from napari_brainvae.data.population import Population
 from napari_brainvae.denoising.brain_table import brain_table, factors_of
 from napari_brainvae.models.checkpoint import fingerprint
 from napari_brainvae.statistics.association import associate
@@ -56,18 +57,19 @@ def test_the_list_of_brains_leads_to_the_outliers(reconstruct, qtbot, tmp_path):
 
 
 def test_brains_that_cannot_be_used_lead_the_list_and_say_why(
-    make_napari_viewer, population, run_folder, qtbot
+    make_napari_viewer, population, run_folder, qtbot, tmp_path
 ):
     viewer, images = make_napari_viewer(), population.sections()
-    images[4] = 0
-    viewer.add_image(images, name="mice")
+    images[3] = 0  # one of the eight that give the contrast
+    Population(images).save(tmp_path / "mice.zarr")
+    viewer.open(tmp_path / "mice.zarr", plugin=PLUGIN)
     viewer.open(run_folder / "model.safetensors", plugin=PLUGIN)
     _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, RECONSTRUCT)
     qtbot.waitUntil(lambda: widget.source.ready, timeout=20_000)
     widget.brains.measure()
     qtbot.waitUntil(lambda: widget.brains.listed is not None, timeout=20_000)
     first = widget.brains._view.model().index(0, 0)
-    assert first.data() == "0004"
+    assert first.data() == "0003"
     assert "one constant value" in first.data(Qt.ItemDataRole.ToolTipRole)
     assert "1 cannot be used" in widget.brains._about.text()
     assert not widget.brains._pages.isTabVisible(1), "nothing is known of these"
