@@ -5,6 +5,7 @@ from __future__ import annotations
 from threading import Event, get_ident
 
 import pytest
+from qtpy.QtCore import QCoreApplication, QEvent, QObject, QThreadPool, QTimer
 
 from napari_brainvae.widgets.workers import REST_MS, AtRest, Latest
 
@@ -83,6 +84,34 @@ def test_a_request_made_while_a_result_is_shown_is_answered(desk, qtbot):
     desk.go.set()
     desk.latest.request(0)
     qtbot.waitUntil(lambda: desk.shown == [0, 1, 2, 3] and desk.latest.idle, timeout=LONG)
+
+
+def test_the_window_gets_its_turn_between_two_answers(desk, qtbot):
+    """Also if the second is there before the first is painted."""
+    happened = desk.shown
+
+    class Picture(QObject):
+        def customEvent(self, event):
+            happened.append("painted")
+            QThreadPool.globalInstance().waitForDone(LONG)
+
+    picture, show = Picture(), desk.show
+
+    def show_and_paint(position):
+        show(position)
+        QCoreApplication.postEvent(picture, QEvent(QEvent.Type.User))
+
+    desk.latest._show = show_and_paint
+    mouse = QTimer()  # of which Qt hears in its turn, as of a timer
+    mouse.timeout.connect(lambda: happened.append("moved"))
+    desk.latest.request(0)
+    qtbot.waitUntil(lambda: desk.begun == [0], timeout=LONG)
+    desk.latest.request(1)
+    mouse.start(0)
+    desk.go.set()
+    qtbot.waitUntil(lambda: desk.latest.idle, timeout=LONG)
+    mouse.stop()
+    assert "moved" in happened[happened.index("painted") : happened.index(1)]
 
 
 def test_after_a_failure_the_newest_is_answered(desk, qtbot):

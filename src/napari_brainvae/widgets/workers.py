@@ -59,6 +59,9 @@ class PluginWidget(QWidget):
 class Latest(QObject):
     """Compute only the newest request; those that came while it was busy are dropped.
 
+    An answer is shown by a timer: Qt goes on with what workers send as long as something comes, and
+    would show the next answer right after painting this one, without looking at the mouse.
+
     Parameters
     ----------
     parent
@@ -84,6 +87,9 @@ class Latest(QObject):
         self._compute, self._show, self._failed = compute, show, failed
         self._wanted: tuple[Any, ...] | None = None
         self._worker: Any = None
+        self._outcome: tuple[str, Any] | None = None
+        self._turn = QTimer(self, singleShot=True, interval=0)
+        self._turn.timeout.connect(self._conclude)
         self._closed = False
         if (application := QCoreApplication.instance()) is not None:
             application.aboutToQuit.connect(self.close)
@@ -111,25 +117,27 @@ class Latest(QObject):
         self._worker = create_worker(said_or_done, partial(self._compute, *arguments))
         self._worker.returned.connect(self._returned)
         self._worker.errored.connect(self._errored)
-        self._worker.finished.connect(self._finished)
+        self._worker.finished.connect(self._turn.start)
         start_now(self._worker)
 
     def _returned(self, outcome: tuple[str, Any]) -> None:
-        message, result = outcome
-        if self._closed:
-            return
-        if message:
-            self._failed(message)
-        else:
-            self._show(result)
+        self._outcome = outcome
 
     def _errored(self, _: Exception) -> None:
-        if not self._closed:
-            self._failed(BUG)
+        self._outcome = BUG, None
 
-    def _finished(self) -> None:
-        self._worker = None
-        self._start()
+    def _conclude(self) -> None:
+        outcome, self._outcome = self._outcome, None
+        try:
+            if outcome is not None and not self._closed:
+                message, result = outcome
+                if message:
+                    self._failed(message)
+                else:
+                    self._show(result)
+        finally:
+            self._worker = None
+            self._start()
 
 
 class AtRest(QObject):
