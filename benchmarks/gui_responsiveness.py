@@ -13,7 +13,8 @@ listed (`reconstruct`); thumbnails are made while they are scrolled through (`ga
 compared, pixel by pixel (`compare`); a model is fitted while brains are scrolled through (`fit`).
 
 It fails if the GUI thread's own work in a gap is more than 50 ms, or a job that is cancelled goes
-on for more than 0.5 s. Opening a panel is not among what is timed.
+on for more than 0.5 s. Not among it are opening a panel, and what napari alone takes to make a
+layer, which is measured beside.
 """
 
 from __future__ import annotations
