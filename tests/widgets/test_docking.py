@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.ndimage import binary_dilation
 
-from napari_brainvae.widgets.layers.plugin_layers import camera, canvas_grid
+from napari_brainvae.widgets.layers.plugin_layers import (
+    PluginLayers,
+    SideBySide,
+    camera,
+    canvas_grid,
+)
+from napari_brainvae.widgets.reconstruct import ARTIFACT
 from tests.widgets.windows import LONG, PLUGIN, open_widget, reconstruction_of
 
 PANELS = ("Gallery", "Compare", "Projective field", "Gather", "Map of brains")
@@ -94,3 +101,21 @@ def test_brains_beside_each_other_are_whole_as_the_window_changes(docked, qtbot)
     qtbot.waitUntil(lambda: is_fitted(docked), timeout=5000)
     widget._side_by_side.setChecked(False)
     qtbot.waitUntil(lambda: is_fitted(docked), timeout=5000)
+
+
+def test_what_is_clear_stands_out_in_a_cell_of_its_own_on_any_canvas(docked, qtbot):
+    """As the mask of an artifact, which is yellow: hardly to be seen on white."""
+    sections, made = docked.layers["phantom"], PluginLayers(docked, "panel")
+    mask = np.zeros(sections.data.shape[-2:], np.float32)
+    mask[10:-10, 10:-10] = 1
+    look = {"colormap": ARTIFACT, "contrast_limits": (0, 1), "opacity": 0.5}
+    made.show("artifact", mask, sections, "artifact", blending="translucent", **look)
+    SideBySide(docked).show([sections, made["artifact"]])
+    for theme in ("light", "dark"):
+        docked.theme = theme
+        qtbot.wait(100)
+        picture = docked.screenshot(canvas_only=True, flash=False)[..., :3] / 255
+        marked = (picture[..., 0] > 0.9) & (picture[..., 2] < 0.5 * picture[..., 0])
+        beside = binary_dilation(marked, iterations=3) & ~binary_dilation(marked)
+        light = picture**2.2 @ (0.2126, 0.7152, 0.0722) + 0.05
+        assert marked.sum() > 1000 and np.median(light[marked] / light[beside].max()) >= 3

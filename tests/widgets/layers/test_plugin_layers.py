@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.utils.colormaps import Colormap
 
 from napari_brainvae.widgets.layers.plugin_layers import (
     PluginLayers,
@@ -15,6 +16,8 @@ from napari_brainvae.widgets.layers.plugin_layers import (
     grid_shape,
 )
 from tests.listeners import callbacks
+
+CLEAR = Colormap([[1, 0.9, 0, 0], [1, 0.9, 0, 1]], name="clear")
 
 
 @pytest.fixture
@@ -135,6 +138,22 @@ def test_side_by_side_and_back(made, viewer):
     assert camera(viewer).zoom == 6 and camera(viewer).center[-2:] == (5, 4)
     assert not made["a"].name_overlay.visible
     assert {layer: layer.visible for layer in before} == before and not hidden.visible
+
+
+def test_clear_colours_lie_over_black_in_a_cell_of_their_own(made, viewer):
+    """There is no section beneath them, and the canvas of a light theme is white."""
+    show(made, viewer, part="artifact", colormap=CLEAR, opacity=0.5)
+    layer, beside = made["artifact"], SideBySide(viewer)
+    for _ in range(2):
+        beside.show([layer])
+    assert np.allclose(layer.colormap.map([0, 1]), [[0, 0, 0, 1], [1, 0.9, 0, 1]])
+    assert layer.opacity == 1
+    beside.end()
+    assert layer.colormap == CLEAR and layer.opacity == 0.5
+    beside.show([layer])
+    layer.colormap = "green"
+    beside.end()
+    assert layer.colormap.name == "green", "what the user chose meanwhile"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
+from napari.utils.colormaps import Colormap
 
 from napari_brainvae.widgets.layers.atlas_layers import hide_colours
 from napari_brainvae.widgets.layers.section_layers import (
@@ -171,6 +172,7 @@ class SideBySide:
         self._fitted = False
         self._visible: dict[Layer, bool] = {}
         self._named: list[Layer] = []
+        self._grounded: dict[Layer, tuple[Colormap, Colormap, float]] = {}
 
     def show(self, layers: Sequence[Layer]) -> None:
         """Lay layers out as large as the canvas allows, each of them whole."""
@@ -185,6 +187,8 @@ class SideBySide:
         grid.shape = grid_shape(len(layers), height / width, canvas_size(self._viewer))
         grid.stride, grid.enabled = 1, True
         self._name([*layers])
+        for layer in layers:
+            self._ground(layer)
         self._viewer.reset_view()
 
     def end(self) -> None:
@@ -199,8 +203,26 @@ class SideBySide:
                     layer.visible = visible
             self._before, self._visible = (), {}
             self._name([])
+            self._lift()
             if self._fitted:  # the canvas may have another size by now
                 self._viewer.reset_view()
+
+    def _ground(self, layer: Layer) -> None:
+        """Lay what is clear over black: in a cell of its own there is no section beneath it.
+
+        Such colours are made for a section, and hardly to be seen on the canvas of a light theme.
+        """
+        if isinstance(layer, Image) and not layer.rgb and (layer.colormap.colors[:, 3] < 1).any():
+            ours = over_black(layer.colormap)
+            self._grounded[layer] = layer.colormap, ours, layer.opacity
+            layer.colormap, layer.opacity = ours, 1
+
+    def _lift(self) -> None:
+        """Give clear colours back, unless the user has chosen others."""
+        for layer, (before, ours, opacity) in self._grounded.items():
+            if layer.colormap == ours:
+                layer.colormap, layer.opacity = before, opacity
+        self._grounded = {}
 
     def _name(self, layers: list[Layer]) -> None:
         for layer in {*self._named, *layers}:
@@ -209,6 +231,14 @@ class SideBySide:
                 layer.name_overlay.visible = layer in layers
                 layer.name_overlay.font_size = 7
         self._named = layers
+
+
+def over_black(colours: Colormap) -> Colormap:
+    """Give the colours that a map's have over black."""
+    colors = np.array(colours.colors)
+    colors[:, :3] *= colors[:, 3:]
+    colors[:, 3] = 1
+    return Colormap(colors, name=colours.name, controls=colours.controls)
 
 
 def wanted(layer: Layer) -> bool:
