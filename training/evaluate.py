@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from napari_brainvae.io.errors import InputError
@@ -12,6 +11,8 @@ from training.cli import main
 from training.evaluation.options import EvaluateOptions
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from napari_brainvae.reporting.provenance import Provenance
     from training.evaluation.comparison import Comparison
 
@@ -27,7 +28,7 @@ def evaluate(options: EvaluateOptions) -> Comparison:
         For bad input, before anything is written.
     """
     from napari_brainvae.io.atomic_files import remove_leftovers
-    from napari_brainvae.models.checkpoint import load_checkpoint
+    from napari_brainvae.models.checkpoint import load_checkpoint, run_name
     from napari_brainvae.reporting.export import results_folder
     from napari_brainvae.reporting.provenance import provenance
     from training.evaluation.comparison import compare, summary
@@ -35,7 +36,7 @@ def evaluate(options: EvaluateOptions) -> Comparison:
     if options.out.is_dir():
         remove_leftovers(options.out)
     out = check_empty(options.out)
-    names = [_name(path) for path in options.model]
+    names = [run_name(path) for path in options.model]
     if len(set(names)) < len(names):
         raise InputError(f"models of the same name: {', '.join(names)}; rename a run folder")
     models = {n: load_checkpoint(path) for n, path in zip(names, options.model, strict=True)}
@@ -61,12 +62,6 @@ def _write(comparison: Comparison, about: Provenance, folder: Path) -> None:
         save_figure(figure, folder / name, about)
     title = "Which model is better, and by how much"
     write_report(folder / "report.html", title, evaluation_parts(comparison, figures))
-
-
-def _name(path: Path) -> str:
-    """Name a model by its file, or by its run folder where files are all called 'model'."""
-    folder = path.resolve().parent.name
-    return folder if path.stem == "model" and folder else path.stem
 
 
 if __name__ == "__main__":

@@ -223,7 +223,7 @@ def _write(
     with filling(options.out) as folder:
         factor_rows(found).to_csv(folder / "stability.csv", index=False)
         summary.to_csv(folder / "summary.csv", index=False)
-        save_figure(stability_figure(found), folder / "stability", about)
+        save_figure(stability_figure(found, brains=len(data[1])), folder / "stability", about)
         write_text(
             folder / "record.json",
             json.dumps(about | {"answer": how_many(summary)}, indent=2) + "\n",

@@ -17,6 +17,7 @@ from napari_brainvae.reporting.brain_map import (
     pairs_figure,
     plane_figure,
 )
+from tests.reporting.paper import assert_fit_for_paper
 
 ABOUT = {"models": {"VAE": {"fingerprint": "abc"}}, "options": {}}
 
@@ -52,7 +53,7 @@ def test_the_plane_has_every_brain_once_and_says_what_colours_mean(table):
     assert np.array_equal(np.sort(finite[~np.isnan(finite).any(axis=1)], 0), np.sort(expected, 0))
     said = [text.get_text() for text in legend.get_texts()]
     assert said[:5] == ["het (10)", "ko (10)", "wt (10)", "flagged (4)", "outlier (3)"]
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("F1", "F3")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("F1, SD of the prior", "F3, SD of the prior")
     assert "2 selected" in axes.get_title()
 
 
@@ -84,7 +85,19 @@ def test_all_pairs_and_no_pair_twice(table):
         for column, x in enumerate(("F1", "F2", "F3")[: row + 1]):
             expected = table.loc["b15", [x, y]].to_numpy(float)
             assert (np.abs(points_of(grid[row, column]) - expected).sum(axis=1) == 0).any()
-    assert figure.get_suptitle() == "30 brains, VAE"
+    assert figure.get_suptitle() == "30 brains, VAE; codes, SD of the prior"
+
+
+@pytest.mark.parametrize("factors", [1, 4, 12])
+def test_all_pairs_fit_a_page_where_rings_are_hollow_and_crosses_have_arms(table, rng, factors):
+    names = [f"F{i + 1}" for i in range(factors)]
+    codes = pd.DataFrame(rng.normal(size=(30, factors)), table.index, names)
+    figure = pairs_figure(codes.join(table[["unusual", "line", "flagged"]]), "line", model="VAE")
+    assert_fit_for_paper(figure)
+    _, hollow, crossed = next(axes for axes in figure.axes if axes.collections).collections
+    for marks in (hollow, crossed):
+        assert 4 * marks.get_linewidths()[0] < np.sqrt(marks.get_sizes()[0])
+    assert_fit_for_paper(plane_figure(table, MapOptions(x="F1", y="age", colour="age")))
 
 
 def test_one_factor_is_no_pair_but_is_drawn(table):

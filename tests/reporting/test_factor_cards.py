@@ -23,6 +23,7 @@ from napari_brainvae.reporting.factor_cards import (
 )
 from napari_brainvae.reporting.section_axes import readable_labels
 from tests.linear_model import LinearModel
+from tests.reporting.paper import assert_fit_for_paper
 
 SECTION = draw_section(64, 80)
 TREE, LABELS = SECTION.tree, SECTION.annotation
@@ -90,12 +91,25 @@ def test_what_is_a_small_part_of_the_change_is_told_but_not_drawn(cards):
 
 
 def test_only_a_factor_that_does_not_replicate_is_framed(cards):
-    for replicated, width in ((None, 0), (True, 0), (False, 5)):
+    for replicated, width in ((None, 0), (True, 0), (False, 3)):
         halves = None if replicated is None else (3, 20)
         told = replace(cards[0].description, replicated=replicated, similarity=0.5, halves=halves)
         figure = factor_card(replace(cards[0], description=told))
         assert figure.patch.get_linewidth() == width
         assert any("not replicated" in text for text in texts(figure)) == (replicated is False)
+
+
+def test_a_card_fits_a_page_and_can_be_read(cards):
+    """As much as there is ever to say, and sections that are wide or high."""
+    about = "beta-VAE of the second batch, codes of 1,234 brains"
+    known = {"lowest": ("mouse-number-1234",) * 3, "highest": ("mouse-number-5678",) * 3}
+    for card in cards:
+        said = {"similarity": 0.5, "halves": (3, 20), "covariates": ("sex", "age_days"), "kl": 1.2}
+        told = replace(card.description, replicated=False, **said, **known)
+        figure = factor_card(
+            replace(card, description=told), labels=LABELS, tree=TREE, plane=286, about=about
+        )
+        assert_fit_for_paper(figure)
 
 
 def test_named_structures_are_outlined_but_not_over_the_change(cards):

@@ -5,22 +5,57 @@ from __future__ import annotations
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from napari_brainvae.factors.impact import Impact, ImpactOptions
 from napari_brainvae.factors.replication import EXPLAINED
 from napari_brainvae.reporting import paper_figures as figures
+from napari_brainvae.reporting.field_figure import projective_fields
 from napari_brainvae.reporting.section_axes import mask_outlines
+from tests.reporting.paper import assert_fit_for_paper
+
+
+def impact_on(factors, rng):
+    mean = rng.standard_normal((6, 2, 30, factors)).astype(np.float32)
+    mean[:, 1] += rng.exponential(3, (6, 1, factors)).astype(np.float32)
+    options = ImpactOptions(resamples=50)
+    names = ["SSp", "RSP", "HPF", "STR", "TH", "HY"]
+    return Impact(names, options, mean, np.full_like(mean, 0.1), np.arange(30))
 
 
 @pytest.fixture
 def impact(rng):
-    mean = rng.standard_normal((6, 2, 30, 8)).astype(np.float32)
-    mean[:, 1] += rng.exponential(3, (6, 1, 8)).astype(np.float32)
-    options = ImpactOptions(resamples=50)
-    names = ["SSp", "RSP", "HPF", "STR", "TH", "HY"]
-    return Impact(names, options, mean, np.full_like(mean, 0.1), np.arange(30))
+    return impact_on(8, rng)
+
+
+@pytest.mark.parametrize("count", [2, 8, 20])
+def test_every_figure_fits_a_page_and_can_be_read(count, rng):
+    impact, replicated = impact_on(count, rng), np.arange(count) % 3 > 0
+    marked = {"model": "beta-VAE after the third revision", "replicated": replicated}
+    maps = rng.random((count, 3, 32, 45)).astype(np.float32)
+    place = {"pixel_size_um": 100.0, "plane": 286}
+    for figure in (
+        figures.impact_heatmap(impact, **marked),
+        figures.impact_distributions(impact, "HPF", 1, model=marked["model"]),
+        figures.factor_covariance(impact, **marked),
+        figures.disentanglement_bars(dict.fromkeys(("beta-VAE first", "VAE", "PCA"), impact)),
+        figures.association_heatmap(associated(count, rng), **marked),
+        projective_fields(maps, **place, **marked),
+    ):
+        assert_fit_for_paper(figure)
+
+
+def associated(count, rng):
+    return pd.DataFrame(
+        [
+            {"covariate": name, "factor": factor, "test": test, "brains": 44}
+            | dict(zip(("effect", "q"), rng.random(2) - (0.2, 0), strict=True))
+            for name, test in (("sex", "Kruskal-Wallis"), ("age_days", "Spearman"))
+            for factor in range(1, count + 1)
+        ]
+    )
 
 
 def test_the_heat_map_names_and_shows_every_cell(impact):
@@ -71,7 +106,7 @@ def test_every_factor_has_its_field(count, rng):
     mask = np.zeros((20, 30), bool)
     mask[5:9, 4:20] = True
     look = {"pixel_size_um": 100.0, "plane": 286, "model": "beta-VAE"}
-    figure = figures.projective_fields(maps, outlines=mask_outlines(mask), **look)
+    figure = projective_fields(maps, outlines=mask_outlines(mask), **look)
     shown = [axes for axes in figure.axes if axes.images]
     assert len(shown) == count
     assert [axes.get_title().split()[0] for axes in shown] == [f"F{i + 1}" for i in range(count)]
@@ -91,7 +126,7 @@ def test_factors_that_do_not_replicate_are_marked_everywhere(impact, rng):
     maps = rng.random((8, 3, 20, 30)).astype(np.float32)
     heat = figures.impact_heatmap(impact, replicated=replicated)
     like = figures.factor_covariance(impact, replicated=replicated)
-    fields = figures.projective_fields(maps, replicated=replicated)
+    fields = projective_fields(maps, replicated=replicated)
     for figure in (heat, like):
         names = [text.get_text() for text in figure.axes[0].get_xticklabels()]
         assert names == ["F1", "F2", "F3†", *(f"F{i}" for i in range(4, 9))]
@@ -101,7 +136,7 @@ def test_factors_that_do_not_replicate_are_marked_everywhere(impact, rng):
     assert EXPLAINED in fields.get_suptitle()
     # Nobody looked: nothing is said.
     assert not figures.impact_heatmap(impact).get_supxlabel()
-    assert EXPLAINED not in figures.projective_fields(maps).get_suptitle()
+    assert EXPLAINED not in projective_fields(maps).get_suptitle()
 
 
 def test_a_line_that_no_figure_holds_is_cut(impact, tmp_path):

@@ -13,6 +13,7 @@ from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.models.pca import PCA
 from napari_brainvae.reporting.gallery_page import export_gallery, gallery_page
 from napari_brainvae.reporting.thumbnails import BRIGHTER, DARKER, Thumbnails
+from tests.reporting.paper import assert_fit_for_paper
 
 ROWS, COLUMNS = slice(20, 40), slice(50, 70)
 
@@ -78,6 +79,7 @@ def test_the_page_says_marks_in_words(population, tmp_path):
     for section, framed in zip(figure.axes[:8], in_mm.axes[:8], strict=True):
         assert [each.get_text() for each in section.texts] == ["L", "R"], "no size is known"
         assert [each.get_text() for each in framed.texts] == ["L", "R", "plane 286", "2 mm"]
+    assert_fit_for_paper(in_mm)
     table = pd.DataFrame({"id": population.ids, "caption": population.ids, "mark": marks})
     export_gallery(tmp_path, pictures, table, {})
     written = pd.read_csv(tmp_path / "gallery.csv", dtype=str, keep_default_na=False)

@@ -26,6 +26,7 @@ from napari_brainvae.reporting.section_axes import structure_outlines
 from napari_brainvae.statistics.beyond import BEYOND
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.statistics.study import compare_population
+from tests.reporting.paper import assert_fit_for_paper
 from training.cli import main
 from training.compare import CompareOptions, compare
 from training.phantom import PhantomCommand, phantom
@@ -79,6 +80,7 @@ def test_outlines_are_vectors_over_one_raster(cases, run_folder):
     figure = difference_figure(
         study.compared["group"], 25.0, structure_outlines(labels), 2, model="beta-VAE"
     )
+    assert_fit_for_paper(figure)
     for axes in figure.axes[:4]:
         assert len(axes.images) == 1, axes.get_title()
         [lines] = [each for each in axes.collections if isinstance(each, LineCollection)]
@@ -216,7 +218,8 @@ def test_what_only_goes_with_another_factor_is_not_named_of_its_own(cases, run_f
     assert "corrected over 4 factors" in drawn.get_suptitle()
     named = forest_plot(table, model="beta-VAE")
     assert f"n = {table['units_a'][0]} and {table['units_b'][0]}, beta-VAE" in named.get_suptitle()
-    for inches in (7.2, 4.2):
+    assert_fit_for_paper(named)
+    for inches in (7.1, 4.2):
         named.set_size_inches(inches, 4)
         FigureCanvasAgg(named).draw()
         title = named._suptitle.get_window_extent()

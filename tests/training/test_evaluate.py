@@ -13,6 +13,8 @@ from napari_brainvae.data.population import Population
 from napari_brainvae.models.checkpoint import load_checkpoint, save_checkpoint
 from napari_brainvae.models.fit_options import FitOptions
 from napari_brainvae.models.measures import squared_error
+from tests.linear_model import LinearModel
+from tests.reporting.paper import assert_fit_for_paper
 from training.cli import main
 from training.evaluate import evaluate
 from training.evaluation.comparison import (
@@ -23,6 +25,7 @@ from training.evaluation.comparison import (
     claims_table,
     differences_table,
 )
+from training.evaluation.figures import evaluation_figures, grid_of_images
 from training.evaluation.held_out_brains import (
     BY_NAME,
     NEW,
@@ -229,7 +232,7 @@ def test_differences_are_to_the_baseline():
 
 
 def test_the_report_needs_nothing_but_itself(evaluated):
-    out, _ = evaluated
+    out, comparison = evaluated
     page = (out / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 4
     assert not re.search(r"(src|href)=.(?!data:)", page)
@@ -238,6 +241,27 @@ def test_the_report_needs_nothing_but_itself(evaluated):
         assert (out / f"{name}.png").stat().st_size > 1000
         assert (out / f"{name}.svg").read_text().startswith("<?xml")
     assert not list(out.glob(".*partial*"))
+    for figure in evaluation_figures(comparison).values():
+        assert_fit_for_paper(figure)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns", "tiled"), [(1, 9, (3, 4)), (2, 5, (2, 5)), (4, 9, (9, 4))]
+)
+def test_sections_of_many_models_fit_a_page(rows, columns, tiled):
+    """A single row is wrapped, and many columns become rows; masks stay on their sections."""
+    images = [[np.full((32, 45), r + c / 10) for c in range(columns)] for r in range(rows)]
+    masks = [[None] * columns for _ in range(rows)]
+    masks[0][3] = np.ones((32, 45), bool)
+    names = [f"model {i}" for i in range(columns)]
+    header = LinearModel(np.zeros((1, 64, 64))).header
+    header = header.model_copy(update={"pixel_size_um": 100.0, "plane": 286})
+    figure = grid_of_images(images, ["a", "b", "c", "d"][:rows], names, header=header, marked=masks)
+    assert_fit_for_paper(figure)
+    grid = figure.axes[0].get_gridspec()
+    assert (grid.nrows, grid.ncols) == tiled
+    [axes] = [each for each in figure.axes if each.collections]
+    assert axes.images[0].get_array()[0, 0] == pytest.approx(0.3)
 
 
 def test_a_population_without_truth(evaluated, phantom_file, checkpoints, tmp_path, caplog):

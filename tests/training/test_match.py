@@ -12,6 +12,7 @@ from napari_brainvae.models.checkpoint import fingerprint, load_checkpoint, save
 from napari_brainvae.models.rotation import rotate_factors
 from napari_brainvae.reporting.match_report import match_heatmap
 from napari_brainvae.statistics.two_models import compare_models
+from tests.reporting.paper import assert_fit_for_paper
 from tests.training.commands import ended
 
 
@@ -41,6 +42,7 @@ def test_it_writes_what_the_function_says(capsys, files, phantom_file, populatio
     count = len(expected.positions)
     figure = match_heatmap(expected.match, a, b, count=count)
     assert figure.get_suptitle() == f"A: {a.label}, B: {b.label}; {count} brains"
+    assert_fit_for_paper(figure)
     code, [line] = ended(capsys, "match", [*files, phantom_file, "--out", tmp_path / "out"])
     assert code == 2
     assert "not an empty folder" in line

@@ -12,6 +12,8 @@ from napari_brainvae.factors.stability import factor_stability
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.checkpoint import load_checkpoint
 from napari_brainvae.models.fit_options import FitOptions
+from napari_brainvae.reporting.stability_tables import stability_figure
+from tests.reporting.paper import assert_fit_for_paper
 from training.cli import main
 from training.fit import fit
 from training.fitting.replication import replication
@@ -46,6 +48,7 @@ def test_the_table_is_what_python_says(folder, population):
     table = pd.read_csv(folder / "stability.csv").query("latent_dim == 3")
     np.testing.assert_allclose(table["map_similarity"], found.similarity, atol=1e-5)
     assert table["replicated"].tolist() == found.replicated.astype(int).tolist()
+    assert_fit_for_paper(stability_figure({3: found, 12: found}, brains=1234))
 
 
 def test_the_summary_counts_the_table(folder):
@@ -59,6 +62,8 @@ def test_figure_and_record(folder):
     svg = (folder / "stability.svg").read_text()
     record = json.loads((folder / "record.json").read_text())
     assert record["answer"][1:] in svg
+    brains = len(record["data"]["measured"])
+    assert f">{brains} brains, 2 times in halves; dotted: 0.95, from which on" in svg
     assert record["options"]["latent_dims"] == "1,3"
     assert record["data"]["sections"] == 24
 

@@ -7,7 +7,11 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+from napari_brainvae.reporting.section_axes import PAGE
+
+VAE = "#d55e00"
 MEASURES = {
     "cw_ssim": ("CW-SSIM steerable, over the tissue", True),
     "pca_frechet": ("PCA-Frechet distance", False),
@@ -74,8 +78,8 @@ def curves_figure(table: pd.DataFrame, turns: pd.DataFrame) -> Figure:
     curves = _curves(table)
     betas = [name for name in curves if name.startswith("beta")]
     shades = colormaps["viridis"](np.linspace(0, 0.9, max(1, len(betas))))
-    colors = {"PCA": "black", "VAE": "C3", **dict(zip(betas, shades, strict=False))}
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    colors = {"PCA": "black", "VAE": VAE, **dict(zip(betas, shades, strict=False))}
+    figure = Figure(figsize=(PAGE, 3.2), layout="constrained")
     for axes, (column, (label, higher)) in zip(
         figure.subplots(1, 2), MEASURES.items(), strict=True
     ):
@@ -92,7 +96,10 @@ def curves_figure(table: pd.DataFrame, turns: pd.DataFrame) -> Figure:
         if column == "pca_frechet" and np.isfinite(floor):
             axes.axhline(floor, color="0.6", lw=0.8, ls=":", label="two halves of the real")
         direction = "higher" if higher else "lower"
-        axes.set(xlabel="latent factors L", ylabel=f"{label} ({direction} is better)")
+        axes.set_xlabel("latent factors L", fontsize=8)
+        axes.set_ylabel(f"{label}\n({direction} is better)", fontsize=8)
+        axes.tick_params(labelsize=7)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(fontsize=7, frameon=False, ncols=1 + len(curves) // 8)
     count, truth = table["held_out"].iloc[0], table["truth"].iloc[0]

@@ -10,6 +10,7 @@ from napari_brainvae.arrays import Mask
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.models.base import Model
+from napari_brainvae.models.checkpoint import run_name
 from napari_brainvae.models.header import check_comparable
 from training.interpretation.options import InterpretOptions
 from training.located import Place
@@ -24,7 +25,9 @@ class Regions:
 
 
 def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
-    """Short names to show, their labels, with the file where that is not enough.
+    """Short names to show: their labels, with the run where that is not enough.
+
+    Of a model whose run has another's name, the whole path.
 
     Raises
     ------
@@ -38,11 +41,13 @@ def name_models(models: Mapping[Path, Model]) -> dict[str, Model]:
             raise InputError(f"{path} is for sections of {model.shape} px, not {first.shape}")
         kinds[path] = model.label
     check_comparable({str(path): model.header for path, model in models.items()})
-    alike = list(kinds.values())
-    return {
-        kind if alike.count(kind) == 1 else f"{kind} {path}": models[path]
-        for path, kind in kinds.items()
-    }
+    shown = list(kinds.values())
+    for more in (run_name, str):
+        shown = [
+            f"{kinds[path]} {more(path)}" if shown.count(name) > 1 else name
+            for path, name in zip(kinds, shown, strict=True)
+        ]
+    return dict(zip(shown, models.values(), strict=True))
 
 
 def choose_regions(options: InterpretOptions, place: Place) -> Regions:

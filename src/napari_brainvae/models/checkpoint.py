@@ -246,3 +246,9 @@ def _made(header: Header, tensors: dict[str, npt.NDArray[Any]]) -> Any:
     states = {name: torch.from_numpy(tensor).float() for name, tensor in tensors.items()}
     network.load_state_dict(states, assign=True)
     return network
+
+
+def run_name(path: Path) -> str:
+    """Name a model by its file, or by its run folder where files are all called 'model'."""
+    folder = path.resolve().parent.name
+    return folder if path.stem == "model" and folder else path.stem

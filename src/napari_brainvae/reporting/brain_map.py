@@ -16,6 +16,7 @@ from napari_brainvae.denoising.brain_table import factors_of, with_covariates
 from napari_brainvae.reporting.export import write_table
 from napari_brainvae.reporting.paper_figures import MATPLOTLIB, save_figure
 from napari_brainvae.reporting.provenance import Provenance
+from napari_brainvae.reporting.section_axes import PAGE
 from napari_brainvae.statistics.brain_map import (
     PALETTE,
     SHARE,
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 PAIRED = 12
 """Factors, at most, of which all pairs are drawn."""
+
+UNIT = "SD of the prior"
+"""Of codes."""
 
 TITLES = {
     "deviation": "deviation, spreads",
@@ -75,8 +79,8 @@ def plane_figure(
     if selected:
         chosen = table.iloc[sorted(selected)]
         axes.plot(chosen[options.x], chosen[options.y], "o", ms=8, mfc="none", mec="black", mew=0.8)
-    axes.set_xlabel(TITLES.get(options.x, options.x))
-    axes.set_ylabel(TITLES.get(options.y, options.y))
+    axes.set_xlabel(_axis(table, options.x))
+    axes.set_ylabel(_axis(table, options.y))
     marked = f", {len(selected)} selected (ringed)" * bool(selected)
     axes.set_title(_titled(len(table), model) + marked, fontsize=9)
     _legend(figure, [axes], table, colouring, ellipses=options.ellipses)
@@ -97,7 +101,8 @@ def pairs_figure(table: pd.DataFrame, by: str = "", *, model: str = "") -> Figur
     """
     names = [str(name) for name in factors_of(table)][:PAIRED]
     size = max(len(names) - 1, 1)
-    figure = _figure(1.6 + 1.25 * size, 1.9 + 1.25 * size)
+    cell = min(1.25, (PAGE - 0.7) / size)
+    figure = _figure(max(0.7 + cell * size, 4.6), 1.4 + cell * size)
     if len(names) < 2:  # one factor has no pair: it is drawn against its own order
         grid = np.array([[figure.subplots()]])
         pairs = [(names[0], names[0])]
@@ -111,10 +116,11 @@ def pairs_figure(table: pd.DataFrame, by: str = "", *, model: str = "") -> Figur
         column, row = names.index(x), max(names.index(y) - 1, 0)
         axes = grid[row, column]
         _draw_plane(axes, table, x, y, colouring, ellipses=True, size=2.0)
-        axes.tick_params(labelsize=6)
+        axes.tick_params(labelsize=6, length=2)
+        axes.locator_params(nbins=3 if cell > 0.7 else 2, steps=[1, 2, 5, 10])
         axes.set_xlabel(x if row == size - 1 else "", fontsize=8)
         axes.set_ylabel(y if column == 0 else "", fontsize=8)
-    figure.suptitle(_titled(len(table), model), fontsize=9)
+    figure.suptitle(f"{_titled(len(table), model)}; codes, {UNIT}", fontsize=9)
     _legend(figure, grid.ravel().tolist(), table, colouring, ellipses=True)
     return figure
 
@@ -209,10 +215,11 @@ def _draw_plane(
     x_of, y_of = points.T
     edges: Any = colours[hollow]
     axes.scatter(x_of[plain], y_of[plain], area, colours[plain], linewidths=0)
-    axes.scatter(x_of[hollow], y_of[hollow], area, facecolors="none", edgecolors=edges)
-    axes.scatter(
-        x_of[crossed], y_of[crossed], 1.5 * area, colours[crossed], marker=MarkerStyle("x")
-    )
+    # Thin enough that a ring has a hole and a cross has arms.
+    line: dict[str, Any] = {"linewidths": 0.2 * size}
+    axes.scatter(x_of[hollow], y_of[hollow], area, facecolors="none", edgecolors=edges, **line)
+    cross = MarkerStyle("x")
+    axes.scatter(x_of[crossed], y_of[crossed], 1.5 * area, colours[crossed], marker=cross, **line)
     if ellipses:
         for group in colouring.groups:
             ellipse = covariance_ellipse(points[group.members & ~hollow])
@@ -264,10 +271,14 @@ def _legend(
             title=title,
             title_fontsize=8,
             loc="outside lower center",
-            ncols=3,
+            ncols=3 if figure.get_figwidth() > 6 else 2,
             fontsize=7,
             frameon=False,
         )
+
+
+def _axis(table: pd.DataFrame, name: str) -> str:
+    return f"{name}, {UNIT}" if name in factors_of(table) else TITLES.get(name, name)
 
 
 def _titled(count: int, model: str) -> str:

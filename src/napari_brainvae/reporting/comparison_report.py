@@ -28,7 +28,7 @@ from napari_brainvae.reporting.comparison_words import summary
 from napari_brainvae.reporting.export import file_name, write_table
 from napari_brainvae.reporting.factor_cards import ARROW
 from napari_brainvae.reporting.provenance import Provenance
-from napari_brainvae.reporting.section_axes import draw_outlines, frame, show
+from napari_brainvae.reporting.section_axes import PAGE, draw_outlines, frame, show
 from napari_brainvae.statistics.beyond import BEYOND
 from napari_brainvae.statistics.deviation import write_pcntoolkit
 from napari_brainvae.statistics.permutation import ALPHA
@@ -113,7 +113,7 @@ def forest_plot(table: pd.DataFrame, name: str = "factor", *, model: str = "") -
     """
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 1.7 + 0.36 * len(table)), layout="constrained")
+    figure = Figure(figsize=(PAGE, 1.7 + 0.36 * len(table)), layout="constrained")
     axes = figure.subplots()
     smallest = float(table["smallest_effect"].iloc[0])
     edge = 1.1 * float(np.abs(table[["low", "high"]].to_numpy()).max())
@@ -182,8 +182,8 @@ def difference_figure(
 
     found = compared.difference
     decoded, data = (pair[0] - pair[1] for pair in (found.model, found.data))
-    wide, tall = 4.1, 4.1 * data.shape[0] / data.shape[1]
-    figure = Figure(figsize=(2 * wide + 1.0, 2 * tall + 1.1), layout="constrained")
+    tall = (PAGE - 1.2) * data.shape[0] / data.shape[1]  # of both rows
+    figure = Figure(figsize=(PAGE, tall + 1.1), layout="constrained")
     panels = figure.subplots(2, 2).ravel()
     for axes, pair, change, title in (
         (panels[0], found.model, decoded, "model: decoded adjusted means"),
@@ -194,7 +194,7 @@ def difference_figure(
         limit = change_limit(change)
         _show_over(axes, mean, signed_overlay(change, limit))
         _bar(axes, 100 * limit / level, "% of the mean brightness")
-        axes.set_title(title, fontsize=9)
+        axes.set_title(title, fontsize=8)
     mean = found.data.mean(axis=0)
     _draw_parts(panels[2], mean, found.data_parts, brain_mask(mean), pixel_size_um)
     _draw_t(panels[3], mean, compared)
@@ -206,7 +206,8 @@ def difference_figure(
     count = f"{first} and {second}" if design.groups else f"{first}"
     out = f"; taken out: {', '.join(design.adjusted)}" if design.adjusted else ""
     of = f"; {model}" if model else ""
-    figure.suptitle(f"{design.by}: {design.contrast}, n = {count}{out}{of}", fontsize=10)
+    title = f"{design.by}: {design.contrast}, n = {count}{out}{of}"
+    figure.suptitle(textwrap.fill(title, 100), fontsize=8)
     return figure
 
 
@@ -234,19 +235,19 @@ def _draw_parts(
     here = tissue[rows, columns] & (np.hypot(*u) > 0.1 * peak)
     arrows = axes.quiver(columns[here], rows[here], u[1][here], u[0][here], angles="xy",
                          scale_units="xy", scale=peak / (1.4 * step), color=ARROW,
-                         width=0.006)  # fmt: skip
+                         width=0.006, edgecolor="black", linewidth=0.25)  # fmt: skip
     size, unit = (peak, "px") if pixel_size_um is None else (peak * pixel_size_um, "µm")
     rounded = float(f"{size:.1g}")
     axes.quiverkey(arrows, 0.84, 1.04, peak * rounded / size, f"{rounded:g} {unit}",
-                   labelpos="E", fontproperties={"size": 8})  # fmt: skip
-    axes.set_title("brightness, displacement", fontsize=9, loc="left")
+                   labelpos="E", fontproperties={"size": 7})  # fmt: skip
+    axes.set_title("brightness, displacement", fontsize=8, loc="left")
 
 
 def _draw_t(axes: Axes, mean: Images, compared: Compared) -> None:
     found = compared.difference
     if found.t is None:
         _show_over(axes, mean)
-        axes.set_title("map of pixels: not asked for", fontsize=9)
+        axes.set_title("map of pixels: not asked for", fontsize=8)
         return
     t = np.nan_to_num(found.t)
     limit = max(float(np.abs(t).max()), 1e-6)
@@ -256,8 +257,8 @@ def _draw_t(axes: Axes, mean: Images, compared: Compared) -> None:
         axes.contour(found.found, [0.5], colors="white", linewidths=0.6)
     _bar(axes, limit, "t of each pixel")
     share = 100 * found.found.sum() / max(np.isfinite(found.t).sum(), 1)
-    axes.set_title(f"white: |t| ≥ {found.threshold:.2f}, p < 0.05 over pixels; {share:.1f} %",
-                   fontsize=9)  # fmt: skip
+    axes.set_title(f"white: |t| ≥ {found.threshold:.2f}, p < 0.05 over pixels; {share:.2g} %",
+                   fontsize=7)  # fmt: skip
 
 
 def _bar(axes: Axes, limit: float, label: str) -> None:
@@ -268,7 +269,7 @@ def _bar(axes: Axes, limit: float, label: str) -> None:
     bar = axes.figure.colorbar(
         ScalarMappable(Normalize(-limit, limit), colors), ax=axes, shrink=0.75, pad=0.02
     )
-    bar.set_label(label, fontsize=8)
+    bar.set_label(label, fontsize=7)
     bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:+.2g}", "0", f"{limit:+.2g}"])
     bar.ax.tick_params(labelsize=7, length=2)
 

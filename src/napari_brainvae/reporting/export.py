@@ -36,6 +36,7 @@ from napari_brainvae.io.json_files import read_json
 from napari_brainvae.io.progress import Progress, report
 from napari_brainvae.metrics.disentanglement import reading
 from napari_brainvae.reporting import paper_figures as figures
+from napari_brainvae.reporting.field_figure import projective_fields
 from napari_brainvae.reporting.provenance import Provenance
 from napari_brainvae.reporting.section_axes import structure_outlines
 
@@ -219,7 +220,7 @@ def export_fields(folder: Path, fields: Fields, about: Provenance) -> None:
         write_table(full, folder / f"{name}.csv", about)
     labels, tree = labels_and_tree(section)
     draw = partial(
-        figures.projective_fields,
+        projective_fields,
         fields.maps,
         factors=fields.factors,
         outlines=None if labels is None else structure_outlines(labels, tree),

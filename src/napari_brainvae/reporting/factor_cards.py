@@ -16,6 +16,7 @@ from napari_brainvae.factors.cards import REACH, FactorCard
 from napari_brainvae.factors.description import factor_table
 from napari_brainvae.factors.field_colours import BRIGHTER, DARKER, change_limit, signed_overlay
 from napari_brainvae.reporting.section_axes import (
+    PAGE,
     draw_outlines,
     frame,
     mask_outlines,
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-ARROW = "#4fbf26"
+ARROW = "#8cf060"
+"""Of displacement; lighter than what is brighter or darker, to be seen by all eyes."""
 
 NAMED = "#f2d30c"
 """Outline of the structures that the sentence names."""
@@ -36,7 +38,9 @@ NAMED = "#f2d30c"
 LEAST_DRAWN = 0.1
 """Share of the change below which displacement or brightness is only told, not drawn."""
 
-_WIDE = 3.3  # a section, inches
+_WIDE = 1.9  # a section, inches
+_LEFTS = 0.06, 2.38, 4.7  # edges of the columns
+_FACTS = 1.8  # height of what is written, at least
 _ARROWS = 20  # across the longer side of a section
 
 
@@ -65,7 +69,7 @@ def factor_card(
     texts = (f"-{REACH:g} SD", "mean", f"+{REACH:g} SD")
     for axes, section, text in zip(top, card.sections, texts, strict=True):
         show(axes, section, cmap="gray", vmin=0, vmax=bright)
-        axes.set_title(text, fontsize=9)
+        axes.set_title(text, fontsize=7, pad=3)
     _draw_change(bottom[0], card, bright)
     _draw_parts(bottom[1], card, bright)
     for axes in bottom[:2]:
@@ -83,24 +87,25 @@ def factor_card(
 
 def card_size(shape: tuple[int, ...]) -> tuple[float, float]:
     """Width and height, inches, of the card of a section ``(H, W)``."""
-    return 11.4, 2 * _WIDE * shape[0] / shape[1] + 1.35
+    tall = _WIDE * shape[0] / shape[1]
+    return PAGE, tall + max(tall, _FACTS) + 0.95
 
 
 def _panels(shape: tuple[int, ...]) -> tuple[Figure, list[Axes], list[Axes]]:
-    """Lay out two rows of three panels, all of one size, whatever is written beside them."""
+    """Lay out two rows of three panels; the last is at least as high as what is written there."""
     from matplotlib.figure import Figure
 
     wide, tall = _WIDE, _WIDE * shape[0] / shape[1]
     width, height = card_size(shape)
     figure = Figure(figsize=(width, height))
-    rows = [
-        [
-            figure.add_axes((left / width, low / height, wide / width, tall / height))
-            for left in (0.15, 4.05, 7.95)
-        ]
-        for low in (tall + 0.5, 0.12)
-    ]
-    return figure, rows[0], rows[1]
+    beneath = max(tall, _FACTS)
+
+    def panel(left: float, low: float, high: float) -> Axes:
+        return figure.add_axes((left / width, low / height, wide / width, high / height))
+
+    top = [panel(left, beneath + 0.4, tall) for left in _LEFTS]
+    bottom = [panel(left, 0.08 + beneath - tall, tall) for left in _LEFTS[:2]]
+    return figure, top, [*bottom, panel(_LEFTS[2], 0.08, beneath)]
 
 
 def _over_grey(
@@ -117,7 +122,7 @@ def _over_grey(
 def _draw_change(axes: Axes, card: FactorCard, bright: float) -> None:
     limit = change_limit(card.change)
     show(axes, _over_grey(card.sections[1], 1.3 * bright, signed_overlay(card.change, limit)))
-    axes.set_title("change per SD", fontsize=9)
+    axes.set_title("change per SD", fontsize=7, pad=3)
     _colour_bar(axes, 100 * limit / _tissue_level(card), "% of the mean brightness")
 
 
@@ -138,7 +143,7 @@ def _draw_parts(axes: Axes, card: FactorCard, bright: float) -> None:
     if parts.displacement_share >= LEAST_DRAWN:
         _draw_arrows(axes, card, tissue)
         shown.append("displacement")
-    axes.set_title(", ".join(shown) or "neither", fontsize=9)
+    axes.set_title(", ".join(shown) or "neither", fontsize=7, pad=3)
 
 
 def _draw_arrows(axes: Axes, card: FactorCard, tissue: Mask) -> None:
@@ -162,13 +167,15 @@ def _draw_arrows(axes: Axes, card: FactorCard, tissue: Mask) -> None:
         width=0.006,
         headwidth=3.5,
         headlength=4,
+        edgecolor="black",
+        linewidth=0.25,
     )
     peak = parts.displacement_peak_um
     size, unit = (parts.displacement_peak, "px") if peak is None else (peak, "µm")
     rounded = float(f"{size:.1g}")
     key = rounded * parts.displacement_peak / size if size else 0.0
     axes.quiverkey(
-        arrows, 0.86, 1.04, key, f"{rounded:g} {unit}", labelpos="E", fontproperties={"size": 8}
+        arrows, 0.95, 1.05, key, f"{rounded:g} {unit}", labelpos="E", fontproperties={"size": 7}
     )
 
 
@@ -179,9 +186,9 @@ def _colour_bar(axes: Axes, limit: float, label: str) -> None:
     colors = LinearSegmentedColormap.from_list("signed", [DARKER, (0.35, 0.35, 0.35), BRIGHTER])
     beside = axes.inset_axes((1.01, 0.15, 0.025, 0.7))
     bar = axes.figure.colorbar(ScalarMappable(Normalize(-limit, limit), colors), cax=beside)
-    bar.set_label(label, fontsize=7, labelpad=1)
+    bar.set_label(label, fontsize=6, labelpad=1)
     bar.set_ticks([-limit, 0, limit], labels=[f"{-limit:+.2g}", "0", f"{limit:+.2g}"])
-    bar.ax.tick_params(labelsize=7, length=2)
+    bar.ax.tick_params(labelsize=6, length=2, pad=1)
 
 
 def _write_facts(axes: Axes, card: FactorCard, about: str) -> None:
@@ -198,17 +205,17 @@ def _write_facts(axes: Axes, card: FactorCard, about: str) -> None:
         axes.barh(0.93, share, left=start, height=0.06, color=color)
         start += share
     line = ", ".join(f"{100 * share:.0f} % {name}" for name, (share, _) in shares.items())
-    axes.text(0, 0.86, line, fontsize=8, va="center")
+    axes.text(0, 0.88, line, fontsize=6, va="center")
     facts = [*_facts(card), *([about] if about else [])]
     text = "\n".join(_wrapped(fact) for fact in facts)
-    axes.text(0, 0.79, text, fontsize=8, va="top", linespacing=1.5)
+    axes.text(0, 0.82, text, fontsize=6.5, va="top", linespacing=1.25)
 
 
 def _facts(card: FactorCard) -> list[str]:
     told = card.description
     far = f"{told.displacement_px:.2g}\u00a0px"
     if np.isfinite(told.displacement_um):
-        far = f"{told.displacement_um:.2g}\u00a0µm ({far})"
+        far = f"{float(f'{told.displacement_um:.2g}'):g}\u00a0µm ({far})"
     tone = "brighter" if told.brightness_percent > 0 else "darker"
     facts = [f"up to {far} displaced, {abs(told.brightness_percent):.2g}\u00a0% {tone} per SD"]
     if np.isfinite(told.kl):
@@ -224,7 +231,7 @@ def _facts(card: FactorCard) -> list[str]:
 
 
 def _wrapped(fact: str) -> str:
-    return textwrap.fill(fact, 52, subsequent_indent="    ", break_on_hyphens=False)
+    return textwrap.fill(fact, 41, subsequent_indent="    ", break_on_hyphens=False)
 
 
 def _write_title(figure: Figure, card: FactorCard) -> None:
@@ -232,10 +239,10 @@ def _write_title(figure: Figure, card: FactorCard) -> None:
     inch = 1 / figure.get_figheight()
     doubtful = told.replicated is False
     color = "0.45" if doubtful else "black"
-    text = textwrap.fill(told.sentence, 105, break_on_hyphens=False)
-    figure.text(0.013, 1 - 0.3 * inch, text, fontsize=11, weight="bold", color=color, va="center")
+    text = textwrap.fill(told.sentence, 88, break_on_hyphens=False)
+    figure.text(0.013, 1 - 0.2 * inch, text, fontsize=8, weight="bold", color=color, va="center")
     if doubtful:
-        figure.patch.set(linewidth=5, edgecolor="#c43c3c", linestyle=(0, (4, 3)))
+        figure.patch.set(linewidth=3, edgecolor="#c43c3c", linestyle=(0, (4, 3)))
 
 
 def card_parts(cards: Sequence[FactorCard], drawn: Iterable[Figure]) -> list[tuple[str, str, Any]]:

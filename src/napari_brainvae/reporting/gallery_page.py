@@ -14,12 +14,12 @@ import pandas as pd
 from napari_brainvae.io.atomic_files import replacing
 from napari_brainvae.reporting.paper_figures import save_figure
 from napari_brainvae.reporting.provenance import Provenance
-from napari_brainvae.reporting.section_axes import frame
+from napari_brainvae.reporting.section_axes import PAGE, frame
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = 6
+COLUMNS = 5
 LINES = {"accept": "solid", "exclude": "solid", "unsure": "dashed"}
 FRAMES = {"accept": "#2b8a3e", "exclude": "#c92a2a", "unsure": "#b7791f"}
 LEGEND = "Orange: brighter than the model has it; blue: darker."
@@ -48,7 +48,8 @@ def gallery_page(
     across = min(COLUMNS, max(len(pictures), 1))
     rows = math.ceil(len(pictures) / across)
     high, wide = pictures[0].shape[:2] if pictures else (1, 1)
-    figure = Figure(figsize=(1.6 * across, (1.6 * high / wide + 0.42) * rows + 0.3))
+    each = PAGE / COLUMNS
+    figure = Figure(figsize=(each * across, (each * high / wide + 0.42) * rows + 0.3))
     figure.set_layout_engine("constrained")
     grid = np.atleast_1d(figure.subplots(rows or 1, across)).ravel()
     for axes in grid:

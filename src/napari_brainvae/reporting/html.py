@@ -51,6 +51,6 @@ def write_report(path: Path, title: str, parts: list[Part]) -> None:
 def _embedded(figure: Figure, heading: str) -> str:
     png = io.BytesIO()
     shorten_texts(figure)
-    figure.savefig(png, format="png", dpi=110, bbox_inches="tight")
+    figure.savefig(png, format="png", dpi=150, bbox_inches="tight")
     data = base64.b64encode(png.getvalue()).decode()
     return f'<img alt="{html.escape(heading)}" src="data:image/png;base64,{data}">'

@@ -18,6 +18,7 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.export import results_folder
 from napari_brainvae.reporting.paper_figures import MATPLOTLIB, save_figure
 from napari_brainvae.reporting.provenance import provenance
+from napari_brainvae.reporting.section_axes import PAGE, PAGE_HEIGHT
 from napari_brainvae.statistics.two_models import TwoModels
 
 # What draws is imported where it draws.
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-PAIR = "#19a319"
-"""Frame of the factors that go together."""
+PAIR = ("black", 2.2), ("white", 0.9)
+"""Lines of the frame around factors that go together: one within the other, seen on any colour."""
 
 
 def write_match(
@@ -94,11 +95,14 @@ def match_heatmap(
     }
     shown = [matrices[part] for part in parts if np.isfinite(matrices[part][0]).all()]
     rows, columns = match.correlations.shape
-    size = (1.6 + 0.45 * columns) * len(shown), 1.9 + 0.4 * rows
+    # Beneath each other where a page is too narrow for both.
+    down, across = (len(shown), 1) if columns > 10 else (1, len(shown))
+    cell = min(0.4, (PAGE_HEIGHT - 1.5 - 0.7 * down) / (rows * down))
+    size = min(PAGE, (1.6 + 0.45 * columns) * across), 1.3 + (0.7 + cell * rows) * down
     figure = Figure(figsize=size, layout="constrained")
     names = [factor_names(model.latent_dim, replicated_of(model.header)) for model in (a, b)]
-    for axes, (matrix, title) in zip(figure.subplots(1, len(shown), squeeze=False)[0], shown,
-                                     strict=True):  # fmt: skip
+    panels = figure.subplots(down, across, squeeze=False).ravel()
+    for axes, (matrix, title) in zip(panels, shown, strict=True):
         _draw(axes, matrix, names)
         axes.set_title(title, fontsize=9)
     of = "" if count is None else f"; {count} brains"
@@ -118,8 +122,8 @@ def _draw(axes: Axes, matrix: npt.NDArray[np.float64], names: list[list[str]]) -
     from napari_brainvae.factors.stability import best_pairs
 
     axes.imshow(matrix, cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto", interpolation="none")
-    axes.set_yticks(range(len(names[0])), names[0], fontsize=8)
-    axes.set_xticks(range(len(names[1])), names[1], fontsize=8)
+    for names_of, put in zip(names, (axes.set_yticks, axes.set_xticks), strict=True):
+        put(range(len(names_of)), names_of, fontsize=8 if len(names_of) <= 10 else 6)
     axes.tick_params(length=0)
     axes.set_ylabel("factors of A", fontsize=8)
     axes.set_xlabel("factors of B", fontsize=8)
@@ -128,5 +132,7 @@ def _draw(axes: Axes, matrix: npt.NDArray[np.float64], names: list[list[str]]) -
         color = "white" if abs(value) > 0.6 else "black"
         axes.text(column, row, text, fontsize=6, color=color, ha="center", va="center")
     for row, column in zip(*best_pairs(np.abs(matrix)), strict=True):
-        corner = (column - 0.47, row - 0.47)
-        axes.add_patch(Rectangle(corner, 0.94, 0.94, fill=False, edgecolor=PAIR, linewidth=1.6))
+        corner = (column - 0.46, row - 0.46)
+        for color, width in PAIR:
+            frame = Rectangle(corner, 0.92, 0.92, fill=False, edgecolor=color, linewidth=width)
+            axes.add_patch(frame)

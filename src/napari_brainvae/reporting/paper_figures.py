@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from napari_brainvae.factors.field_options import LIMIT
 from napari_brainvae.factors.impact import Impact
 from napari_brainvae.factors.perturbation import Direction
-from napari_brainvae.factors.projective_field import HUES, compose_rgb
 from napari_brainvae.factors.replication import EXPLAINED, MARK, factor_names
 from napari_brainvae.io.atomic_files import replacing
-from napari_brainvae.reporting.section_axes import Outlines, draw_outlines, frame, show
+from napari_brainvae.reporting.section_axes import PAGE
+from napari_brainvae.statistics.brain_map import PALETTE
 
 # What draws is imported where it draws: windows open without figures, and sooner.
 if TYPE_CHECKING:
@@ -36,21 +36,17 @@ DIVERGENCES: dict[Direction, str] = {
     "symmetric": "symmetric KL",
 }
 SCORES = {
-    "paper": "s = Tr A / Σ off-diagonal (paper)\nmore is better; below 0 it says nothing",
-    "trace_over_absolute": "Tr A / Σ |off-diagonal|\nmore is better",
-    "log_correlation": "the same of correlations of\nlog(1 + impact): more is better",
+    "paper": "s = Tr A / Σ off-diagonal\n(paper): more is better,\nbelow 0 it says nothing",
+    "trace_over_absolute": "Tr A / Σ |off-diagonal|:\nmore is better",
+    "log_correlation": "the same of correlations\nof log(1 + impact):\nmore is better",
 }
+DPI = 300
+"""Of what is written as pixels."""
 LONGEST_LINE = 200
 """Characters of a line of text in a figure."""
 LOW, HIGH = "#2b5c8a", "#d9820f"
-MODELS = [f"C{i}" for i in range(10)]
 MATPLOTLIB = threading.Lock()
 """Its text layout is not made for several threads: hold this while drawing."""
-WEAKEST = 1e-3
-"""A factor whose variance stays below this share of the strongest factor's is drawn black."""
-
-LINEAR = "variance of a pixel as the factor moves by c; brightness linear, full at each map's most"
-MIXED = "mixed as inks: cyan + magenta = blue, cyan + yellow = green, magenta + yellow = red"
 
 
 def impact_heatmap(
@@ -69,17 +65,18 @@ def impact_heatmap(
 
     matrix = impact.matrix()
     regions, factors = matrix.shape
-    figure = _figure(2.6 + 0.62 * factors, 1.7 + 0.45 * regions)
+    figure = _figure(max(2.6 + 0.62 * factors, 4.6), 1.7 + 0.45 * regions)
     axes = figure.subplots()
     # Impacts span orders of magnitude; log(1 + x) shows the weak ones and keeps zero at zero.
     largest = max(float(matrix.max()), 1e-6)
     scale = FuncNorm((np.log1p, np.expm1), vmin=0, vmax=largest)
     image = axes.imshow(matrix, cmap="viridis", norm=scale, aspect="auto")
+    size = _letters(factors)
     _name_ticks(axes, factor_names(factors, replicated), impact.regions)
     _tell_marks(figure, axes)
     for (row, column), value in np.ndenumerate(matrix):
         color = "white" if scale(value) < 0.6 else "black"
-        axes.text(column, row, _short(value), ha="center", va="center", fontsize=8, color=color)
+        axes.text(column, row, _short(value), ha="center", va="center", fontsize=size, color=color)
     bar = figure.colorbar(image)
     # Short and small: in a panel the bar is hardly longer than its label.
     name = DIVERGENCES[impact.options.direction]
@@ -144,7 +141,8 @@ def factor_covariance(
 
     covariance = impact.disentanglement.covariance
     factors = len(covariance)
-    figure = _figure(3.1 + 0.42 * factors, 1.9 + 0.42 * factors)
+    cell = min(0.42, (PAGE - 2.4) / factors)
+    figure = _figure(max(3.1 + cell * factors, 4.6), 1.9 + cell * factors)
     axes = figure.subplots()
     largest = np.abs(covariance).max()
     # One strong factor would leave nothing of the others to see on a linear scale.
@@ -177,10 +175,11 @@ def association_heatmap(
     """
     covariates, factors = table["covariate"].unique(), table["factor"].unique()
     wide = table.pivot(index="covariate", columns="factor").loc[covariates]
-    figure = _figure(2.6 + 0.5 * len(factors), 1.6 + 0.4 * len(covariates))
+    figure = _figure(max(2.6 + 0.5 * len(factors), 4.6), 1.6 + 0.4 * len(covariates))
     axes = figure.subplots()
     effects, certain = wide["effect"][factors].to_numpy(), wide["q"][factors].to_numpy() < 0.05
     image = axes.imshow(np.abs(effects), cmap="viridis", vmin=0, vmax=1, aspect="auto")
+    size = min(7, _letters(len(factors)))
     tests = table.groupby("covariate")["test"].first()
     symbols = {"Spearman": "ρ", "Kruskal-Wallis": "ε²"}
     names = [f"{name} ({symbols[tests[name]]})" for name in covariates]
@@ -195,9 +194,9 @@ def association_heatmap(
         }
         # Without the zero before the point, because a panel's cells are narrow.
         text = f"{value:.2f}".replace("0.", ".", 1)
-        axes.text(column, row, text + star, fontsize=7, weight="bold" if star else None, **look)
+        axes.text(column, row, text + star, fontsize=size, weight="bold" if star else None, **look)
     figure.colorbar(image, location="bottom").set_label("|ρ| or ε²", fontsize=8)
-    title = f"{table['brains'].max()} brains{f', {model}' * bool(model)}; bold*: q < 0.05"
+    title = f"{table['brains'].max()} brains{f', {model}' * bool(model)}\nbold*: q < 0.05"
     axes.set_title(title, fontsize=9)
     return figure
 
@@ -211,14 +210,14 @@ def disentanglement_bars(impacts: Mapping[str, Impact]) -> Figure:
         By the name of the model; measured with the same options.
     """
     first = next(iter(impacts.values()))
-    figure = _figure(3.2 * len(SCORES), 2.0 + 0.36 * len(impacts))
+    figure = _figure(PAGE, 2.1 + 0.36 * len(impacts))
     panels = figure.subplots(1, len(SCORES), sharey=True)
     for axes, (score, title) in zip(panels, SCORES.items(), strict=True):
         values = np.array([getattr(i.disentanglement, score) for i in impacts.values()])
         ends = [i.intervals.scores[i.options.direction][score] for i in impacts.values()]
         # The paper's denominator can be near zero: an interval may reach anywhere, and is cut.
         edge = 2.5 * np.abs(values[np.isfinite(values)]).max(initial=0.1)
-        axes.barh(range(len(values)), values.clip(-edge, edge), color=MODELS, alpha=0.8)
+        axes.barh(range(len(values)), values.clip(-edge, edge), color=PALETTE)
         for row, (low, high) in enumerate(ends):
             axes.plot(np.clip([low, high], -edge, edge), [row, row], color="black")
             if low < -edge:
@@ -226,83 +225,17 @@ def disentanglement_bars(impacts: Mapping[str, Impact]) -> Figure:
             if high > edge:
                 axes.plot(edge, row, ">", color="black")
         axes.axvline(0, color="black", linewidth=0.8)
-        axes.set_xlabel(title, fontsize=8)
+        axes.set_xlabel(title, fontsize=7)
+        axes.tick_params(labelsize=7)
         axes.tick_params(axis="y", length=0)
         axes.spines[["top", "right", "left"]].set_visible(False)
-    panels[0].set_yticks(range(len(impacts)), list(impacts))
+    names = [textwrap.fill(name, 22) for name in impacts]
+    panels[0].set_yticks(range(len(impacts)), names)
     panels[0].invert_yaxis()
     level = f"{first.options.confidence:.0%} intervals over brains"
     how = f"{_how(first)}, {first.mean.shape[2]} brains"
     figure.suptitle(f"Disentanglement: {how}; {level} (bootstrap)", fontsize=9)
     return figure
-
-
-def projective_fields(
-    maps: npt.NDArray[Any],
-    *,
-    factors: Sequence[int] | None = None,
-    outlines: Outlines | None = None,
-    limit: float = LIMIT,
-    pixel_size_um: float | None = None,
-    plane: int | None = None,
-    model: str = "",
-    replicated: npt.ArrayLike | None = None,
-) -> Figure:
-    """Draw where each factor acts (Fig. 3A), each in its own brightness, with the legend.
-
-    Parameters
-    ----------
-    maps
-        ``(F, 3, H, W)`` from `factors.projective_field`.
-    factors
-        Indices of the F factors, from 0.
-    outlines
-        Of structures, from `section_axes.structure_outlines`, to draw over the fields.
-    limit
-        Range of c that the maps were made with.
-    pixel_size_um, plane
-        What is known of the section.
-    model, replicated
-        As in `impact_heatmap`; of all L factors.
-    """
-    numbers = list(range(len(maps)) if factors is None else factors)
-    columns = min(4, len(maps))
-    rows = -(-len(maps) // columns)
-    height, width = maps.shape[2:]
-    across = 3 if columns > 2 else 1  # entries of the legend side by side
-    size = 2.6 * columns, (2.6 * height / width + 0.3) * rows + 0.75 + 0.6 / across
-    figure = _figure(*size)
-    peak = maps.max(axis=(2, 3))
-    full = np.maximum(peak, WEAKEST * peak.max(axis=0))
-    names = factor_names(max(numbers) + 1, None if replicated is None else replicated)
-    panels = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, factor, field, scale in zip(panels, numbers, maps, full, strict=False):
-        show(axes, compose_rgb(field, scale))
-        draw_outlines(axes, outlines or [], "0.55", 0.25)
-        deviation = np.sqrt(field[:2].max())
-        axes.set_title(f"{names[factor]}   (SD up to {deviation:.2g})", fontsize=8)
-        frame(axes, (height, width), pixel_size_um, plane)
-    for axes in panels[len(maps) :]:
-        axes.set_axis_off()
-    _legend(figure, limit, across)
-    marked = any(MARK in name for name in names)
-    lines = [", ".join(["Projective fields", *([model] if model else [])])]
-    lines += [LINEAR, MIXED] * (columns > 2) + [EXPLAINED] * marked
-    figure.suptitle("\n".join(lines), fontsize=8)
-    return figure
-
-
-def _legend(figure: Figure, limit: float, across: int) -> None:
-    from matplotlib.patches import Patch
-
-    parts = (f"0 < c ≤ {limit / 2:g}", f"-{limit / 2:g} ≤ c < 0", f"|c| > {limit / 2:g}")
-    handles = [
-        Patch(facecolor=hue, edgecolor="0.5", label=f"variance for {part}")
-        for hue, part in zip(HUES.values(), parts, strict=True)
-    ]
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=across, fontsize=8, frameon=False
-    )
 
 
 def save_figure(figure: Figure, stem: str | Path, about: Mapping[str, Any] | None = None) -> None:
@@ -326,7 +259,7 @@ def save_figure(figure: Figure, stem: str | Path, about: Mapping[str, Any] | Non
             rc_context({"svg.fonttype": "none", "svg.hashsalt": "napari-brainvae"}),
             replacing(path) as beside,
         ):
-            figure.savefig(beside, dpi=200, metadata=metadata)
+            figure.savefig(beside, dpi=DPI, metadata=metadata)
 
 
 def shorten_texts(figure: Figure) -> None:
@@ -343,11 +276,17 @@ def shorten_texts(figure: Figure) -> None:
 def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    return Figure(figsize=(min(width, PAGE), height), layout="constrained")
+
+
+def _letters(columns: int) -> int:
+    """Size of the numbers in cells, of which a page holds so many beside each other."""
+    return 8 if columns <= 10 else 6
 
 
 def _name_ticks(axes: Axes, columns: Sequence[str], rows: Sequence[str]) -> None:
-    axes.set_xticks(range(len(columns)), columns)
+    many: dict[str, Any] = {"fontsize": 6} if len(columns) > 10 else {}
+    axes.set_xticks(range(len(columns)), columns, **many)
     axes.set_yticks(range(len(rows)), rows)
     axes.tick_params(length=0)
 

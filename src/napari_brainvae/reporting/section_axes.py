@@ -16,6 +16,12 @@ from napari_brainvae.atlas.ontology import StructureTree
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+PAGE = 7.1
+"""Width of a page, inches (180 mm): no figure is printed smaller than it was drawn."""
+
+PAGE_HEIGHT = 9.7
+"""Of such a page, with a caption beneath."""
+
 Outlines = list[npt.NDArray[np.float64]]
 """Lines, each ``(n, 2)``: column and row of its corners, pixels."""
 

@@ -9,13 +9,14 @@ import numpy as np
 import pandas as pd
 
 from napari_brainvae.factors.stability import THRESHOLD, FactorStability
+from napari_brainvae.reporting.section_axes import PAGE
 
 # What draws is imported where it draws.
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COMES_AGAIN, DOES_NOT = "#2b5c8a", "#b8b8b8"
+COMES_AGAIN, DOES_NOT = "#2b5c8a", "#8c8c8c"
 
 
 def factor_rows(stabilities: Mapping[int, FactorStability]) -> pd.DataFrame:
@@ -88,24 +89,40 @@ def how_many(summary: pd.DataFrame) -> str:
     return f"{most} {are} again in other brains, of the {at} at L = {at}"
 
 
-def stability_figure(stabilities: Mapping[int, FactorStability]) -> Figure:
-    """Draw over L how many factors come again, how alike each is, and what is left held out."""
+def stability_figure(
+    stabilities: Mapping[int, FactorStability], *, brains: int | None = None
+) -> Figure:
+    """Draw over L how many factors come again, how alike each is, and what is left held out.
+
+    Parameters
+    ----------
+    stabilities
+        By the number of factors L.
+    brains
+        Of how many, which were halved.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     summary = summary_rows(stabilities)
-    figure = Figure(figsize=(10.5, 3.6), layout="constrained")
+    figure = Figure(figsize=(PAGE, 2.9), layout="constrained")
     panels = figure.subplots(1, 3)
     _draw_counts(panels[0], summary)
     _draw_similarities(panels[1], stabilities, summary)
     _draw_space(panels[2], summary)
     for axes in panels:
         axes.set_xlabel("number of factors L")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+        axes.tick_params(labelsize=7)
+        for label in (axes.xaxis.label, axes.yaxis.label):
+            label.set_fontsize(8)
         axes.set_xlim(min(stabilities) - 0.6, max(stabilities) + 0.6)
         axes.spines[["top", "right"]].set_visible(False)
     sentence = how_many(summary)
-    figure.suptitle(sentence[0].upper() + sentence[1:], fontsize=11)
+    splits = len(next(iter(stabilities.values())).map_similarity)
+    halved = f"{splits} splits" if brains is None else f"{brains} brains, {splits} times in halves"
+    dotted = f"dotted: {THRESHOLD:g}, from which on a factor comes again"
+    figure.suptitle(f"{sentence[0].upper()}{sentence[1:]}\n{halved}; {dotted}", fontsize=8)
     return figure
 
 
@@ -113,13 +130,13 @@ def _draw_counts(axes: Axes, summary: pd.DataFrame) -> None:
     from matplotlib.ticker import MaxNLocator
 
     dims, counts = summary["latent_dim"].to_numpy(), summary["replicated"].to_numpy()
-    axes.bar(dims, dims, color="#ececec", width=0.8, label="all")
+    axes.bar(dims, dims, color="#ececec", edgecolor=DOES_NOT, width=0.8, label="all")
     axes.bar(dims, counts, color=COMES_AGAIN, width=0.8, label="come again")
     for dim, count in zip(dims, counts, strict=True):
-        axes.text(dim, count, str(count), ha="center", va="bottom", fontsize=8)
+        axes.text(dim, count, str(count), ha="center", va="bottom", fontsize=7)
     axes.set_ylabel("factors")
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.legend(loc="upper left", fontsize=8, frameon=False)
+    axes.legend(loc="upper left", fontsize=7, frameon=False)
 
 
 def _draw_similarities(
@@ -143,14 +160,14 @@ def _draw_similarities(
     ):
         axes.plot(summary["latent_dim"], summary[column], style, color="#d9820f", label=label)
     axes.set(ylim=(0, 1.03), ylabel="similarity of maps, median over splits")
-    axes.legend(loc="lower left", fontsize=8)
+    axes.legend(loc="lower left", fontsize=7)
 
 
 def _draw_space(axes: Axes, summary: pd.DataFrame) -> None:
-    for column, label, color in (
-        ("held_out_variance", "variance left in held-out half", "#7a4fa3"),
-        ("subspace_overlap", "overlap of both halves' spaces", "#3a8f5c"),
+    for column, label, color, style in (
+        ("held_out_variance", "variance left in held-out half", "#7a4fa3", "o-"),
+        ("subspace_overlap", "overlap of both halves' spaces", "#3a8f5c", "s--"),
     ):
-        axes.plot(summary["latent_dim"], summary[column], "o-", color=color, ms=4, label=label)
+        axes.plot(summary["latent_dim"], summary[column], style, color=color, ms=4, label=label)
     axes.set(ylim=(0, 1.03), ylabel="share")
-    axes.legend(loc="best", fontsize=8, frameon=False)
+    axes.legend(loc="best", fontsize=7, frameon=False)

@@ -26,7 +26,7 @@ from napari_brainvae.models.base import Model
 from napari_brainvae.reporting.export import results_folder, write_table
 from napari_brainvae.reporting.paper_figures import MATPLOTLIB, save_figure
 from napari_brainvae.reporting.provenance import Provenance, provenance
-from napari_brainvae.reporting.section_axes import frame, show
+from napari_brainvae.reporting.section_axes import PAGE, frame, show
 
 # What draws is imported where it draws.
 if TYPE_CHECKING:
@@ -189,13 +189,16 @@ class _Picture:
         height, width = section.shape
         times = max(1, round(LEAST_WIDE / width))
         wide, tall = times * width, times * height
-        whole = 2 * wide + _GAP, tall + 2 * _TEXT
-        figure = Figure(figsize=(whole[0] / DPI, whole[1] / DPI), dpi=DPI, facecolor="black")
+        across = 2 * wide + _GAP
+        dpi = max(DPI, across / PAGE)  # no smaller in print than drawn
+        band = round(_TEXT * dpi / DPI)
+        whole = across, tall + 2 * band
+        figure = Figure(figsize=(whole[0] / dpi, whole[1] / dpi), dpi=dpi, facecolor="black")
         grey = signed_panel(np.zeros_like(section), section, self._bright, None)
         colored = signed_panel(change, section, 1.3 * self._bright, None, self._limit)
         texts = "generated section", f"change from {self._found.against}"
         for left, pixels, text in zip((0, wide + _GAP), (grey, colored), texts, strict=True):
-            box = (left / whole[0], _TEXT / whole[1], wide / whole[0], tall / whole[1])
+            box = (left / whole[0], band / whole[1], wide / whole[0], tall / whole[1])
             axes = figure.add_axes(box)
             show(axes, pixels)
             frame(axes, section.shape, self._size, self._plane)

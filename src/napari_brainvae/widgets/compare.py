@@ -50,7 +50,7 @@ from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.panels.table_model import Column
 from napari_brainvae.widgets.workers import notify
 
-CARD_DPI = 70
+CARD_DPI = 112
 
 FACTORS = [
     Column("factor", "factor", tooltip="Click a factor to see its card and where it acts."),

@@ -41,7 +41,7 @@ from napari_brainvae.widgets.panels.panel import Panel
 from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import notify
 
-CARD_DPI = 70
+CARD_DPI = 112
 """Enough to read a card, most of which a dock scrolls."""
 
 
