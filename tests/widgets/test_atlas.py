@@ -61,6 +61,28 @@ def opened(make_napari_viewer, phantom_file, atlas_folder, qtbot):
     return viewer, widget
 
 
+def test_an_atlas_without_sections_looks_alike_on_any_canvas(
+    make_napari_viewer, atlas_folder, phantom_file, qtbot
+):
+    """White outlines on pale colours were hardly to be seen on white."""
+    viewer = make_napari_viewer(show=True)
+    _, widget = viewer.window.add_plugin_dock_widget(PLUGIN, "Atlas")
+    widget.open_atlas(atlas_folder)
+    qtbot.waitUntil(lambda: "atlas" in widget._made, timeout=20_000)
+    viewer.reset_view()
+    pictures = []
+    for theme in ("dark", "light"):
+        viewer.theme = theme
+        qtbot.wait(100)
+        pictures.append(viewer.screenshot(canvas_only=True, flash=False)[..., :3].astype(int))
+    dark, light = pictures
+    drawn = dark.max(axis=-1) > 40
+    assert drawn.mean() > 0.1
+    assert np.abs(dark - light)[drawn].max() < 10
+    viewer.open(phantom_file, plugin=PLUGIN)
+    qtbot.waitUntil(lambda: widget._made["atlas"].blending == "translucent", timeout=20_000)
+
+
 def choose(widget, acronym):
     widget.tree.choose(widget.section.atlas.structure(acronym).id)
 

@@ -245,6 +245,10 @@ class AtlasWidget(Panel):
             self._made |= add_plane(self.viewer, section, self._geometry(), name)
         else:
             update_plane(self._made, section, self._geometry(), name)
+        if "atlas" in self._made:
+            # Without sections colours that add light lie on black: no canvas shines through them.
+            alone = self.sections.layer is None
+            self._made["atlas"].blending = "additive" if alone else "translucent"
         self._follow(self._selection())
         self.tree.show_tree(section.atlas, section.present)
         self._show_picked()
