@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import pytest
 
 from napari_brainvae.atlas.atlas import Atlas
@@ -14,6 +16,18 @@ from tests.widgets.windows import (
     open_widget,
     reconstruction_of,
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen():
+    """Keep what is imported from being looked through whenever a window or a layer goes.
+
+    napari collects garbage then, each time among all objects there are: a third of all the time.
+    """
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
 from types import SimpleNamespace
 
@@ -293,9 +292,7 @@ def shared_desk(make_napari_viewer, qtbot, atlas, population, tmp_path):
     desk.viewer, desk.qtbot, desk.atlas = make_napari_viewer(), qtbot, atlas
     desk.steps = desk.walks = 0
     desk.layers, desk.results, desk.numbers, desk.known = Counter(), Counter(), Counter(), {}
-    gc.freeze()  # napari collects garbage whenever a layer goes: a second each time
     yield desk
-    gc.unfreeze()
     change.cache_clear()
     for name in list(vars(desk)):
         delattr(desk, name)
