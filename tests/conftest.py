@@ -35,7 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--mutants", type=int, default=300, help="Changed files per reader, at least.")
     parser.addoption("--fuzz-minutes", type=float, default=0, help="Go on so long, all readers.")
     parser.addoption("--fuzz-seed", type=int, default=0, help="Other mutants.")
-    parser.addoption("--kills", type=int, default=4, help="Of what is killed while it writes.")
+    parser.addoption("--kills", type=int, default=2, help="Of what is killed while it writes.")
     parser.addoption("--walk-rounds", type=int, default=1, help="How far to walk through panels.")
 
 

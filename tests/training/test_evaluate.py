@@ -367,8 +367,10 @@ def test_a_model_that_does_not_say_what_it_was_fitted_on(phantom_file, checkpoin
 # names
 
 
-@pytest.mark.parametrize("together", [True, False])
-@pytest.mark.parametrize("name", ["PCA-3", "mean section", FLOOR, "section", "_a$\\frac$"])
+@pytest.mark.parametrize(
+    ("name", "together"),
+    [("PCA-3", False), *((n, True) for n in ("mean section", FLOOR, "section", "_a$\\frac$"))],
+)
 def test_no_name_of_a_model_takes_the_place_of_another(
     name, together, phantom_file, checkpoints, tmp_path
 ):

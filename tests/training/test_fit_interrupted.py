@@ -39,11 +39,18 @@ def stopped_by_a_file(process, out):
     ask_to_stop(out)
 
 
+@pytest.fixture(scope="module")
+def whole(phantom_file, tmp_path_factory):
+    """The tensors of a fit that was left in peace."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    subprocess.run(command(phantom_file, out, *FLAGS), check=True, cwd=ROOT, capture_output=True)
+    return load_file(out / MODEL)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="another way of Ctrl-C")
 @pytest.mark.parametrize("stop", [stopped_by_ctrl_c, stopped_by_a_file])
-def test_stopped_it_saves_and_goes_on_to_the_same_bits(stop, phantom_file, tmp_path):
-    whole, out = tmp_path / "whole", tmp_path / "run"
-    subprocess.run(command(phantom_file, whole, *FLAGS), check=True, cwd=ROOT, capture_output=True)
+def test_stopped_it_saves_and_goes_on_to_the_same_bits(stop, whole, phantom_file, tmp_path):
+    out = tmp_path / "run"
     with begun(phantom_file, out) as process:
         stop(process, out)
         _, said = process.communicate(timeout=60)
@@ -56,6 +63,6 @@ def test_stopped_it_saves_and_goes_on_to_the_same_bits(stop, phantom_file, tmp_p
     assert 2 <= at < 60
     more = command(phantom_file, out, *FLAGS, "--resume")
     subprocess.run(more, check=True, cwd=ROOT, capture_output=True)
-    ours, theirs = load_file(out / MODEL), load_file(whole / MODEL)
-    assert ours.keys() == theirs.keys()
-    assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+    ours = load_file(out / MODEL)
+    assert ours.keys() == whole.keys()
+    assert all(np.array_equal(ours[name], whole[name]) for name in ours)

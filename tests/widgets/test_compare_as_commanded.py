@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from PIL import Image
 from qtpy.QtCore import Qt
 
 from napari_brainvae.data.covariates import write_covariates
@@ -92,45 +93,41 @@ def test_every_option_is_tried():
     assert set(SAME) == set(ComparisonOptions.model_fields)
 
 
-@pytest.mark.parametrize("option", SAME)
-def test_panel_and_command_write_the_same(option, panel, known, run_folder, atlas_folder, tmp_path,
-                                          qtbot):  # fmt: skip
-    flags, chosen = SAME[option]
-    choose(panel.choice, chosen)
-    panel.compare()
-    done(panel, qtbot)
-    assert panel.job.message == ""
-    panel.export(tmp_path / "panel")
-    done(panel, qtbot)
-    model = str(run_folder / "model.safetensors")
-    by = [] if "--by" in flags else ["--by", "sex"]
-    given = [str(known), "--model", model, "--atlas", str(atlas_folder), *USUAL, *by, *flags]
-    arguments = [*given, "--out", str(tmp_path / "command")]
-    main(CompareOptions, compare, program="compare", arguments=arguments)
-    asked = panel.found.study.options
-    record = json.loads((tmp_path / "command" / "record.json").read_text())
-    assert {k: record["options"][k] for k in SAME} == asked.model_dump(mode="json") | (
-        {"groups": []} if "--groups" not in flags else {}
-    )
-    both = [tmp_path / "panel", tmp_path / "command"]
-    names = [sorted(path.name for path in folder.iterdir()) for folder in both]
-    assert names[0] == names[1]
-    for name in names[0]:
+def test_panel_and_command_write_the_same(panel, known, run_folder, atlas_folder, tmp_path, qtbot):
+    given = [str(known), "--model", str(run_folder / "model.safetensors")]
+    given += ["--atlas", str(atlas_folder), *USUAL]
+    for option, (flags, chosen) in SAME.items():
+        both = [tmp_path / option / face for face in ("panel", "command")]
+        choose(panel.choice, chosen)
+        panel.compare()
+        done(panel, qtbot)
+        assert panel.job.message == "", option
+        panel.export(both[0])
+        done(panel, qtbot)
+        by = [] if "--by" in flags else ["--by", "sex"]
+        arguments = [*given, *by, *flags, "--out", str(both[1])]
+        main(CompareOptions, compare, program="compare", arguments=arguments)
+        asked = panel.found.study.options
+        record = json.loads((both[1] / "record.json").read_text())
+        assert {k: record["options"][k] for k in SAME} == asked.model_dump(mode="json") | (
+            {"groups": []} if "--groups" not in flags else {}
+        ), option
+        _are_the_same(option, *both)
+
+
+def _are_the_same(option, ours, theirs):
+    """All tables byte by byte, all maps and pictures pixel by pixel."""
+    names = sorted(path.name for path in ours.iterdir())
+    assert names == sorted(path.name for path in theirs.iterdir()), option
+    for name in names:
         if name.endswith(".csv") or name == "pcntoolkit.py":
-            contents = [(folder / name).read_bytes() for folder in both]
-            assert contents[0] == contents[1], name
+            assert (ours / name).read_bytes() == (theirs / name).read_bytes(), (option, name)
         if name.endswith(".ome.tif"):  # all that the figure of the difference is drawn from
-            maps = [tifffile.imread(folder / name) for folder in both]
-            assert np.array_equal(*maps), name
+            maps = [tifffile.imread(folder / name) for folder in (ours, theirs)]
+            assert np.array_equal(*maps), (option, name)
         if name.endswith(".png"):
-            pictures = [_pixels(folder / name) for folder in both]
-            assert np.array_equal(*pictures), name
-
-
-def _pixels(path):
-    from matplotlib.image import imread
-
-    return imread(path)
+            pictures = [np.asarray(Image.open(folder / name)) for folder in (ours, theirs)]
+            assert np.array_equal(*pictures), (option, name)
 
 
 BAD = {
@@ -148,24 +145,24 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_panel_and_command_say_the_same_sentence(case, panel, known, run_folder, atlas_folder,
-                                                 tmp_path, qtbot, capsys):  # fmt: skip
-    flags, chosen, sentence = BAD[case]
-    choose(panel.choice, chosen)
-    panel.compare()
-    done(panel, qtbot)
-    said = panel.job.message or panel.words.text()
-    assert sentence in said
-    assert panel.found is None
-    by = [] if "--by" in flags else ["--by", "sex"]
-    given = [str(known), "--model", str(run_folder / "model.safetensors"), *USUAL, *by, *flags]
-    arguments = [*given, "--atlas", str(atlas_folder), "--out", str(tmp_path / "out")]
-    with pytest.raises(SystemExit) as ended:
-        main(CompareOptions, compare, program="compare", arguments=arguments)
-    assert ended.value.code == 2
-    (line,) = [each for each in capsys.readouterr().err.splitlines() if "‰" not in each]
-    assert said in line
+def test_panel_and_command_say_the_same_sentence(panel, known, run_folder, atlas_folder, tmp_path,
+                                                 qtbot, capsys):  # fmt: skip
+    given = [str(known), "--model", str(run_folder / "model.safetensors"), *USUAL]
+    given += ["--atlas", str(atlas_folder), "--out", str(tmp_path / "out")]
+    for case, (flags, chosen, sentence) in BAD.items():
+        choose(panel.choice, chosen)
+        panel.compare()
+        done(panel, qtbot)
+        said = panel.job.message or panel.words.text()
+        assert sentence in said, case
+        assert panel.found is None, case
+        capsys.readouterr()
+        by = [] if "--by" in flags else ["--by", "sex"]
+        with pytest.raises(SystemExit) as ended:
+            main(CompareOptions, compare, program="compare", arguments=[*given, *by, *flags])
+        assert ended.value.code == 2, case
+        (line,) = [each for each in capsys.readouterr().err.splitlines() if "‰" not in each]
+        assert said in line, case
 
 
 def test_brains_of_which_it_is_not_known_are_counted(panel, qtbot):

@@ -1,6 +1,6 @@
 """Killed at any moment: no model is half-written, and no mark is lost that was shown as set.
 
-``--kills 40`` kills each program twenty times; the suite does it twice. What writes marks alone is
+``--kills 40`` kills each program twenty times; the suite does it once. What writes marks alone is
 killed twenty times in `tests/data/test_marks.py`.
 """
 
