@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import tifffile
+from matplotlib.figure import Figure
 from PIL import Image
 from qtpy.QtCore import Qt
 
@@ -34,6 +35,9 @@ SAME = {
     "include_flagged": (["--include-flagged"], {"include_flagged": True}),
     "seed": (["--seed", "7"], {"seed": 7}),
 }
+DRAWN = {"by", "groups", "harmonize"}
+"""Options of which the pictures are compared, too: they follow from the same maps and tables."""
+
 USUAL = ["--permutations", "99", "--pixel-permutations", "19"]
 
 
@@ -79,13 +83,14 @@ def choose(choice, chosen):
             is_wanted = item.text() in chosen.get(wanted, [])
             item.setCheckState(Qt.CheckState.Checked if is_wanted else Qt.CheckState.Unchecked)
     choice.by.setCurrentText(chosen.get("by", "sex"))
-    for combo, group in zip((choice.first, choice.second), chosen.get("groups", ()), strict=False):
-        combo.setCurrentText(group)
+    for i, combo in enumerate((choice.first, choice.second)):
+        combo.setCurrentText(chosen["groups"][i] if "groups" in chosen else combo.itemText(0))
     choice.blocks.setCurrentText(chosen.get("blocks", choice.blocks.itemText(0)))
     choice.regions.setText(chosen.get("regions", ""))
     choice.regions.editingFinished.emit()
+    usual = {name: ComparisonOptions.model_fields[name].default for name in PLAIN}
     quick = {"permutations": 99, "pixel_permutations": 19}
-    choice.plain.set_values(quick | {name: chosen[name] for name in PLAIN if name in chosen})
+    choice.plain.set_values(usual | quick | {n: chosen[n] for n in PLAIN if n in chosen})
 
 
 def test_every_option_is_tried():
@@ -93,7 +98,8 @@ def test_every_option_is_tried():
     assert set(SAME) == set(ComparisonOptions.model_fields)
 
 
-def test_panel_and_command_write_the_same(panel, known, run_folder, atlas_folder, tmp_path, qtbot):
+def test_panel_and_command_write_the_same(panel, known, run_folder, atlas_folder, tmp_path, qtbot,
+                                          monkeypatch):  # fmt: skip
     given = [str(known), "--model", str(run_folder / "model.safetensors")]
     given += ["--atlas", str(atlas_folder), *USUAL]
     for option, (flags, chosen) in SAME.items():
@@ -102,17 +108,25 @@ def test_panel_and_command_write_the_same(panel, known, run_folder, atlas_folder
         panel.compare()
         done(panel, qtbot)
         assert panel.job.message == "", option
-        panel.export(both[0])
-        done(panel, qtbot)
         by = [] if "--by" in flags else ["--by", "sex"]
         arguments = [*given, *by, *flags, "--out", str(both[1])]
-        main(CompareOptions, compare, program="compare", arguments=arguments)
+        with monkeypatch.context() as patch:
+            if option not in DRAWN:
+                patch.setattr(Figure, "savefig", _undrawn)
+            panel.export(both[0])
+            done(panel, qtbot)
+            main(CompareOptions, compare, program="compare", arguments=arguments)
         asked = panel.found.study.options
         record = json.loads((both[1] / "record.json").read_text())
         assert {k: record["options"][k] for k in SAME} == asked.model_dump(mode="json") | (
             {"groups": []} if "--groups" not in flags else {}
         ), option
         _are_the_same(option, *both)
+
+
+def _undrawn(figure, file, **_):
+    """Write a picture of one pixel: drawing takes longer than comparing."""
+    Image.new("L", (1, 1)).save(file, "PNG")
 
 
 def _are_the_same(option, ours, theirs):
@@ -151,6 +165,7 @@ def test_panel_and_command_say_the_same_sentence(panel, known, run_folder, atlas
     given += ["--atlas", str(atlas_folder), "--out", str(tmp_path / "out")]
     for case, (flags, chosen, sentence) in BAD.items():
         choose(panel.choice, chosen)
+        qtbot.waitUntil(panel.job.isHidden)  # what is wrong with another choice is said no longer
         panel.compare()
         done(panel, qtbot)
         said = panel.job.message or panel.words.text()

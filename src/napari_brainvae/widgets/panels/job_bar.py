@@ -89,7 +89,8 @@ class JobBar(QWidget):
         Parameters
         ----------
         belongs
-            Says whether the job still is of what is chosen: if not, it is cancelled.
+            Says whether the job still is of what is chosen: if not, it is cancelled, and what went
+            wrong with it is said no longer.
         """
         if self.running:
             return
@@ -144,6 +145,11 @@ class JobBar(QWidget):
         self.message = BUG
 
     def _poll(self) -> None:
+        if not self.running:  # what went wrong is on show
+            if not self._belongs():
+                self.message = ""
+                self._end()
+            return
         if not self._stop.is_set() and not self._belongs():
             self.cancel()
         if self._stop.is_set() or not self._total:
@@ -157,10 +163,15 @@ class JobBar(QWidget):
 
     def _reset(self) -> None:
         self._worker = None
-        self._timer.stop()
         self._text.setText(warning(escape(self.message)))
         for widget in (self._bar, self._cancel):
             widget.hide()
+        self._end()
+
+    def _end(self) -> None:
+        """Show what went wrong, if anything did, for as long as it holds."""
+        if self.message in ("", CHANGED):
+            self._timer.stop()
         self.setVisible(bool(self.message))
         self.changed.emit()
 
