@@ -32,6 +32,12 @@ def assert_fit_for_paper(figure: Figure) -> None:
         for (one, a), (other, b) in combinations(boxes, 2)
         if min(a.x1, b.x1) - max(a.x0, b.x0) > 1 and min(a.y1, b.y1) - max(a.y0, b.y0) > 1.5
     ]
+    over += [
+        (text.get_text(), "a section")
+        for text, (_, box) in zip(texts, boxes, strict=True)
+        for axes in figure.axes
+        if axes.images and text.axes is not axes and box.overlaps(axes.bbox.padded(-1))
+    ]
     assert (small, cut, over) == ({}, [], []), (small, cut, over)
 
 

@@ -38,7 +38,7 @@ NAMED = "#f2d30c"
 LEAST_DRAWN = 0.1
 """Share of the change below which displacement or brightness is only told, not drawn."""
 
-_WIDE = 1.9  # a section, inches
+_WIDE = 1.78  # a section, inches
 _LEFTS = 0.06, 2.38, 4.7  # edges of the columns
 _FACTS = 1.8  # height of what is written, at least
 _ARROWS = 20  # across the longer side of a section
