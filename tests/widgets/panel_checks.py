@@ -12,6 +12,7 @@ from napari_brainvae.factors.perturbation import Perturbation
 from napari_brainvae.factors.projective_field import population_mean, traverse
 from napari_brainvae.factors.receptive_field import Probe, region_weights
 from napari_brainvae.factors.signed_change import signed_change
+from napari_brainvae.reporting.artifact_outline import artifact_outline
 from napari_brainvae.widgets.layers.section_layers import MADE_BY, MADE_HERE, shown_index
 from napari_brainvae.widgets.panels.explorer_buttons import NOTHING, SHOWN
 
@@ -41,10 +42,17 @@ class PanelChecks:
         assert np.allclose(layer.scale, workspace.sections.scale[-2:])
         assert layer.units == workspace.sections.units[-2:]
         if owner == "Reconstruct":
-            expected = getattr(self.reconstruction(panel), part)
+            shown = self.reconstruction(panel)
+            expected = getattr(shown, part)
             if expected is None:
-                section = self.reconstruction(panel).section
-                expected = {"artifact": np.zeros(section.shape), "repaired": section}[part]
+                expected = {
+                    "artifact": np.zeros_like(shown.section, bool),
+                    "repaired": shown.section,
+                }[part]
+            if part == "artifact":
+                white = float(workspace.sections.contrast_limits[1]) * shown.gain
+                beside = panel._side_by_side.isChecked()
+                expected = artifact_outline(expected, shown.section / white if beside else None)
         elif owner == "Receptive field":
             expected = self.response(panel).section
         elif owner == "Explore":

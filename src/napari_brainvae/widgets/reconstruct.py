@@ -25,8 +25,10 @@ from napari_brainvae.denoising.reconstruction import (
     export_reconstructions,
     reconstruct_section,
 )
+from napari_brainvae.io.errors import present
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.encoding_cache import EncodingCache, encode_ahead
+from napari_brainvae.reporting.artifact_outline import artifact_outline
 from napari_brainvae.reporting.thumbnails import BRIGHTER, DARKER
 from napari_brainvae.widgets.layers.plugin_layers import PluginLayers, SideBySide
 from napari_brainvae.widgets.layers.section_layers import population_of, show_index, shown_index
@@ -38,11 +40,13 @@ from napari_brainvae.widgets.panels.sections_and_model import SectionsAndModel
 from napari_brainvae.widgets.workers import AtRest, Latest, notify, warning
 
 RESIDUAL = Colormap([DARKER, (0.0, 0.0, 0.0), BRIGHTER], name="residual")
-ARTIFACT = Colormap([[1.0, 0.9, 0.0, 0.0], [1.0, 0.9, 0.0, 1.0]], name="artifact (yellow)")
 SAVES = (
     "<p>{} as OME-TIFF or Zarr; where artifacts are looked for, with the repaired section and the "
     "mask of what is artifact.</p>"
 )
+
+Shown = tuple[EncodingCache, Image, Population, int, Reconstruction]
+"""A brain's reconstruction, with what it was computed from."""
 
 
 class ReconstructWidget(Panel):
@@ -77,11 +81,12 @@ class ReconstructWidget(Panel):
         self._asked: tuple[Any, ...] | None = None
         self._model: EncodingCache | None = None
         self._failing = False
+        self._last: Shown | None = None
         self.latest = Latest(self._compute, self._show, self._failed, parent=self)
         self._ahead = AtRest(encode_ahead, parent=self)
         self.source.changed.connect(self._changed)
         viewer.dims.events.point.connect(self.refresh)
-        self._side_by_side.toggled.connect(self._set_side_by_side)
+        self._side_by_side.toggled.connect(self._side_toggled)
         for box in (self._robust, self._plain):
             box.toggled.connect(self._mode_changed)
         self.brains.chosen.connect(self._go_to)
@@ -203,16 +208,17 @@ class ReconstructWidget(Panel):
         shown = reconstruct_section(model, population, index, robust=robust)
         return model, layer, population, index, shown
 
-    def _show(self, result: tuple[EncodingCache, Image, Population, int, Reconstruction]) -> None:
+    def _show(self, result: Shown) -> None:
         model, layer, population, index, shown = result
         if model is not self._model or layer not in self.viewer.layers:
             return  # another was chosen, or the layer removed, while this was computed
         before = set(self._made)
-        for part, image in self._parts(shown).items():
+        self._last = result
+        parts = self._parts(layer, shown)
+        for part, picture in parts.items():
             look = {} if part in self._made else self._look(part, layer, shown)
-            picture, name = np.asarray(image, dtype=np.float32), f"{part}: {layer.name}"
-            self._made.show(part, picture, layer, name, **look)
-        for part in set(self._made) - set(self._parts(shown)):
+            self._made.show(part, picture, layer, f"{part}: {layer.name}", **look)
+        for part in set(self._made) - set(parts):
             self._made.remove(part)
         if not before:
             self.viewer.layers.selection.active = layer
@@ -222,18 +228,22 @@ class ReconstructWidget(Panel):
             self._set_side_by_side(self._side_by_side.isChecked())
         self._ahead.begin(model, population, index)
 
-    def _parts(self, shown: Reconstruction) -> dict[str, Any]:
+    def _parts(self, layer: Image, shown: Reconstruction) -> dict[str, Any]:
         """What is shown; once there were artifacts, an intact brain has none, as it came.
 
         Layers that come and go with the slider would make it stick.
         """
         parts = {"reconstruction": shown.reconstruction, "residual": shown.residual}
-        if shown.artifact is not None:
-            return parts | {"repaired": shown.repaired, "artifact": shown.artifact}
-        if "artifact" in self._made and self.robust is not False:
-            nothing = np.zeros(shown.section.shape, dtype=bool)
-            return parts | {"repaired": shown.section, "artifact": nothing}
-        return parts
+        artifact, repaired = shown.artifact, shown.repaired
+        if artifact is None:
+            if "artifact" not in self._made or self.robust is False:
+                return parts
+            artifact, repaired = np.zeros(shown.section.shape, dtype=bool), shown.section
+        # In a cell of its own it is seen over the section that it is in.
+        beside = self._side_by_side.isChecked()
+        ground = shown.section / _white(layer, shown) if beside else None
+        outline = artifact_outline(artifact, ground)
+        return parts | {"repaired": present(repaired, "the repaired section"), "artifact": outline}
 
     def _look(self, part: str, layer: Image, shown: Reconstruction) -> dict[str, Any]:
         """Colours and contrast of a new layer; from then on they are the user's."""
@@ -243,13 +253,10 @@ class ReconstructWidget(Panel):
             contrast = {"contrast_limits": (-strong, strong)}
             return {"colormap": RESIDUAL, "visible": self._side_by_side.isChecked(), **contrast}
         if part == "artifact":
-            # The repaired section beneath is to be seen.
-            clear = {"blending": "translucent", "opacity": 0.5}
-            return {"colormap": ARTIFACT, "contrast_limits": (0, 1), **clear}
+            return {"rgb": True, "blending": "translucent"}
         # As bright as the original is shown, and the repaired section as the reconstruction.
-        bright = max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
         beside = self._made.get("reconstruction")
-        limits = (0, bright) if beside is None else beside.contrast_limits
+        limits = (0, _white(layer, shown)) if beside is None else beside.contrast_limits
         # The denoised section is on show; the repaired one beside it.
         seen = part == "reconstruction" or self._side_by_side.isChecked()
         return {"colormap": "gray", "contrast_limits": limits, "visible": seen}
@@ -273,16 +280,22 @@ class ReconstructWidget(Panel):
 
     def _failed(self, message: str) -> None:
         """Show nothing of a section that cannot be used, and say why."""
-        self._failing = True
+        self._failing, self._last = True, None
         self._readout.setText(warning(message))
         self._grid.end()
         self._made.hide_all()
 
     def _clear(self) -> None:
         """Show nothing rather than something stale."""
+        self._last = None
         self._readout.setText("")
         self._grid.end()
         self._made.remove_all()
+
+    def _side_toggled(self, on: bool) -> None:
+        if self._last is not None:
+            self._show(self._last)  # the outline of an artifact lies over something else
+        self._set_side_by_side(on)
 
     def _set_side_by_side(self, on: bool) -> None:
         """Lay the layers out as the canvas allows, and give the viewer back as it was."""
@@ -298,3 +311,8 @@ class ReconstructWidget(Panel):
         )
         if name:
             self.export(Path(name), all_brains=all_brains)
+
+
+def _white(layer: Image, shown: Reconstruction) -> float:
+    """Brightness that is shown white: as bright as the original is shown."""
+    return max(float(layer.contrast_limits[1]) * shown.gain, 1e-3)
