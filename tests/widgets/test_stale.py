@@ -239,7 +239,7 @@ def test_the_first_picture_is_the_reconstruction_and_colours_are_explained(recon
     said, ends = widget._readout.text(), viewer.layers["residual: phantom"].colormap.map([0.0, 1.0])
     for color, meaning in zip(ends, ("darker", "brighter than the model"), strict=True):
         rgb = tuple((255 * color[:3]).round().astype(int).tolist())
-        assert re.search(rf"color:{re.escape(f'rgb{rgb}')}[^<]*■[^<]*</span> {meaning}", said)
+        assert re.search(rf"color:{re.escape(f'rgb{rgb}')}[^<]*■[^<]*</span>&nbsp;{meaning}", said)
 
 
 def test_scores_say_what_is_good(viewer, receptive, qtbot):

@@ -12,13 +12,13 @@ SHORT = ("c&gt;0", "c&lt;0", "large")
 def sign_legend() -> str:
     """Legend of a signed change, whatever it is of."""
     brighter, darker = _swatch(BRIGHTER), _swatch(DARKER)
-    return f"{brighter} brighter &nbsp; {darker} darker"
+    return f"{brighter}&nbsp;brighter &nbsp; {darker}&nbsp;darker"
 
 
 def residual_legend() -> str:
     """Legend of what a model leaves of a section."""
     brighter, darker = _swatch(thumbnails.BRIGHTER), _swatch(thumbnails.DARKER)
-    return f"{brighter} brighter than the model has it, {darker} darker"
+    return f"{brighter}&nbsp;brighter than the model has it, {darker}&nbsp;darker"
 
 
 def change_legend(percent: float | None = None) -> str:
