@@ -112,6 +112,7 @@ def parse(schema: type[Options], program: str, arguments: Sequence[str] | None =
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     for argument in arguments:
         _check_text(argument)
+    arguments = _flags_repeated(arguments, schema)
 
     class Cli(BaseSettings, schema):  # type: ignore[valid-type,misc]
         __doc__ = schema.__doc__
@@ -141,6 +142,25 @@ def parse(schema: type[Options], program: str, arguments: Sequence[str] | None =
     # Only what was given is passed on, so that `model_fields_set` still tells it from a default.
     given = {name: _at_home(getattr(settings, name)) for name in settings.model_fields_set}
     return schema.model_validate(given)
+
+
+def _flags_repeated(arguments: list[str], schema: type[BaseModel]) -> list[str]:
+    """Write ``--model A B`` as ``--model A --model B``, for options that are lists of files.
+
+    Only where POPULATION stands first: else the last of the words behind them can be it.
+    """
+    if not arguments or arguments[0].startswith("-"):
+        return arguments
+    lists = {flag_of(*each) for each in options_of(schema) if each[1].annotation == list[Path]}
+    words: list[str] = []
+    flag = ""
+    for argument in arguments:
+        if argument.startswith("-"):
+            flag = argument if argument in lists else ""
+        elif flag and words[-1] != flag:
+            words.append(flag)
+        words.append(argument)
+    return words
 
 
 def _check_text(argument: str) -> None:

@@ -10,11 +10,12 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
+from pydantic_settings import CliPositionalArg
 
 from napari_brainvae.io.errors import InputError
 from training import __main__ as door
-from training.cli import main
+from training.cli import main, parse
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -153,3 +154,29 @@ def test_the_door_imports_only_what_is_asked_for():
         "assert not heavy, heavy\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
+class Models(BaseModel):
+    """Some."""
+
+    population: CliPositionalArg[Path]
+    model: list[Path] = Field([])
+    out: Path = Path("out")
+    overwrite: bool = False
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "P --model A B --out O",
+        "P --out O --model A B",
+        "P --model A --model B --out O",
+        "P --model A,B --out O --overwrite",
+        "--model A --model B --out O P",
+        "--out O --model A --model B P",
+    ],
+)
+def test_several_models_follow_one_flag_or_have_one_each(arguments):
+    found = parse(Models, "python -m training.toy", arguments.split())
+    assert (found.population, found.out) == (Path("P"), Path("O"))
+    assert found.model == [Path("A"), Path("B")]

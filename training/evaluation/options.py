@@ -21,7 +21,7 @@ class EvaluateOptions(BaseModel):
     """
 
     population: CliPositionalArg[Path] = Field(description="The population the models know.")
-    model: list[Path] = Field(min_length=1, description="Checkpoint; give it several times.")
+    model: list[Path] = Field(min_length=1, description="Checkpoint, or several: A B.")
     out: Path = Field(description="Folder for the results; new or empty.")
     brains: int = Field(
         512,
