@@ -25,6 +25,7 @@ import pytest
 pytest.importorskip("allensdk", reason="allensdk is not installed")
 
 from napari_brainvae.data.population import Population
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.folder_lock import only_one
 from tests.allen_server import (
     SMALL,
@@ -43,8 +44,8 @@ from training import acquire
 from training.acquisition import http as download
 from training.acquisition.fetch_atlas import fetch_atlas
 from training.acquisition.http import Connection
-from training.acquisition.manifest import Manifest
-from training.acquisition.options import AtlasOptions, planes_of
+from training.acquisition.manifest import Manifest, select
+from training.acquisition.options import AtlasOptions, SectionsOptions, planes_of
 from training.acquisition.volumes import CCF
 
 PLANE = 7
@@ -272,6 +273,12 @@ def test_bad_experiments_file(fetch, tmp_path, text, message):
     chosen.write_text(text)
     with pytest.raises(ValueError, match=message):
         fetch("--experiments", str(chosen))
+
+
+def test_a_missing_experiments_file_is_told_before_the_service_is_asked(tmp_path):
+    options = SectionsOptions(out=tmp_path / "out.zarr", experiments=tmp_path / "chosen.csv")
+    with pytest.raises(InputError, match="there is no "):
+        select(options, service=None)
 
 
 def test_the_recorded_experiments_work_as_a_selection(server, fetch, shared_data):

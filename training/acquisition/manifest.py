@@ -61,10 +61,11 @@ def select(options: SectionsOptions, service: AllenService) -> pd.DataFrame:
     InputError
         If nothing is left, or a name does not occur.
     """
+    # Their file is read first: a mistake in it is told before the service is asked.
+    asked = None if options.experiments is None else _read_experiments(options.experiments)
     table = service.experiments(options.injection_structure)
     table = table.map(lambda v: "/".join(map(str, v)) if isinstance(v, list) else v)
-    if options.experiments is not None:
-        asked = _read_experiments(options.experiments)
+    if asked is not None:
         own = asked[asked.columns.difference(table.columns, sort=False)]
         table = own.join(table, how="inner" if options.injection_structure else "left")
         table = table.loc[[i for i in asked.index if i in table.index]]
