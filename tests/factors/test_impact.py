@@ -228,6 +228,17 @@ def test_memory_does_not_grow_with_the_population(rng, tmp_path):
     assert peaks[1] < 1.3 * peaks[0]
 
 
+def test_to_numpy_it_is_its_matrix_and_regions_need_no_names(rng):
+    images, *_ = brains(rng)
+    model = LinearModel(rng.standard_normal((4, *SHAPE)) / 30, variance=0.05)
+    result = impact_matrix(model, images, REGIONS)
+    assert_array_equal(np.asarray(result), result.matrix())
+    assert disentanglement_score(result) == disentanglement_score(result.matrix())
+    numbered = impact_matrix(model, images, np.stack([*REGIONS.values()]))
+    assert numbered.regions == ["1", "2", "3"]
+    assert_array_equal(numbered, result)
+
+
 GOOD = np.random.default_rng(1).uniform(0.2, 0.3, (4, *SHAPE)).astype(np.float32)
 
 
@@ -235,6 +246,7 @@ GOOD = np.random.default_rng(1).uniform(0.2, 0.3, (4, *SHAPE)).astype(np.float32
     ("images", "regions", "message"),
     [
         (GOOD, {}, "at least one region"),
+        (GOOD, "SSp", "must be real numbers"),
         (GOOD[:1], REGIONS, "cannot be fitted to 1 section"),
         (GOOD[:0], REGIONS, "cannot be fitted to 0 section"),
         (GOOD, {"none": 0 * LEFT}, "'none' is empty"),

@@ -184,6 +184,8 @@ def test_traverse_moves_one_factor(linear):
         ({"factors": 3}, "no factor of index 3: the model has 3"),
         ({"factors": -1}, "no factor of index -1"),
         ({"factors": [0, 7]}, "no factor of index 7"),
+        ({"factors": 1.5}, "a whole number, not 1.5"),
+        ({"factors": "F1"}, "must be real numbers"),
         ({"z0": [0, 0]}, "z0 must be 3 finite numbers"),
         ({"z0": [0, 0, np.nan]}, "z0 must be 3 finite numbers"),
         ({"limit": 0}, "limit and a step"),

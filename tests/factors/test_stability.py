@@ -167,7 +167,9 @@ def test_a_factor_that_changes_nothing_is_like_no_other():
 
 
 BAD = {
-    "no splits": (dict(splits=0), "at least one split"),
+    "no splits": (dict(splits=0), "splits of the brains must be at least 1"),
+    "half a split": (dict(splits=2.5), "whole number"),
+    "no such seed": (dict(seed=-1), "the seed must be at least 0"),
     "no factors": (dict(latent_dim=0), "from 1 to 8 factors, not 0"),
     "more factors than halves can tell": (dict(latent_dim=9), "from 1 to 8 factors, not 9"),
     "too few brains": (

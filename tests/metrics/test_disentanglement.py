@@ -68,7 +68,8 @@ def test_gaussian_kl_refuses(stds):
 @pytest.mark.parametrize("count", [2, 5, 8])
 def test_disentanglement_closed_forms(count, rng):
     selective = disentanglement_score(np.eye(count))
-    assert float(selective) == selective.paper == pytest.approx(-1)
+    assert selective == float(selective) == selective.paper == pytest.approx(-1)
+    assert np.isclose(selective, -1)
     assert selective.trace_over_absolute == pytest.approx(1)
     assert selective.log_correlation == pytest.approx(1)
 

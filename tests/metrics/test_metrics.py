@@ -18,6 +18,7 @@ from scipy.ndimage import gaussian_filter
 from scipy.stats import multivariate_normal
 from skimage.data import camera
 
+from napari_brainvae.io.errors import InputError
 from napari_brainvae.metrics import image_quality as metrics
 from napari_brainvae.metrics.cw_ssim import cw_ssim
 from napari_brainvae.metrics.latent_use import active_units, elbo
@@ -439,3 +440,14 @@ CODES = np.zeros((5, 2))
 def test_elbo_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         elbo(*arguments)
+
+
+def test_images_may_be_lists():
+    images = np.random.default_rng(0).random((4, 64, 64))
+    halves = (0.5 * images).tolist()
+    assert_allclose(cw_ssim(images.tolist(), halves), cw_ssim(images, 0.5 * images))
+    assert metrics.pca_frechet_distance(images.tolist(), halves) == metrics.pca_frechet_distance(
+        images, 0.5 * images
+    )
+    with pytest.raises(InputError, match="real numbers"):
+        cw_ssim("one", "other")

@@ -22,7 +22,7 @@ from napari_brainvae.atlas.ontology import Structure, read_structures, write_str
 from napari_brainvae.atlas.stored import StoredAtlas, Template
 from napari_brainvae.data.tiff_stack import opening
 from napari_brainvae.io.atomic_files import replacing
-from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.errors import DAMAGED, InputError, MissingFileError
 
 _ANNOTATION = Path("annotation") / "ccf_2017"
 
@@ -111,11 +111,11 @@ def _template(directory: Path, resolution_um: float) -> Template:
 def _choose_annotation(folder: Path, resolution_um: float | None) -> Path:
     files = sorted(folder.glob("annotation_*.nrrd"))
     if not files:
-        raise FileNotFoundError(f"no annotation_<resolution>.nrrd in {folder}")
+        raise MissingFileError(f"no annotation_<resolution>.nrrd in {folder}")
     if resolution_um is not None:
         wanted = folder / f"annotation_{resolution_um:g}.nrrd"
         if wanted not in files:
-            raise FileNotFoundError(f"no {wanted.name} in {folder}")
+            raise MissingFileError(f"no {wanted.name} in {folder}")
         return wanted
     if len(files) > 1:
         names = ", ".join(file.name for file in files)

@@ -26,7 +26,8 @@ from napari_brainvae.atlas.brainglobe import (
 )
 from napari_brainvae.atlas.ontology import Structure, StructureTree
 from napari_brainvae.atlas.stored import StoredAtlas
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, MissingFileError
+from napari_brainvae.io.real_numbers import whole_number
 
 Side = Literal["both", "left", "right"]
 
@@ -108,7 +109,7 @@ class Atlas(StructureTree):
                 raise InputError(f"{atlas.name} has voxels of {atlas.resolution_um:g} um")
             return atlas
         if not Path(directory).is_dir():
-            raise FileNotFoundError(missing_message(directory))
+            raise MissingFileError(missing_message(directory))
         return cls(read_allen_folder(Path(directory), resolution_um))
 
     @staticmethod
@@ -276,6 +277,7 @@ class Atlas(StructureTree):
         return np.ascontiguousarray(image, dtype=np.float32), index
 
     def _checked(self, index: int) -> int:
+        index = whole_number(index, "a plane")
         if not 0 <= index < self.shape[0]:
             raise InputError(f"plane {index} is not in the atlas: 0 to {self.shape[0] - 1}")
         return index

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from napari_brainvae.arrays import Labels, Mask
-from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.errors import DAMAGED, InputError, MissingFileError
 from napari_brainvae.io.json_files import read_json
 
 
@@ -132,7 +132,7 @@ def read_structures(file: Path) -> list[Structure]:
         If it cannot be understood.
     """
     if not file.exists():
-        raise FileNotFoundError(f"no structures.json in {file.parent}")
+        raise MissingFileError(f"no structures.json in {file.parent}")
     try:
         records = read_json(file)
         # Id 0 is background in the annotation; the API lists a "universe" under it.
@@ -181,5 +181,5 @@ def _to_record(structure: Structure) -> dict[str, Any]:
 def _as_id(key: str | int) -> int:
     try:
         return int(key)
-    except ValueError:
+    except (ValueError, TypeError):
         return -1

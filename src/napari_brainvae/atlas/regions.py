@@ -15,7 +15,7 @@ from skimage import draw, measure  # whose functions are imported when they are 
 
 from napari_brainvae.arrays import Labels, Mask
 from napari_brainvae.io.atomic_files import write_text
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, MissingFileError
 from napari_brainvae.io.regular_files import regular_file
 
 Polygon = npt.NDArray[np.float64]
@@ -148,7 +148,7 @@ class Region(BaseModel):
         """
         path = Path(path)
         if not path.exists():
-            raise FileNotFoundError(f"no such region file: {path}")
+            raise MissingFileError(f"no such region file: {path}")
         try:
             return cls.model_validate_json(regular_file(path).read_bytes())
         except ValidationError as error:

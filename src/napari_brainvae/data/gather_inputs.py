@@ -12,7 +12,7 @@ from pathlib import Path
 
 from napari_brainvae.data.population import Population
 from napari_brainvae.data.volumes import READERS, kind_of
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, MissingFileError
 from napari_brainvae.io.file_stamp import Stamp, file_stamp
 from napari_brainvae.io.regular_files import regular_file
 
@@ -104,7 +104,7 @@ def has_brains(folder: Path) -> bool:
 
 def _find(path: Path, channel: str | None, stacks: bool) -> Iterator[Source]:
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}")
+        raise MissingFileError(f"there is no {path}")
     if path.is_dir() and path.suffix.lower() != ".zarr":
         yield from _in_folder(path, channel, stacks)
     else:

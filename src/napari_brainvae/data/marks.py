@@ -21,7 +21,7 @@ import pandas as pd
 from napari_brainvae.data.covariates import join_covariates
 from napari_brainvae.data.tables import Table, read_table
 from napari_brainvae.io.atomic_files import replacing
-from napari_brainvae.io.errors import InputError, present
+from napari_brainvae.io.errors import InputError, MissingFileError, present
 
 log = logging.getLogger(__name__)
 
@@ -130,7 +130,7 @@ def open_marks(path: Path | None, population: Path, ids: Sequence[str]) -> Marks
     if path is None:
         return read_marks(marks_beside(population), ids)
     if not path.exists():
-        raise FileNotFoundError(f"no such file of marks: {path}")
+        raise MissingFileError(f"no such file of marks: {path}")
     return read_marks(path, ids)
 
 

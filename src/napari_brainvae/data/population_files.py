@@ -41,7 +41,7 @@ from napari_brainvae.data.orientation import INSIDE, TurnedSections, check_orien
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.data.tiff_stack import open_tiff
 from napari_brainvae.io.atomic_files import recover, replacing
-from napari_brainvae.io.errors import DAMAGED, InputError
+from napari_brainvae.io.errors import DAMAGED, InputError, MissingFileError
 from napari_brainvae.io.regular_files import regular_file, regular_tree
 
 log = logging.getLogger(__name__)
@@ -106,7 +106,7 @@ def read_population(path: str | Path) -> Stored:
     """
     path = Path(path)
     if not recover(path).exists():
-        raise FileNotFoundError(f"no such population: {path}")
+        raise MissingFileError(f"no such population: {path}")
     kind = path.suffix.lower()
     if kind not in READERS:
         raise InputError(f"{path.name}: a population is one of {', '.join(READERS)}")

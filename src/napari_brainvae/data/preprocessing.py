@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from napari_brainvae.arrays import Images
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.real_numbers import real_numbers
 
 MAX_CROP = 0.05
 """Largest share of an axis that is cropped without asking; the paper crops 456 columns to 448."""
@@ -41,7 +42,7 @@ def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> I
         For a wrong rank or type, an empty stack, or sections that hold NaN or infinite values,
         negative values, or one and the same value everywhere.
     """
-    array = np.asarray(images)
+    array = real_numbers(images, "sections")
     if array.ndim == 4 and array.shape[-1] in (3, 4):
         raise InputError(
             f"colour images {array.shape}: give one channel, as sections of shape (N, H, W)"
@@ -50,8 +51,6 @@ def check_sections(images: npt.ArrayLike, ids: Sequence[str] | None = None) -> I
         raise InputError(f"sections must have shape (N, H, W), not {array.shape}")
     if array.size == 0:
         raise InputError(f"there are no sections: the shape is {array.shape}")
-    if array.dtype.kind not in "biuf":
-        raise InputError(f"sections must be real numbers, not {array.dtype}")
     with np.errstate(over="ignore"):  # what is too large becomes infinite, and is told below
         array = array.astype(np.float32, copy=False)
     low, high = array.min(axis=(1, 2)), array.max(axis=(1, 2))

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, MissingFileError
 from napari_brainvae.io.regular_files import regular_file
 
 SUFFIXES = (".csv", ".tsv", ".xlsx")
@@ -62,7 +62,7 @@ def read_table(path: Path) -> Table:
         If it is no table, two columns have one name, or decimal points and commas are mixed.
     """
     if not path.exists():
-        raise FileNotFoundError(f"no such table: {path}")
+        raise MissingFileError(f"no such table: {path}")
     data = regular_file(path).read_bytes()
     try:
         if data.startswith(b"PK\x03\x04"):

@@ -27,6 +27,7 @@ from napari_brainvae.factors.receptive_field import (
 )
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.io.real_numbers import real_numbers
 from napari_brainvae.metrics.disentanglement import (
     Disentanglement,
     disentanglement_score,
@@ -79,6 +80,10 @@ class Impact:
         """Impact scores ``(R, L)``, nats; in the options' direction by default."""
         return _impact(*self.gaussians, direction or self.options.direction)
 
+    def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> Array:
+        """Be the matrix, in the options' direction, to NumPy and `disentanglement_score`."""
+        return np.asarray(self.matrix(), dtype=dtype)
+
     @cached_property
     def disentanglement(self) -> Disentanglement:
         """Scores of the matrix in the options' direction.
@@ -126,7 +131,7 @@ class Impact:
 def impact_matrix(
     model: Model,
     images: npt.ArrayLike | Population,
-    regions: Mapping[str, npt.ArrayLike],
+    regions: Mapping[str, npt.ArrayLike] | npt.ArrayLike,
     options: ImpactOptions | None = None,
     *,
     sections: Sequence[int] | None = None,
@@ -141,7 +146,7 @@ def impact_matrix(
     images
         ``(N, H, W)`` preprocessed sections in [0, 1], or a population, prepared in batches.
     regions
-        ``(H, W)`` masks by name.
+        ``(H, W)`` masks by name; or ``(R, H, W)``, which are named by their number.
     options
         Perturbation, direction, sections, bootstrap.
     sections
@@ -165,12 +170,13 @@ def impact_matrix(
     (1, 2)
     """
     options = options or ImpactOptions()
-    if not regions:
+    masks = _by_name(regions)
+    if not masks:
         raise InputError("name at least one region")
     chosen = _sections_to_measure(images, sections, options)
     weights = {
         name: region_weights(mask, model.shape, options.soft_edge, f"region {name!r}")
-        for name, mask in regions.items()
+        for name, mask in masks.items()
     }
     changes = [(r, weight) for r in weights.values() for weight in (options.low, options.high)]
     codes = np.empty((2, len(changes), len(chosen), model.latent_dim), dtype=np.float32)
@@ -181,8 +187,8 @@ def impact_matrix(
             report(progress, i * len(changes), codes[0, ..., 0].size)
             codes[:, :, i] = _perturbed_codes(model, section, changes, options.mode)
     report(progress, codes[0, ..., 0].size, codes[0, ..., 0].size)
-    mean, log_variance = codes.reshape(2, len(regions), 2, len(chosen), model.latent_dim)
-    return Impact(list(regions), options, mean, np.exp(log_variance), chosen)
+    mean, log_variance = codes.reshape(2, len(masks), 2, len(chosen), model.latent_dim)
+    return Impact(list(masks), options, mean, np.exp(log_variance), chosen)
 
 
 def unusable_regions(
@@ -209,6 +215,13 @@ def unusable_regions(
         except InputError as error:
             reasons[name] = str(error)
     return reasons
+
+
+def _by_name(regions: Mapping[str, npt.ArrayLike] | npt.ArrayLike) -> Mapping[str, npt.ArrayLike]:
+    if isinstance(regions, Mapping):
+        return regions
+    masks = np.atleast_1d(real_numbers(regions, "masks of regions"))
+    return {str(i): mask for i, mask in enumerate(masks, 1)}
 
 
 def _sections_to_measure(

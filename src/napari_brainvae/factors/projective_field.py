@@ -19,6 +19,7 @@ from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.factors.field_options import LIMIT, STEP
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.io.real_numbers import real_numbers
 from napari_brainvae.models.base import Model
 
 PARTS = ("small positive", "small negative", "large")
@@ -339,7 +340,10 @@ def chosen_factors(model: Model, factors: int | Sequence[int] | None) -> list[in
     """
     if factors is None:
         return list(range(model.latent_dim))
-    chosen = [int(factor) for factor in np.atleast_1d(np.asarray(factors))]
+    asked = np.atleast_1d(real_numbers(factors, "indices of factors"))
+    chosen = [int(factor) for factor in asked.ravel()]
+    if not np.array_equal(chosen, asked):
+        raise InputError(f"an index of a factor is a whole number, not {factors!r}")
     for factor in chosen:
         if not 0 <= factor < model.latent_dim:
             raise InputError(

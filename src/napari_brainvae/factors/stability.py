@@ -29,6 +29,7 @@ from napari_brainvae.data.preprocessing import check_sections
 from napari_brainvae.factors.arch_effect import arch_of
 from napari_brainvae.io.errors import InputError
 from napari_brainvae.io.progress import Progress, report
+from napari_brainvae.io.real_numbers import whole_number
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.gram import Components, gram_matrix, trimmed_components_of
 from napari_brainvae.models.pca import BLOCK
@@ -169,8 +170,8 @@ class SplitHalves:
         self.images = check_sections(images)
         if smoothing > 0:
             self.images = smoothed(self.images, smoothing)
-        if splits < 1:
-            raise InputError(f"at least one split of the brains is needed, not {splits}")
+        splits = whole_number(splits, "splits of the brains", 1)
+        seed = whole_number(seed, "the seed", 0)
         if len(self.images) < 6:
             raise InputError(f"{len(self.images)} sections cannot be split in halves: give 6")
         self.splits, self.seed = splits, seed
@@ -190,6 +191,7 @@ class SplitHalves:
         InputError
             If the halves are too small for so many factors.
         """
+        latent_dim = whole_number(latent_dim, "the number of factors")
         self._check(latent_dim)
         everyone = np.ones(len(self.images), dtype=bool)
         for components in range(latent_dim + SPARE, latent_dim + SPARE + ARCHES + 1):

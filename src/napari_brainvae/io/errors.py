@@ -29,6 +29,10 @@ class InputError(ValueError):
     """
 
 
+class MissingFileError(InputError, FileNotFoundError):
+    """A file or folder that is named and not there: bad input, and to Python what it calls so."""
+
+
 def present(value: Value | None, what: str) -> Value:
     """Give what must be there by now; where it is not, that is a bug, which is said in its words.
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, MissingFileError
 
 
 def regular_file(path: Path) -> Path:
@@ -20,7 +20,7 @@ def regular_file(path: Path) -> Path:
         If it is a folder, a pipe, a socket or a device.
     """
     if not path.exists():
-        raise FileNotFoundError(f"there is no {path}")
+        raise MissingFileError(f"there is no {path}")
     if not path.is_file():
         raise InputError(f"{path} is no regular file")
     return path

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.metrics.inputs import Array, ImageStack, to_tensor
+from napari_brainvae.metrics.inputs import Array, ImageStack, image_stack, to_tensor
 
 _WINDOW = 7
 _PIXELS_AT_ONCE = 2**20  # of each of the two sets: bounds memory, and larger is not faster
@@ -80,6 +80,7 @@ def cw_ssim(
     >>> round(cw_ssim(np.eye(128), 0.5 * np.eye(128) + 0.2), 6)
     0.8
     """
+    a, b = image_stack(a), image_stack(b)
     _check(a, b, level, orientations, transform, K)
     dtype = torch.float64 if "float64" in f"{a.dtype} {b.dtype}" else torch.float32
     device = a.device if isinstance(a, torch.Tensor) else torch.device("cpu")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -40,8 +41,8 @@ def jeffreys(mean_a: ArrayLike, std_a: ArrayLike, mean_b: ArrayLike, std_b: Arra
 
 
 @dataclass(frozen=True, eq=False)
-class Disentanglement:
-    r"""Disentanglement of an impact matrix; ``float()`` gives the paper's score.
+class Disentanglement(float):
+    r"""Disentanglement of an impact matrix: the paper's score, as a number, and others beside.
 
     Every score is infinite when no two factors share anything.
 
@@ -65,8 +66,9 @@ class Disentanglement:
     log_correlation: float
     covariance: Array
 
-    def __float__(self) -> float:
-        return self.paper
+    def __new__(cls, paper: float, *_others: Any, **_named: Any) -> Self:
+        """Be the paper's score to whoever compares it with a number."""
+        return super().__new__(cls, paper)
 
 
 def disentanglement_score(impact: ArrayLike) -> Disentanglement:

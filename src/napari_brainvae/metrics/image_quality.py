@@ -13,7 +13,7 @@ import torch
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from napari_brainvae.io.errors import InputError
-from napari_brainvae.metrics.inputs import Array, ImageStack, image_pairs, to_tensor
+from napari_brainvae.metrics.inputs import Array, ImageStack, image_pairs, image_stack, to_tensor
 
 _VALUES_AT_ONCE = 2**23  # of the images, in float64, while their Gram matrix is summed up
 
@@ -81,7 +81,7 @@ def pca_frechet_distance(
     >>> round(pca_frechet_distance(sections, sections), 6)
     0.0
     """
-    return _frechet(*_principal_scores(real, generated, components))
+    return _frechet(*_principal_scores(image_stack(real), image_stack(generated), components))
 
 
 def split_half_floor(real: ImageStack, *, components: int = 100, seed: int = 0) -> float:

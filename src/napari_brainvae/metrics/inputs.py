@@ -10,6 +10,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.real_numbers import real_numbers
 
 ImageStack = NDArray[Any] | torch.Tensor
 """Images ``(N, H, W)`` or codes ``(N, L)``, as an array or as a tensor on any device."""
@@ -19,12 +20,20 @@ Array = NDArray[np.float64]
 
 def checked_values(data: ArrayLike, rank: int, name: str) -> Array:
     """As float64, of the rank asked for, not empty and finite; also from a torch tensor."""
-    array = np.asarray(data.detach().cpu() if hasattr(data, "detach") else data, np.float64)
+    array = real_numbers(data.detach().cpu() if hasattr(data, "detach") else data, name)
+    array = array.astype(np.float64, copy=False)
     if array.ndim != rank or array.size == 0:
         raise InputError(f"{name} must have {rank} axes and not be empty, not shape {array.shape}")
     if not np.isfinite(array).all():
         raise InputError(f"{name} contain NaN or infinite values")
     return array
+
+
+def image_stack(images: ArrayLike | torch.Tensor) -> ImageStack:
+    """Give images as what has a shape: nested lists become an array."""
+    if isinstance(images, np.ndarray | torch.Tensor):
+        return images
+    return real_numbers(images, "images")
 
 
 def image_pairs(a: ImageStack, b: ImageStack) -> Iterator[tuple[Array, Array]]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.real_numbers import finite_float32, real_numbers
 from napari_brainvae.models.header import Header, Rotation
 
 RegionEncoder = Callable[[Images, Sequence[npt.NDArray[np.bool_]]], tuple[Latents, Latents]]
@@ -87,7 +88,7 @@ class Model(ABC):
         Raises
         ------
         InputError
-            If the sections do not have the model's size.
+            If the sections do not have the model's size, or are no finite numbers.
         """
         return self._turned(*self._encode(self._fitting(images)))
 
@@ -114,7 +115,7 @@ class Model(ABC):
         InputError
             If the section does not have the model's size.
         """
-        encode = self._near(self._fitting(np.asarray(section)[None])[0])
+        encode = self._near(self._fitting(real_numbers(section, "a section")[None])[0])
         return lambda versions, regions: self._turned(*encode(versions, regions))
 
     def decode(self, latents: npt.ArrayLike) -> Images:
@@ -133,9 +134,9 @@ class Model(ABC):
         Raises
         ------
         InputError
-            If there are not L factors.
+            If there are not L factors, or they are no finite numbers.
         """
-        array = np.asarray(latents, dtype=np.float32)
+        array = finite_float32(latents, "latents")
         if array.ndim != 2 or array.shape[1] != self.latent_dim:
             raise InputError(
                 f"the model has {self.latent_dim} latent factors, as (N, L); "
@@ -195,13 +196,13 @@ class Model(ABC):
         return turned[0].astype(np.float32), turned[1].astype(np.float32)
 
     def _fitting(self, images: npt.ArrayLike) -> Images:
-        array = np.asarray(images, dtype=np.float32)
+        array = real_numbers(images, "sections")
         if array.ndim != 3 or array.shape[1:] != self.shape:
             raise InputError(
                 f"the model is for sections of {self.shape[0]} x {self.shape[1]} px, "
                 f"as (N, H, W); these have shape {array.shape}"
             )
-        return array
+        return finite_float32(array, "sections")
 
     @abstractmethod
     def _tensors(self) -> dict[str, npt.NDArray[Any]]: ...

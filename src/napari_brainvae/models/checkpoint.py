@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from napari_brainvae.io.atomic_files import replacing
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, MissingFileError
 from napari_brainvae.io.regular_files import regular_file
 from napari_brainvae.models.base import ROTATION, Model
 from napari_brainvae.models.header import Header
@@ -102,7 +102,7 @@ def load_checkpoint(path: str | Path) -> Model:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"no such checkpoint: {path}")
+        raise MissingFileError(f"no such checkpoint: {path}")
     regular_file(path)
     if path.suffix in PUBLISHED_SUFFIXES:
         from napari_brainvae.models.published import import_published
@@ -128,7 +128,7 @@ def read_header(path: str | Path) -> Header:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"no such checkpoint: {path}")
+        raise MissingFileError(f"no such checkpoint: {path}")
     regular_file(path)
     try:
         with safe_open(path, framework="numpy") as file:

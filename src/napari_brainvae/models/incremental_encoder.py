@@ -42,6 +42,8 @@ class IncrementalEncoder:
     @torch.inference_mode()
     def __init__(self, network: Network, section: Images) -> None:
         self._network = network
+        # A copy of one that is read-only, which torch warns of.
+        section = np.require(section, requirements=["C", "W"])
         centred = torch.from_numpy(section) - network.mean_image
         maps = F.pad(centred, network.padding)
         self._layers = []

@@ -58,7 +58,7 @@ class NetworkModel(Model):
     def _encode(self, images: Images) -> tuple[Latents, Latents]:
         parts = []
         for start in range(0, len(images), self._batch):
-            part = torch.from_numpy(images[start : start + self._batch, None]).to(self.device)
+            part = _tensor(images[start : start + self._batch, None]).to(self.device)
             parts.append(torch.stack(self.network.encode(part)).float().cpu())
         if not parts:
             empty = np.empty((0, self.latent_dim), dtype=np.float32)
@@ -70,10 +70,15 @@ class NetworkModel(Model):
     def _decode(self, latents: Latents) -> Images:
         images = np.empty((len(latents), *self.shape), dtype=np.float32)
         for start in range(0, len(latents), self._batch):
-            part = torch.from_numpy(latents[start : start + self._batch]).to(self.device)
+            part = _tensor(latents[start : start + self._batch]).to(self.device)
             images[start : start + self._batch] = self._sections(part)[:, 0].cpu().numpy()
         return images
 
     @abstractmethod
     def _sections(self, latents: Tensor) -> Tensor:
         """Sections ``(N, 1, H, W)`` in [0, 1]."""
+
+
+def _tensor(array: npt.NDArray[np.float32]) -> Tensor:
+    """Share memory, except with read-only arrays and reversed views, which torch does not take."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))

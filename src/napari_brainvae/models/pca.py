@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.linalg import eigh
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.data.preprocessing import Preprocessing
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.real_numbers import finite_float32, whole_number
 from napari_brainvae.models.base import Family, Model
 from napari_brainvae.models.header import Header
 
@@ -45,7 +47,8 @@ def principal_components(
         If the images do not carry that many components.
     """
     n = len(images)
-    flat = images.reshape(n, -1)
+    flat = images.reshape(n, math.prod(images.shape[1:]))
+    count = whole_number(count, "the number of components", 1)
     if count > min(n - 1, flat.shape[1]):
         raise InputError(f"{n} sections carry at most {n - 1} principal components, not {count}")
     mean = flat.mean(axis=0, dtype=np.float64)
@@ -144,10 +147,19 @@ class PCA(Model):
 
     @classmethod
     def fit(
-        cls, images: Images, latent_dim: int, *, preprocessing: Preprocessing | None = None
+        cls, images: npt.ArrayLike, latent_dim: int, *, preprocessing: Preprocessing | None = None
     ) -> PCA:
-        """Fit to preprocessed sections ``(N, H, W)`` in [0, 1]."""
-        mean, components, eigenvalues = principal_components(images, latent_dim)
+        """Fit to preprocessed sections ``(N, H, W)`` in [0, 1].
+
+        Raises
+        ------
+        InputError
+            For unusable sections, or too few for so many components.
+        """
+        sections = finite_float32(images, "sections")
+        if sections.ndim != 3:
+            raise InputError(f"sections must have shape (N, H, W), not {sections.shape}")
+        mean, components, eigenvalues = principal_components(sections, latent_dim)
         height, width = mean.shape
         header = Header(
             kind="pca",
@@ -171,7 +183,7 @@ class PCA(Model):
         return np.sqrt(self.eigenvalues).astype(np.float32)
 
     def _encode(self, images: Images) -> tuple[Latents, Latents]:
-        flat = (images - self.mean).reshape(len(images), -1)
+        flat = (images - self.mean).reshape(len(images), self.mean.size)
         mean = flat @ self.components.reshape(self.latent_dim, -1).T / self._scales
         # The scores are exact; a variance floor of single precision keeps the logarithm finite.
         log_variance = np.full_like(mean, np.log(np.finfo(np.float32).eps))

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from napari_brainvae.arrays import Images, Latents
 from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.real_numbers import finite_float32
 from napari_brainvae.models.base import Model
 from napari_brainvae.models.header import Rotation
 
@@ -201,7 +202,9 @@ def rotate_factors(
     >>> bool(np.abs(rotated.reconstruct(sections) - model.reconstruct(sections)).max() < 1e-5)
     True
     """
-    sections = np.asarray(images, dtype=np.float32)
+    if rotation not in ("varimax", "none"):
+        raise InputError(f"a rotation is 'varimax' or 'none', not {rotation!r}")
+    sections = finite_float32(images, "sections")
     chosen = sections[_evenly(len(sections))]
     if rotation == "none":
         rotated = model.with_rotation(None, None)

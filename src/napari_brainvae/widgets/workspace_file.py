@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, ValidationError
 
 from napari_brainvae.atlas.regions import Region
 from napari_brainvae.io.atomic_files import write_text
-from napari_brainvae.io.errors import InputError
+from napari_brainvae.io.errors import InputError, MissingFileError
 from napari_brainvae.reporting.brain_map import MapOptions
 
 SUFFIX = ".brainvae.json"
@@ -128,7 +128,7 @@ class SavedWorkspace(BaseModel):
             If it is no workspace.
         """
         if not path.is_file():
-            raise FileNotFoundError(f"no such file of a workspace: {path}")
+            raise MissingFileError(f"no such file of a workspace: {path}")
         if path.stat().st_size > MOST_BYTES:
             raise InputError(f"{path.name} is too large for a workspace")
         try:
