@@ -41,7 +41,7 @@ def test_it_writes_what_the_function_says(capsys, files, phantom_file, populatio
     assert {"match.png", "match.svg"} <= {path.name for path in (tmp_path / "out").iterdir()}
     count = len(expected.positions)
     figure = match_heatmap(expected.match, a, b, count=count)
-    assert figure.get_suptitle() == f"A: {a.label}, B: {b.label}; {count} brains"
+    assert figure.get_suptitle() == f"A: {a.summary}\nB: {b.summary}; {count} brains"
     assert_fit_for_paper(figure)
     code, [line] = ended(capsys, "match", [*files, phantom_file, "--out", tmp_path / "out"])
     assert code == 2

@@ -49,6 +49,12 @@ class Model(ABC):
         return type(self).__name__
 
     @property
+    def summary(self) -> str:
+        """What tells it from others of its kind: factors, and beta if it was fitted with one."""
+        beta = self.header.training.get("options", {}).get("beta")
+        return f"{self.label}, {self.latent_dim} factors" + (f", beta {beta:g}" if beta else "")
+
+    @property
     def family(self) -> Family | None:
         """What the paper would call it; None for a model of which it claims nothing."""
         return None

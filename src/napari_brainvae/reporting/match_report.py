@@ -106,7 +106,7 @@ def match_heatmap(
         _draw(axes, matrix, names)
         axes.set_title(title, fontsize=9)
     of = "" if count is None else f"; {count} brains"
-    figure.suptitle(f"A: {a.label}, B: {b.label}{of}", fontsize=9)
+    figure.suptitle(f"A: {a.summary}\nB: {b.summary}{of}", fontsize=9)
     image = axes.images[0]
     bar = figure.colorbar(image, ax=figure.axes, location="bottom", shrink=0.7, aspect=30)
     said = "framed: the best pairs of all"

@@ -177,9 +177,7 @@ class SectionsAndModel(QWidget):
 
 def about(model: Model) -> str:
     """What a person wants to know of a model, in two lines."""
-    header, training = model.header, model.header.training
-    beta = training.get("options", {}).get("beta")
-    first = f"{model.label}, {header.latent_dim} factors" + (f", beta {beta:g}" if beta else "")
+    header = model.header
     plane = f", plane {header.plane}" if header.plane is not None else ""
     size = f", {header.pixel_size_um:g} µm" if header.pixel_size_um else ""
-    return f"{first}\n{header.height} x {header.width} px{size}{plane}"
+    return f"{model.summary}\n{header.height} x {header.width} px{size}{plane}"
