@@ -10,6 +10,9 @@ SCREEN := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libd
   libfontconfig1 libxkbcommon-x11-0 libxcb-cursor0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 \
   libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1 fonts-dejavu-core
 
+# Three on two cores: tests wait for windows, disks and processes.
+WORKERS := -n 3 --dist worksteal
+
 # Those that need no data and no screen, and are over in minutes.
 QUICK_BENCHMARKS := training_step interaction projective_field impact_matrix cw_ssim
 
@@ -54,10 +57,10 @@ demo: $(PACKAGE)
 	$(BIN)/python -m training.demo demo
 
 test: $(INSTALLED) screen
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest $(WORKERS)
 
 coverage: $(INSTALLED) screen
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report=term
+	$(BIN)/python -m pytest $(WORKERS) --cov --cov-report=term
 
 MINUTES := 60
 fuzz: $(INSTALLED)

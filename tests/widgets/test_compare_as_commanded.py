@@ -13,7 +13,11 @@ from PIL import Image
 from qtpy.QtCore import Qt
 
 from napari_brainvae.data.covariates import write_covariates
+from napari_brainvae.data.population import Population
 from napari_brainvae.data.population_files import creating
+from napari_brainvae.data.preprocessing import Preprocessing
+from napari_brainvae.models.checkpoint import save_checkpoint
+from napari_brainvae.models.pca import PCA
 from napari_brainvae.phantom.phantom import Phantom, PhantomOptions, draw_section
 from napari_brainvae.statistics.comparison_options import ComparisonOptions
 from napari_brainvae.widgets.panels.comparison_choice import PLAIN
@@ -22,21 +26,28 @@ from training.cli import main
 from training.compare import CompareOptions, compare
 
 SAME = {
-    "by": (["--by", "dose"], {"by": "dose"}),
-    "groups": (["--by", "line", "--groups", "c,a"], {"by": "line", "groups": ("c", "a")}),
-    "adjust": (["--adjust", "age_days,line"], {"adjust": ["age_days", "line"]}),
-    "blocks": (["--blocks", "litter"], {"blocks": "litter"}),
-    "batch": (["--batch", "day,run"], {"batch": ["day", "run"]}),
-    "harmonize": (["--batch", "day", "--harmonize"], {"batch": ["day"], "harmonize": True}),
-    "regions": (["--regions", "HPF,TH"], {"regions": "HPF, TH"}),
-    "permutations": (["--permutations", "199"], {"permutations": 199}),
-    "pixel_permutations": (["--pixel-permutations", "0"], {"pixel_permutations": 0}),
-    "robust": (["--no-robust"], {"robust": False}),
-    "include_flagged": (["--include-flagged"], {"include_flagged": True}),
-    "seed": (["--seed", "7"], {"seed": 7}),
+    "a dose": (["--by", "dose"], {"by": "dose"}),
+    "two of three groups": (
+        ["--by", "line", "--groups", "c,a", "--seed", "7", "--permutations", "199"],
+        {"by": "line", "groups": ("c", "a"), "seed": 7, "permutations": 199},
+    ),
+    "confounds and litters": (
+        ["--adjust", "age_days,line", "--blocks", "litter", "--regions", "HPF,TH"],
+        {"adjust": ["age_days", "line"], "blocks": "litter", "regions": "HPF, TH"},
+    ),
+    "batches taken out": (
+        ["--batch", "day", "--harmonize", "--no-robust"],
+        {"batch": ["day"], "harmonize": True, "robust": False},
+    ),
+    "batches": (
+        ["--batch", "day,run", "--include-flagged", "--pixel-permutations", "0"],
+        {"batch": ["day", "run"], "include_flagged": True, "pixel_permutations": 0},
+    ),
 }
-DRAWN = {"by", "groups", "harmonize"}
-"""Options of which the pictures are compared, too: they follow from the same maps and tables."""
+"""What is asked of the command, and what is chosen in the panel."""
+
+DRAWN = "batches taken out"
+"""Of which the pictures are compared, too: they follow from the same maps and tables."""
 
 USUAL = ["--permutations", "99", "--pixel-permutations", "19"]
 
@@ -62,11 +73,22 @@ def known(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def model(known, tmp_path_factory):
+    """Of two factors, which are compared twice in every case."""
+    sections = Population.open(known).sections()
+    preprocessing = Preprocessing.fit(sections)
+    path = tmp_path_factory.mktemp("model") / "model.safetensors"
+    fitted = PCA.fit(preprocessing.apply(sections), 2, preprocessing=preprocessing)
+    save_checkpoint(fitted, path)
+    return path
+
+
 @pytest.fixture
-def panel(make_napari_viewer, known, run_folder, atlas, qtbot):
+def panel(make_napari_viewer, known, model, atlas, qtbot):
     viewer = make_napari_viewer(show=True)
     viewer.open(known, plugin=PLUGIN)
-    viewer.open(run_folder / "model.safetensors", plugin=PLUGIN)
+    viewer.open(model, plugin=PLUGIN)
     add_atlas(viewer, atlas)
     return open_widget(viewer, qtbot, "Compare")
 
@@ -95,33 +117,34 @@ def choose(choice, chosen):
 
 def test_every_option_is_tried():
     """`--by A,B` alone is the command's: the panel compares one after the other by hand."""
-    assert set(SAME) == set(ComparisonOptions.model_fields)
+    tried = {name for _, chosen in SAME.values() for name in chosen}
+    assert tried == set(ComparisonOptions.model_fields)
 
 
-def test_panel_and_command_write_the_same(panel, known, run_folder, atlas_folder, tmp_path, qtbot,
+def test_panel_and_command_write_the_same(panel, known, model, atlas_folder, tmp_path, qtbot,
                                           monkeypatch):  # fmt: skip
-    given = [str(known), "--model", str(run_folder / "model.safetensors")]
-    given += ["--atlas", str(atlas_folder), *USUAL]
-    for option, (flags, chosen) in SAME.items():
-        both = [tmp_path / option / face for face in ("panel", "command")]
+    given = [str(known), "--model", str(model), "--atlas", str(atlas_folder), *USUAL]
+    for case, (flags, chosen) in SAME.items():
+        both = [tmp_path / case / face for face in ("panel", "command")]
         choose(panel.choice, chosen)
         panel.compare()
         done(panel, qtbot)
-        assert panel.job.message == "", option
+        assert panel.job.message == "", case
         by = [] if "--by" in flags else ["--by", "sex"]
         arguments = [*given, *by, *flags, "--out", str(both[1])]
         with monkeypatch.context() as patch:
-            if option not in DRAWN:
+            if case != DRAWN:
                 patch.setattr(Figure, "savefig", _undrawn)
             panel.export(both[0])
             done(panel, qtbot)
             main(CompareOptions, compare, program="compare", arguments=arguments)
         asked = panel.found.study.options
         record = json.loads((both[1] / "record.json").read_text())
-        assert {k: record["options"][k] for k in SAME} == asked.model_dump(mode="json") | (
+        recorded = {k: record["options"][k] for k in ComparisonOptions.model_fields}
+        assert recorded == asked.model_dump(mode="json") | (
             {"groups": []} if "--groups" not in flags else {}
-        ), option
-        _are_the_same(option, *both)
+        ), case
+        _are_the_same(case, *both)
 
 
 def _undrawn(figure, file, **_):
@@ -129,19 +152,19 @@ def _undrawn(figure, file, **_):
     Image.new("L", (1, 1)).save(file, "PNG")
 
 
-def _are_the_same(option, ours, theirs):
+def _are_the_same(case, ours, theirs):
     """All tables byte by byte, all maps and pictures pixel by pixel."""
     names = sorted(path.name for path in ours.iterdir())
-    assert names == sorted(path.name for path in theirs.iterdir()), option
+    assert names == sorted(path.name for path in theirs.iterdir()), case
     for name in names:
         if name.endswith(".csv") or name == "pcntoolkit.py":
-            assert (ours / name).read_bytes() == (theirs / name).read_bytes(), (option, name)
+            assert (ours / name).read_bytes() == (theirs / name).read_bytes(), (case, name)
         if name.endswith(".ome.tif"):  # all that the figure of the difference is drawn from
             maps = [tifffile.imread(folder / name) for folder in (ours, theirs)]
-            assert np.array_equal(*maps), (option, name)
+            assert np.array_equal(*maps), (case, name)
         if name.endswith(".png"):
             pictures = [np.asarray(Image.open(folder / name)) for folder in (ours, theirs)]
-            assert np.array_equal(*pictures), (option, name)
+            assert np.array_equal(*pictures), (case, name)
 
 
 BAD = {
@@ -159,9 +182,9 @@ BAD = {
 }
 
 
-def test_panel_and_command_say_the_same_sentence(panel, known, run_folder, atlas_folder, tmp_path,
+def test_panel_and_command_say_the_same_sentence(panel, known, model, atlas_folder, tmp_path,
                                                  qtbot, capsys):  # fmt: skip
-    given = [str(known), "--model", str(run_folder / "model.safetensors"), *USUAL]
+    given = [str(known), "--model", str(model), *USUAL]
     given += ["--atlas", str(atlas_folder), "--out", str(tmp_path / "out")]
     for case, (flags, chosen, sentence) in BAD.items():
         choose(panel.choice, chosen)
