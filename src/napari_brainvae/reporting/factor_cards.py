@@ -202,7 +202,7 @@ def _write_facts(axes: Axes, card: FactorCard, about: str) -> None:
     }
     start = 0.0
     for share, color in shares.values():
-        axes.barh(0.93, share, left=start, height=0.06, color=color)
+        axes.barh(0.965, share, left=start, height=0.06, color=color)
         start += share
     line = ", ".join(f"{100 * share:.0f} % {name}" for name, (share, _) in shares.items())
     axes.text(0, 0.88, line, fontsize=6, va="center")
