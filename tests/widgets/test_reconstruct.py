@@ -20,7 +20,7 @@ from napari_brainvae.widgets.layers.section_layers import (
     population_of,
 )
 from tests.listeners import callbacks
-from tests.widgets.windows import PLUGIN, RECONSTRUCT, endless, reconstruction_of, show
+from tests.widgets.windows import LONG, PLUGIN, RECONSTRUCT, endless, reconstruction_of, show
 
 
 @pytest.fixture
@@ -99,6 +99,21 @@ def test_brains_beside_the_one_on_show_are_encoded_while_the_slider_rests(recons
     assert widget._model.known == known, "known"
     viewer.layers.remove("phantom")
     assert widget._model.known == 0, "nothing is kept of what is not on show"
+
+
+def test_of_sections_that_come_while_others_lie_side_by_side_the_residual_covers_nothing(
+    reconstruct, phantom_file, qtbot
+):
+    viewer, widget = reconstruct
+    widget._side_by_side.setChecked(True)
+    viewer.layers.remove("phantom")
+    viewer.open(phantom_file, plugin=PLUGIN)
+    qtbot.waitUntil(lambda: reconstruction_of(viewer) is not None, timeout=LONG)
+    qtbot.waitUntil(lambda: widget.latest.idle, timeout=LONG)
+    assert canvas_grid(viewer).enabled and viewer.layers["residual: phantom"].visible
+    widget._side_by_side.setChecked(False)
+    assert not viewer.layers["residual: phantom"].visible
+    assert reconstruction_of(viewer).visible
 
 
 def test_side_by_side_and_back(reconstruct):

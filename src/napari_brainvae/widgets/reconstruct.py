@@ -251,14 +251,14 @@ class ReconstructWidget(Panel):
             strong = max(float(np.percentile(np.abs(shown.residual), 99.5)), 1e-3)
             # Hidden: over the section it would be all there is to see.
             contrast = {"contrast_limits": (-strong, strong)}
-            return {"colormap": RESIDUAL, "visible": self._side_by_side.isChecked(), **contrast}
+            return {"colormap": RESIDUAL, "visible": False, **contrast}
         if part == "artifact":
             return {"rgb": True, "blending": "translucent"}
         # As bright as the original is shown, and the repaired section as the reconstruction.
         beside = self._made.get("reconstruction")
         limits = (0, _white(layer, shown)) if beside is None else beside.contrast_limits
         # The denoised section is on show; the repaired one beside it.
-        seen = part == "reconstruction" or self._side_by_side.isChecked()
+        seen = part == "reconstruction"
         return {"colormap": "gray", "contrast_limits": limits, "visible": seen}
 
     def _tell(self, brain: str, shown: Reconstruction) -> None:

@@ -115,7 +115,7 @@ class Workspace:
 
     @sections.setter
     def sections(self, layer: Layer | None) -> None:
-        self._chosen["sections"].pick(layer)
+        self._chosen["sections"].swap(layer)
 
     @property
     def population(self) -> Population | None:

@@ -184,6 +184,21 @@ def test_the_grid_shows_every_picture_whole(made, viewer):
     assert max(zoom * extent[0] / (height / rows), zoom * extent[1] / (width / columns)) > 0.9
 
 
+def test_a_layer_that_is_made_while_all_lie_side_by_side_is_then_seen_as_it_was_made(made, viewer):
+    beside = SideBySide(viewer)
+    show(made, viewer, part="reconstruction")
+    beside.show([viewer.layers["sections"], *made.values()])
+    show(made, viewer, part="repaired", visible=False)
+    show(made, viewer, part="artifact")
+    beside.show([viewer.layers["sections"], *made.values()])
+    assert all(layer.visible for layer in made.values())
+    made["artifact"].visible = False
+    beside.show([viewer.layers["sections"], *made.values()])
+    assert not made["artifact"].visible, "what she hides stays so"
+    beside.end()
+    assert [name for name, layer in made.items() if layer.visible] == ["reconstruction", "artifact"]
+
+
 def test_a_panel_that_is_closed_beside_others_stays_out_of_sight(made, viewer):
     """The grid's end brings back what was seen before, but for layers that nobody keeps up."""
     show(made, viewer, part="a")

@@ -34,3 +34,36 @@ def test_it_says_when_the_chosen_layer_is_altered(qtbot, how):
     assert told == [chosen]
     choice.release()
     assert callbacks(viewer) == before
+
+
+@pytest.fixture
+def two(qtbot):
+    """Two layers of sections, the second chosen, the first of them hidden; and the choice."""
+    viewer = ViewerModel()
+    layers = [viewer.add_image(np.zeros((3, 8, 10)), name=name) for name in ("a", "b")]
+    layers[0].visible = False
+    choice = LayerChoice(viewer, "sections", "sections")
+    yield viewer, layers, choice
+    choice.release()
+
+
+def test_sections_that_are_picked_are_seen_in_the_place_of_the_others(two):
+    _, (other, chosen), choice = two
+    choice.native.activated.emit(0)
+    assert choice.layer is other and other.visible and not chosen.visible
+    choice.native.activated.emit(1)
+    assert choice.layer is chosen and chosen.visible and not other.visible
+
+
+def test_sections_that_are_picked_stay_hidden_where_none_were_seen(two):
+    _, (other, chosen), choice = two
+    chosen.visible = False
+    choice.native.activated.emit(0)
+    assert choice.layer is other and not other.visible and not chosen.visible
+
+
+def test_sections_are_seen_that_are_left_once_others_are_removed(two):
+    viewer, (other, chosen), choice = two
+    viewer.layers.remove(chosen)
+    assert choice.layer is other and other.visible
+    assert chosen.visible, "as it was, if it is put back"

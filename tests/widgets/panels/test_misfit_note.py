@@ -18,6 +18,10 @@ def click(note, qtbot):
     qtbot.waitUntil(lambda: not note.job.running, timeout=LONG)
 
 
+def whole(label):
+    return label.isVisible() and label.height() >= label.heightForWidth(label.width())
+
+
 @pytest.fixture
 def widget(viewer, qtbot):
     widget = open_widget(viewer, qtbot, "Reconstruct and denoise")
@@ -30,6 +34,14 @@ def finer(population):
     """Two brains of half the pixel size, with a background below 0."""
     images = np.kron(population.sections([0, 1]), np.ones((1, 2, 2), np.float32))
     return images - 0.01, population.description.pixel_size_um / 2
+
+
+def test_all_that_is_said_of_a_misfit_can_be_read(viewer, widget, finer, tmp_path, qtbot):
+    np.save(tmp_path / "f.npy", finer[0])
+    viewer.window._qt_window.resize(1366, 768)
+    viewer.open(tmp_path / "f.npy", plugin=PLUGIN)
+    labels = widget.source._about, widget.source.misfit.why
+    qtbot.waitUntil(lambda: all(map(whole, labels)), timeout=LONG)
 
 
 def test_sections_of_other_pixels_are_made_to_fit(viewer, widget, finer, tmp_path, qtbot):

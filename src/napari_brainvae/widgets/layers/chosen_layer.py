@@ -43,6 +43,14 @@ class Chosen:
             self.layer = layer
             self.changed.emit()
 
+    def swap(self, layer: Layer | None) -> None:
+        """Choose another layer by hand: it is seen where the one before was."""
+        before = self.layer
+        self.pick(layer)
+        if self.layer is not None and before is not None and self.layer is not before:
+            self.layer.visible = self.layer.visible or before.visible
+            before.visible = False
+
     def take(self, layer: Layer) -> bool:
         """Choose a layer that has come, if it is of the kind; say whether it is."""
         if not self._accepts(layer):
@@ -64,6 +72,8 @@ class Chosen:
             event.disconnect(self._moved)
         if layer is self.layer:
             self.pick(self.layers[-1] if self.layers else None)
+            if self.layer is not None:
+                self.layer.visible = self.layer.visible or layer.visible
         return True
 
     def _named(self, event: Any) -> None:

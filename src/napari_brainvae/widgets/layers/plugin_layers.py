@@ -183,6 +183,9 @@ class SideBySide:
             self._visible = {each: wanted(each) for each in self._viewer.layers}
             for layer in self._viewer.layers:
                 layer.visible = layer in layers
+        for layer in layers:  # some may have been made meanwhile, hidden above the others
+            if layer not in self._visible:
+                self._visible[layer], layer.visible = wanted(layer), True
         height, width = np.ptp(layers[0].extent.world, axis=0)[-2:]
         grid.shape = grid_shape(len(layers), height / width, canvas_size(self._viewer))
         grid.stride, grid.enabled = 1, True

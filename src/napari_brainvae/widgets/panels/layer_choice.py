@@ -56,7 +56,7 @@ class LayerChoice(QObject):
 
     @layer.setter
     def layer(self, layer: Layer) -> None:
-        self._chosen.pick(layer)
+        self._chosen.swap(layer)
 
     def release(self) -> None:
         """Leave no callback behind."""
@@ -64,7 +64,7 @@ class LayerChoice(QObject):
         self.workspace.said_changed.disconnect(self._list)
 
     def _pick(self, row: int) -> None:
-        self._chosen.pick(self._layers[row])
+        self._chosen.swap(self._layers[row])
 
     def _follow(self) -> None:
         before, self._before = self._before, self.layer

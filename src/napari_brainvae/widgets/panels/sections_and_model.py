@@ -16,6 +16,7 @@ from qtpy.QtWidgets import (
     QLabel,
     QPushButton,
     QSizePolicy,
+    QVBoxLayout,
     QWidget,
 )
 
@@ -62,8 +63,7 @@ class SectionsAndModel(QWidget):
         self._about, self._said = QLabel(wordWrap=True), QLabel(wordWrap=True)
         for label in (self._about, self._said):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        form = QFormLayout(self)
-        form.setContentsMargins(0, 0, 0, 0)
+        form = QFormLayout()
         form.addRow("Sections", self._layers.native)
         row = QHBoxLayout()
         row.addWidget(self._models, 1)
@@ -72,10 +72,12 @@ class SectionsAndModel(QWidget):
         self.atlas = LayerChoice(viewer, "atlas", "Layer of an atlas.") if atlas else None
         if self.atlas is not None:
             form.addRow("Atlas", self.atlas.native)
-        form.addRow(self._about)
         self.misfit = MisfitNote(viewer)
-        form.addRow(self.misfit)
-        form.addRow(self._said)
+        layout = QVBoxLayout(self)  # a form gives some of its lines the height of others
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addLayout(form)
+        for each in (self._about, self.misfit, self._said):
+            layout.addWidget(each)
         self._layers.changed.connect(self._changed)
         self._layers.altered.connect(self._changed)
         self._models.activated.connect(self._pick)
