@@ -110,14 +110,20 @@ def test_all_panels_work_on_the_same_and_say_its_name(
         assert "opened last" in widget.source._said.text() and widget.source._said.isVisibleTo(
             widget
         )
+    models = widgets[0].source._models
+    models.setCurrentIndex(0)
+    models.activated.emit(0)
+    assert all(widget.source._said.isHidden() for widget in widgets), "it is of the other model"
     viewer.open(phantom_file, plugin=PLUGIN)
     names = [widget.source._layers.native.currentText() for widget in widgets]
     assert names == ["phantom [1]"] * 3
+    assert all(widget.source._said.isVisibleTo(widget) for widget in widgets)
     viewer.layers["phantom [1]"].name = "mice"
     names = [widget.source._layers.native.currentText() for widget in widgets]
     assert names == ["mice"] * 3
     widgets[1].describe()
     widgets[0].source._layers.native.activated.emit(0)
+    assert all(widget.source._said.isHidden() for widget in widgets), "it is of the other layer"
     assert all(widget.source.layer.name == "phantom" for widget in widgets), "picked in one of them"
     done(widgets[1], qtbot)
     assert widgets[1].described is None, "of the others"

@@ -47,8 +47,8 @@ class Chosen:
         """Choose another layer by hand: it is seen where the one before was."""
         before = self.layer
         self.pick(layer)
-        if self.layer is not None and before is not None and self.layer is not before:
-            self.layer.visible = self.layer.visible or before.visible
+        if before is not None and self.layer is not before:
+            self._see_as(before)
             before.visible = False
 
     def take(self, layer: Layer) -> bool:
@@ -72,9 +72,12 @@ class Chosen:
             event.disconnect(self._moved)
         if layer is self.layer:
             self.pick(self.layers[-1] if self.layers else None)
-            if self.layer is not None:
-                self.layer.visible = self.layer.visible or layer.visible
+            self._see_as(layer)
         return True
+
+    def _see_as(self, before: Layer) -> None:
+        if self.layer is not None:
+            self.layer.visible = self.layer.visible or before.visible
 
     def _named(self, event: Any) -> None:
         self.renamed.emit()

@@ -64,6 +64,7 @@ class LayerChoice(QObject):
         self.workspace.said_changed.disconnect(self._list)
 
     def _pick(self, row: int) -> None:
+        self.workspace.say("")  # it was said of what was chosen before
         self._chosen.swap(self._layers[row])
 
     def _follow(self) -> None:

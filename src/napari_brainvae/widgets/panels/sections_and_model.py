@@ -169,12 +169,16 @@ class SectionsAndModel(QWidget):
         self._said.setVisible(bool(self.workspace.said))
 
     def _pick(self, row: int) -> None:
-        self.checkpoint = self.workspace.checkpoints[row]
+        self._choose(self.workspace.checkpoints[row])
 
     def _ask(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open model", "", FILES)
         if name:
-            self.checkpoint = Path(name)
+            self._choose(Path(name))
+
+    def _choose(self, path: Path) -> None:
+        self.workspace.say("")  # it was said of what was chosen before
+        self.checkpoint = path
 
 
 def about(model: Model) -> str:
