@@ -27,6 +27,7 @@ from napari_brainvae.widgets.layers.atlas_layers import ATLAS, AtlasSelection, i
 from napari_brainvae.widgets.layers.brain_points import BrainPoints
 from napari_brainvae.widgets.layers.chosen_layer import Chosen
 from napari_brainvae.widgets.layers.freeing import free_in_own_context
+from napari_brainvae.widgets.layers.plugin_layers import leave_copy
 from napari_brainvae.widgets.layers.section_layers import (
     ATLAS_FOLDER,
     CHECKPOINT,
@@ -219,6 +220,7 @@ class Workspace:
 
     def _inserted(self, event: Any) -> None:
         layer, viewer = event.value, self._viewer()
+        leave_copy(layer)
         self._share_units(layer)
         said, self._units_said = self._units_said, ""
         self._take(layer, opened=True)

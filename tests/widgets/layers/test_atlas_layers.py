@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers._layer_actions import _duplicate_layer
 
 from napari_brainvae.atlas.atlas import Atlas
 from napari_brainvae.atlas.atlas_section import AtlasRegion, AtlasSection
@@ -21,6 +22,7 @@ from napari_brainvae.widgets.layers.atlas_layers import (
 )
 from napari_brainvae.widgets.layers.region_layers import RequestedRegion
 from napari_brainvae.widgets.layers.section_layers import MADE_BY, section_geometry
+from napari_brainvae.widgets.workspace import workspace_of
 
 FAR = 614_454_277  # the greatest id of the real ontology
 
@@ -101,6 +103,15 @@ def test_another_plane_replaces_the_first(lopsided, sections):
     [value] = np.unique(made["atlas"].data[made["atlas"].data > 0])
     assert "999" in made["atlas"].features["structure"][value - 1]
     assert made["atlas"].get_color(value)[3] > 0, "unknown structures are not hidden"
+
+
+def test_a_copy_of_an_atlas_is_not_chosen_since_it_stays_as_it_is(lopsided, sections, qtbot):
+    workspace = workspace_of(sections)
+    geometry = section_geometry(sections.layers["mice"], (10, 16))
+    made = add_plane(sections, AtlasSection.lay(lopsided, 1, (10, 16), 25.0), geometry, "x")
+    sections.layers.selection = {made["atlas"]}
+    _duplicate_layer(sections.layers)
+    assert workspace.chosen("atlas").layers == [made["atlas"]] and workspace.said == ""
 
 
 def test_without_sections_the_whole_plane_is_drawn(lopsided):

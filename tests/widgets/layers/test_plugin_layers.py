@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from napari.components import ViewerModel
+from napari.layers._layer_actions import _duplicate_layer
 from napari.utils.colormaps import Colormap
 
 from napari_brainvae.widgets.layers.plugin_layers import (
@@ -15,13 +16,14 @@ from napari_brainvae.widgets.layers.plugin_layers import (
     canvas_size,
     grid_shape,
 )
+from napari_brainvae.widgets.workspace import workspace_of
 from tests.listeners import callbacks
 
 CLEAR = Colormap([[1, 0.9, 0, 0], [1, 0.9, 0, 1]], name="clear")
 
 
 @pytest.fixture
-def viewer():
+def viewer(qtbot):
     viewer = ViewerModel()
     viewer.add_image(np.random.default_rng(0).random((5, 8, 10)), name="sections", scale=(1, 2, 2))
     return viewer
@@ -54,6 +56,30 @@ def test_a_layer_is_made_once_and_its_look_is_the_users(made, viewer):
     assert told, "whoever looks at the layer, such as a histogram, is told"
     assert tuple(layer.contrast_limits) == (0, 0.5) and not layer.visible
     assert tuple(layer.scale) == (2, 2), "as the sections"
+
+
+def test_a_layer_that_the_user_renames_is_called_so_until_it_shows_something_else(made, viewer):
+    show(made, viewer, 1)
+    layer = made["residual"]
+    layer.name = "hers"
+    for _ in range(2):
+        show(made, viewer, 1)
+        assert layer.name == "hers"
+    show(made, viewer, 2)
+    assert layer.name == "residual 2"
+
+
+def test_a_copy_is_the_users_and_not_what_a_panel_finds_again(made, viewer):
+    workspace_of(viewer)
+    show(made, viewer, 1)
+    viewer.layers.selection = {made["residual"]}
+    _duplicate_layer(viewer.layers)
+    [copy] = (layer for layer in viewer.layers if layer.name == "residual 1 copy")
+    made.release()
+    again = PluginLayers(viewer, "panel")
+    assert again["residual"] is made["residual"]
+    show(again, viewer, 2)
+    assert np.array_equal(copy.data, picture(1)) and copy.visible
 
 
 def test_a_picture_of_before_stays_as_it_was(made, viewer):

@@ -164,8 +164,8 @@ def update_plane(
 def outline_picked(viewer: Any, atlas: Layer) -> None:
     """Outline the structure that is looked at, where it lies in the atlas layer; or nothing."""
     selection: AtlasSelection = atlas.metadata[ATLAS]
-    made = (layer for layer in viewer.layers if layer.metadata.get(MADE_HERE) == "structure")
-    shown = next(made, None)
+    about = {MADE_HERE: "structure", MADE_BY: OWNER}
+    shown = next((e for e in viewer.layers if about.items() <= e.metadata.items()), None)
     region, section = selection.picked, selection.section
     if region is None:
         if shown is not None:
@@ -178,7 +178,6 @@ def outline_picked(viewer: Any, atlas: Layer) -> None:
     if shown is not None:
         update_layer(shown, line, name, geometry)
         return
-    about = {MADE_HERE: "structure", MADE_BY: OWNER}
     look = {"colormap": PICKED, "contrast_limits": (0, 1), "blending": "translucent"}
     add_quietly(viewer, Image(line, name=name, metadata=about, **look, **geometry))
 

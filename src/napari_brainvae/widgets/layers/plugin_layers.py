@@ -14,11 +14,12 @@ from napari.components import ViewerModel
 from napari.layers import Image, Layer, Shapes
 from napari.utils.colormaps import Colormap
 
-from napari_brainvae.widgets.layers.atlas_layers import hide_colours
+from napari_brainvae.widgets.layers.atlas_layers import ATLAS, hide_colours
 from napari_brainvae.widgets.layers.section_layers import (
     MADE_BY,
     MADE_HERE,
     add_quietly,
+    made_here,
     section_geometry,
     update_layer,
 )
@@ -46,6 +47,7 @@ class PluginLayers(dict[str, Any]):
         super().__init__()
         self._viewer, self._owner, self.behind = viewer, owner, False
         self._empty: set[str] = set()
+        self._named: dict[str, tuple[str, str]] = {}
         for layer in viewer.layers:
             if layer.metadata.get(MADE_BY) == owner:
                 self[layer.metadata[MADE_HERE]] = layer
@@ -74,8 +76,13 @@ class PluginLayers(dict[str, Any]):
         """
         geometry = section_geometry(sections, picture.shape[:2])
         if part in self:
+            # Of the same thing as before a name that differs is the user's.
+            asked, given = self._named.get(part, ("", ""))
+            kept = name == asked and self[part].name != given
             with nobody_looks_where(self[part], picture.shape):
-                update_layer(self[part], picture, name, geometry)
+                update_layer(self[part], picture, self[part].name if kept else name, geometry)
+            if not kept:
+                self._named[part] = name, self[part].name
             self._empty.discard(part)
             self._see(part)
             return
@@ -89,6 +96,7 @@ class PluginLayers(dict[str, Any]):
         if not self.behind:
             hide_colours(self._viewer)
         add_quietly(self._viewer, self[part], position)
+        self._named[part] = name, self[part].name
 
     def _see(self, part: str) -> None:
         """Let a layer that has something to show be seen, if its panel lies in front."""
@@ -247,6 +255,16 @@ def over_black(colours: Colormap) -> Colormap:
 def wanted(layer: Layer) -> bool:
     """Whether a layer is to be seen, now or once its panel lies in front again."""
     return bool(layer.metadata.get(HIDDEN, layer.visible))
+
+
+def leave_copy(layer: Layer) -> None:
+    """Leave what napari has copied or converted from a panel's layer to the user.
+
+    No panel keeps it up to date, nor takes it for its own; it says of no atlas what is on show.
+    """
+    if layer not in made_here:
+        for key in (MADE_BY, HIDDEN, ATLAS):
+            layer.metadata.pop(key, None)
 
 
 @contextmanager

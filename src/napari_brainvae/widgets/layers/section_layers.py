@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,9 @@ AXES = ("brain", "DV", "ML")
 """Axis names of a population: one brain after the other, dorsal to ventral, left to right."""
 _populations: WeakKeyDictionary[Layer, tuple[Any, Population]] = WeakKeyDictionary()
 """By layer, with its data of then: what `population_of` gave, to be given again."""
+
+made_here: WeakSet[Layer] = WeakSet()
+"""Layers that were added here; napari's copies of them have the same metadata."""
 
 
 def population_layer(population: Population, name: str) -> tuple[Any, dict[str, Any], str]:
@@ -236,6 +239,7 @@ def add_quietly(viewer: Any, layer: Layer, position: int | None = None) -> None:
     ``viewer.add_image`` and its like give widgets a proxy, which is not the layer in the list.
     """
     active = viewer.layers.selection.active
+    made_here.add(layer)
     viewer.layers.insert(len(viewer.layers) if position is None else position, layer)
     viewer.layers.selection.active = next((each for each in viewer.layers if each == active), layer)
 
