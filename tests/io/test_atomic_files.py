@@ -32,6 +32,15 @@ def test_a_file_appears_whole_or_not_at_all(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_array_that_does_not_fit_on_the_disk_is_said_with_the_file(tmp_path):
+    path = tmp_path / "all.tif"
+    says = pytest.raises(OSError, match=r"all\.tif was not written, is the disk full\?")
+    with says, replacing(path), Path("/dev/full").open("wb") as full:
+        np.ones(100_000).tofile(full)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_replaces_a_folder(tmp_path):
     path = tmp_path / "population.zarr"
     path.mkdir()

@@ -34,11 +34,13 @@ def replacing(path: str | Path) -> Iterator[Path]:
         yield beside
         _sync(beside)
         _put(beside, path)
-    except BaseException:
+    except BaseException as error:
         if beside.is_dir():
             shutil.rmtree(beside, ignore_errors=True)
         else:
             beside.unlink(missing_ok=True)
+        if isinstance(error, OSError) and " requested and " in str(error):  # as NumPy says it
+            raise OSError(f"{path} was not written, is the disk full? ({error})") from error
         raise
 
 

@@ -97,7 +97,8 @@ class FactorsWidget(Panel):
         self.tabs.addTab(self.brains, "Brains")
         self.tabs.addTab(scrolled, "Card")
         layout.addWidget(self.tabs, 1)
-        layout.addLayout(_row(QLabel(change_legend()), self._lowest, self._highest))
+        legend = QLabel(change_legend(), wordWrap=True)  # large letters need two lines
+        layout.addLayout(_row(legend, self._lowest, self._highest))
         layout.addWidget(self.job)
 
     def _connect(self) -> None:

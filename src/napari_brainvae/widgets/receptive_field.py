@@ -213,7 +213,7 @@ class ReceptiveFieldWidget(Panel):
 
     def _clear(self, message: str = "") -> None:
         """Show nothing rather than something stale."""
-        self._message.setText(warning(message))
+        self._message.setText(warning(message) if message else "")
         self.bars.clear()
         self._made.remove_all()
 

@@ -32,7 +32,8 @@ from qtpy.QtWidgets import (
 import napari_brainvae
 from napari_brainvae.widgets.layers.plugin_layers import camera
 from napari_brainvae.widgets.panels.mark_bar import MarkBar
-from napari_brainvae.widgets.panels.panel import PAGES, WIDEST, Panel
+from napari_brainvae.widgets.panels.panel import BAR, PAGES, WIDEST, Panel
+from napari_brainvae.widgets.workers import warning
 from tests.widgets.windows import PLUGIN
 
 MANIFEST = Path(napari_brainvae.__file__).parent / "napari.yaml"
@@ -95,6 +96,8 @@ def test_panels_explain_themselves(window, qtbot, monkeypatch):
     for panel in panels:
         assert panel._first.text() == panel.first
         assert not panel._samples.isHidden()
+        said = [label.text() for label in panel.findChildren(QLabel)]
+        assert warning("") not in said, "a mark of what is wrong, and no word"
 
 
 def test_all_panels_fit_a_laptop_and_can_be_read(window, qtbot):
@@ -225,7 +228,7 @@ def _fits_at_every_font_size(viewer, panels, qtbot):
                 assert least.height() < 700, (size, layer.name)
                 assert least.width() <= 1366, (size, layer.name)
             for panel in panels:
-                assert panel.body.minimumSizeHint().width() <= WIDEST, (size, panel.tab)
+                assert panel.body.minimumSizeHint().width() <= WIDEST - BAR, (size, panel.tab)
     finally:
         appearance.font_size = before
 
