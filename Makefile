@@ -11,7 +11,7 @@ SCREEN := xvfb xauth libegl1 libgl1 libgl1-mesa-dri libglx-mesa0 libopengl0 libd
   libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libxcb-xkb1 fonts-dejavu-core
 
 # Three on two cores: tests wait for windows, disks and processes.
-WORKERS := -n 3 --dist worksteal
+WORKERS := -n 3 --dist loadfile
 
 # Those that need no data and no screen, and are over in minutes.
 QUICK_BENCHMARKS := training_step interaction projective_field impact_matrix cw_ssim
@@ -64,7 +64,7 @@ coverage: $(INSTALLED) screen
 
 MINUTES := 60
 fuzz: $(INSTALLED)
-	$(BIN)/python -m pytest tests/test_mutants.py --fuzz-minutes $(MINUTES) --fuzz-seed $$(date +%s)
+	$(BIN)/python -m pytest tests/test_mutants.py --timeout 0 --fuzz-minutes $(MINUTES) --fuzz-seed $$(date +%s)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .
