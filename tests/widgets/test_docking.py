@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from napari.utils.colormaps import Colormap
 from scipy.ndimage import binary_dilation
 
 from napari_brainvae.widgets.layers.plugin_layers import (
@@ -12,10 +13,11 @@ from napari_brainvae.widgets.layers.plugin_layers import (
     camera,
     canvas_grid,
 )
-from napari_brainvae.widgets.reconstruct import ARTIFACT
 from tests.widgets.windows import LONG, PLUGIN, open_widget, reconstruction_of
 
 PANELS = ("Gallery", "Compare", "Projective field", "Gather", "Map of brains")
+
+CLEAR = Colormap([[1.0, 0.9, 0.0, 0.0], [1.0, 0.9, 0.0, 1.0]], name="clear to yellow")
 
 
 def room(viewer):
@@ -104,11 +106,11 @@ def test_brains_beside_each_other_are_whole_as_the_window_changes(docked, qtbot)
 
 
 def test_what_is_clear_stands_out_in_a_cell_of_its_own_on_any_canvas(docked, qtbot):
-    """As the mask of an artifact, which is yellow: hardly to be seen on white."""
+    """As a mask in yellow: hardly to be seen on white."""
     sections, made = docked.layers["phantom"], PluginLayers(docked, "panel")
     mask = np.zeros(sections.data.shape[-2:], np.float32)
     mask[10:-10, 10:-10] = 1
-    look = {"colormap": ARTIFACT, "contrast_limits": (0, 1), "opacity": 0.5}
+    look = {"colormap": CLEAR, "contrast_limits": (0, 1), "opacity": 0.5}
     made.show("artifact", mask, sections, "artifact", blending="translucent", **look)
     SideBySide(docked).show([sections, made["artifact"]])
     for theme in ("light", "dark"):

@@ -63,10 +63,19 @@ def measure(model: NetworkModel, samples: Samples) -> dict[str, Any]:
 
 
 def held_out_error(model: NetworkModel, samples: Samples) -> float | None:
-    """Mean squared error of the reconstructions of held-out sections; None where there are none."""
+    """Mean squared error of the reconstructions of held-out sections; None where there are none.
+
+    Raises
+    ------
+    FloatingPointError
+        If the model gives codes that are no numbers.
+    """
     if samples.held_out is None:
         return None
-    return float(squared_error(samples.held_out, model.reconstruct(samples.held_out)).mean())
+    codes, _ = model.encode(samples.held_out)
+    if not np.isfinite(codes).all():
+        raise FloatingPointError("the codes of held-out sections are not finite")
+    return float(squared_error(samples.held_out, model.decode(codes)).mean())
 
 
 def summary(findings: dict[str, Any], model: Path) -> str:

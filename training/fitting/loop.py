@@ -156,7 +156,8 @@ def save_model(job: Job, model: NetworkModel, folder: RunFolder, step: int) -> d
     """Write the checkpoint of a step, if all is finite; what `measure` found."""
     model.network.eval()
     # Weights may be finite and still too large to decode anything: seen before axes are sought.
-    if not np.isfinite(model.reconstruct(job.samples.training[:1])).all():
+    codes, _ = model.encode(job.samples.training[:1])
+    if not (np.isfinite(codes).all() and np.isfinite(model.decode(codes)).all()):
         raise diverged(step, "network", job, folder)
     result = rotated(model, job)
     try:
