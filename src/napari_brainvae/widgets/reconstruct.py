@@ -80,7 +80,6 @@ class ReconstructWidget(Panel):
         self._made, self._grid = PluginLayers(viewer, "Reconstruct"), SideBySide(viewer)
         self._asked: tuple[Any, ...] | None = None
         self._model: EncodingCache | None = None
-        self._failing = False
         self._last: Shown | None = None
         self.latest = Latest(self._compute, self._show, self._failed, parent=self)
         self._ahead = AtRest(encode_ahead, parent=self)
@@ -212,7 +211,7 @@ class ReconstructWidget(Panel):
         model, layer, population, index, shown = result
         if model is not self._model or layer not in self.viewer.layers:
             return  # another was chosen, or the layer removed, while this was computed
-        before = set(self._made)
+        before, failed = set(self._made), self._last is None
         self._last = result
         parts = self._parts(layer, shown)
         for part, picture in parts.items():
@@ -223,8 +222,7 @@ class ReconstructWidget(Panel):
         if not before:
             self.viewer.layers.selection.active = layer
         self._tell(population.ids[index], shown)
-        if self._failing or set(self._made) != before:
-            self._failing = False
+        if failed or set(self._made) != before:
             self._set_side_by_side(self._side_by_side.isChecked())
         self._ahead.begin(model, population, index)
 
@@ -280,7 +278,7 @@ class ReconstructWidget(Panel):
 
     def _failed(self, message: str) -> None:
         """Show nothing of a section that cannot be used, and say why."""
-        self._failing, self._last = True, None
+        self._last = None
         self._readout.setText(warning(message))
         self._grid.end()
         self._made.hide_all()
@@ -299,7 +297,7 @@ class ReconstructWidget(Panel):
 
     def _set_side_by_side(self, on: bool) -> None:
         """Lay the layers out as the canvas allows, and give the viewer back as it was."""
-        if on and self._made and not self._failing and not self._made.behind:
+        if on and self._made and self._last is not None and not self._made.behind:
             ours = [self.source.layer, *self._made.values()]
             self._grid.show(ours)
         elif not on:
